@@ -1,0 +1,1 @@
+"""Instruction sets that run programs on a machine."""

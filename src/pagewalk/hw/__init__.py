@@ -1,0 +1,1 @@
+"""What the MMU does by itself; knows nothing of the kernel."""

@@ -1,0 +1,1 @@
+"""Processes: tasks, exec, signals, and the system-call table."""

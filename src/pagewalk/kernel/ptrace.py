@@ -1,0 +1,55 @@
+"""The registers of a task as the kernel sees them: struct pt_regs, and what the CPU keeps beside it.
+
+Mirrors: arch/x86/include/asm/ptrace.h (6.18)
+Differs: fs_base and gs_base stand beside the general registers.
+"""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+REG_NAMES: Final = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11",
+    "r12", "r13", "r14", "r15", "rip", "eflags", "fs_base", "gs_base",
+)  # fmt: skip
+
+
+class PtRegs:
+    """General registers, signed 64-bit words (an i64 each); the CPU loads them on entry and stores them on exit."""
+
+    def __init__(self) -> None:
+        self.rax: i64 = 0
+        self.rbx: i64 = 0
+        self.rcx: i64 = 0
+        self.rdx: i64 = 0
+        self.rsi: i64 = 0
+        self.rdi: i64 = 0
+        self.rbp: i64 = 0
+        self.rsp: i64 = 0
+        self.r8: i64 = 0
+        self.r9: i64 = 0
+        self.r10: i64 = 0
+        self.r11: i64 = 0
+        self.r12: i64 = 0
+        self.r13: i64 = 0
+        self.r14: i64 = 0
+        self.r15: i64 = 0
+        self.rip: i64 = 0
+        self.eflags: i64 = 0x202
+        self.fs_base: i64 = 0
+        self.gs_base: i64 = 0
+        self.orig_rax: i64 = -1  # the system call's number while one is served, -1 otherwise
+
+
+class Fpu:
+    """The floating-point and vector state of the running task; the CPU implements it."""
+
+    def save(self) -> bytes:
+        """The 512 bytes of FXSAVE64."""
+        return bytes(512)
+
+    def restore(self, image: bytes) -> None:
+        """Loads 512 bytes in FXSAVE64's layout."""
+
+    def reset(self) -> None:
+        """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""

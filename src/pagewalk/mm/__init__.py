@@ -1,0 +1,1 @@
+"""Linux's mm/: a file here is a Linux file."""

@@ -1,0 +1,61 @@
+"""What memory management asks of the task on whose behalf it runs.
+
+Mirrors: include/linux/sched.h, include/uapi/asm-generic/resource.h (6.18)
+Differs: only the fields that mm/ reads; kernel.task.Task adds the rest.
+"""
+
+from typing import Final
+
+RLIMIT_CPU: Final = 0
+RLIMIT_FSIZE: Final = 1
+RLIMIT_DATA: Final = 2
+RLIMIT_STACK: Final = 3
+RLIMIT_CORE: Final = 4
+RLIMIT_RSS: Final = 5
+RLIMIT_NPROC: Final = 6
+RLIMIT_NOFILE: Final = 7
+RLIMIT_MEMLOCK: Final = 8
+RLIMIT_AS: Final = 9
+RLIMIT_LOCKS: Final = 10
+RLIMIT_SIGPENDING: Final = 11
+RLIMIT_MSGQUEUE: Final = 12
+RLIMIT_NICE: Final = 13
+RLIMIT_RTPRIO: Final = 14
+RLIMIT_RTTIME: Final = 15
+
+RLIM_NLIMITS: Final = 16
+RLIM_INFINITY: Final = -1  # ~0UL: limits are signed 64-bit words, -1 is "unlimited"
+
+RLIMIT_NAMES: Final = (
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE",
+    "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+)  # fmt: skip
+
+# Boot defaults of init (INIT_RLIMITS), soft and hard; NPROC and SIGPENDING scale with RAM and are set by the task.
+RLIMIT_DEFAULTS: Final = (
+    (-1, -1), (-1, -1), (-1, -1), (8 << 20, -1), (0, -1), (-1, -1), (0, 0), (1024, 4096),
+    (8 << 20, 8 << 20), (-1, -1), (-1, -1), (0, 0), (819200, 819200), (0, 0), (0, 0), (-1, -1),
+)  # fmt: skip
+
+
+class Current:
+    """The running task, as far as mm/ knows it.
+
+    min_flt, maj_flt   faults served, as getrusage(2) reports them
+    rlim_cur, rlim_max soft and hard limits, indexed by RLIMIT_*
+    capable            holds CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, CAP_SYS_RESOURCE (a root task does)
+    personality        personality(2) bits
+    """
+
+    def __init__(self) -> None:
+        self.min_flt = 0
+        self.maj_flt = 0
+        self.rlim_cur: list[int] = [soft for soft, _ in RLIMIT_DEFAULTS]
+        self.rlim_max: list[int] = [hard for _, hard in RLIMIT_DEFAULTS]
+        self.capable = True
+        self.personality = 0
+
+    def rlimit(self, which: int) -> int:
+        """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""
+        limit = self.rlim_cur[which]
+        return limit if limit >= 0 else 0x7FFF_FFFF_FFFF_FFFF

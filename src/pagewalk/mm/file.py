@@ -1,0 +1,148 @@
+"""Where mm/ meets fs/: an open file, and the page cache's view of what is behind it.
+
+``fs/`` subclasses both; ``mm/filemap.py`` and ``mm/shmem.py`` drive them. Nothing here touches the host.
+
+Mirrors: include/linux/fs.h (6.18)
+Differs: struct inode's memory side and struct address_space are one object.
+"""
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+if TYPE_CHECKING:
+    from pagewalk.mm.page import Page
+    from pagewalk.mm.vma import Vma
+
+FMODE_READ: Final = 1
+FMODE_WRITE: Final = 2
+
+# fcntl(2) F_ADD_SEALS
+F_SEAL_SEAL: Final = 0x1
+F_SEAL_SHRINK: Final = 0x2
+F_SEAL_GROW: Final = 0x4
+F_SEAL_WRITE: Final = 0x8
+F_SEAL_FUTURE_WRITE: Final = 0x10
+F_SEAL_EXEC: Final = 0x20
+
+
+class AddressSpace:
+    """The pages of one file (struct address_space), keyed by page index.
+
+    i_pages     cached pages by index; the cache holds one reference on each
+    i_size      length of the file in bytes; pages wholly beyond it raise SIGBUS
+    i_mmap      the VMAs that map this file (for truncation and rmap)
+    is_shmem    contents live in memory only (tmpfs, memfd, shared anonymous): a hole reads as a new zero page
+    warm        pages that are not in ``i_pages`` yet count as cached: reading them is no major fault
+    dirty       indices of pages that differ from the backing store
+    seals       F_SEAL_* bits
+    i_mmap_writable  number of shared mappings that may write (VM_SHARED|VM_MAYWRITE)
+    """
+
+    def __init__(self) -> None:
+        self.i_pages: dict[int, Page] = {}
+        self.i_size: i64 = 0
+        self.i_mmap: list[Vma] = []
+        self.is_shmem = False
+        self.warm = False
+        self.dirty: set[int] = set()
+        self.seals = 0
+        self.i_mmap_writable: i64 = 0
+        self.noreserve = False
+
+    def read_folio(self, index: i64, into: memoryview) -> int:
+        """Fill ``into`` (4096 writable bytes of RAM) with page ``index`` of the backing store, zeros beyond its end.
+
+        Returns 0, or a negative errno (then the access raises SIGBUS, as for an I/O error).
+        """
+        return -errno.EIO
+
+    def write_folio(self, index: i64, data: memoryview) -> int:
+        """Store ``data`` (up to 4096 bytes of RAM, cut at ``i_size``) as page ``index``. Returns 0 or a negative errno."""
+        return -errno.EIO
+
+
+class File:
+    """An open file (struct file): what a descriptor and a file mapping refer to.
+
+    f_mode     FMODE_READ | FMODE_WRITE
+    f_flags    O_* of open(2), without the creation flags
+    f_pos      read/write offset in bytes
+    path       absolute path as the task sees it, for /proc/PID/maps and /proc/PID/fd ("/memfd:x (deleted)", "socket:[7]")
+    mapping    its pages, or None where the file has none (pipe, terminal)
+    st_dev     (major, minor) of its file system, for maps
+    st_ino     inode number, for maps
+    noexec     its mount forbids PROT_EXEC mappings
+    f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
+    """
+
+    def __init__(self, path: str, f_mode: int) -> None:
+        self.path = path
+        self.f_mode = f_mode
+        self.f_flags = 0
+        self.f_pos: i64 = 0
+        self.mapping: AddressSpace | None = None
+        self.st_dev: tuple[int, int] = (0, 0)
+        self.st_ino: int = 0
+        self.noexec = False
+        self.f_count: i64 = 1
+
+    def get(self) -> "File":
+        """Takes a reference."""
+        self.f_count += 1
+        return self
+
+    def put(self) -> None:
+        """Drops a reference; the last one releases the file."""
+        self.f_count -= 1
+        if self.f_count == 0:
+            self.release()
+
+    def release(self) -> None:
+        """The last reference is gone."""
+
+    def mmap(self, vma: "Vma") -> int:
+        """The file's mmap method: sets ``vma.vm_ops`` (and may change ``vm_flags``). 0 or a negative errno.
+
+        Files with a ``mapping`` call ``mm.filemap.generic_file_mmap(self, vma)`` or ``mm.shmem.shmem_mmap``.
+        """
+        return -errno.ENODEV
+
+    def can_mmap(self) -> bool:
+        """Whether the file has an mmap method at all (mmap answers ENODEV where it has not, before other checks)."""
+        return False
+
+    # What a program does with a descriptor. Each returns a value or a negative errno.
+
+    def read(self, count: int, pos: int = -1) -> bytes | int:
+        """Up to ``count`` bytes, from ``pos`` or, where that is -1, from ``f_pos``, which moves. b"" at the end."""
+        return -errno.EINVAL
+
+    def write(self, data: bytes, pos: int = -1) -> int:
+        """Bytes written, at ``pos`` or, where that is -1, at ``f_pos`` (the end with O_APPEND), which moves."""
+        return -errno.EINVAL
+
+    def lseek(self, offset: int, whence: int) -> int:
+        """The new ``f_pos``; lseek(2)."""
+        return -errno.ESPIPE
+
+    def ioctl(self, cmd: int, arg: int) -> int:
+        """ioctl(2); ``arg`` is the raw word (the caller copies memory: see kernel/syscall/file.py)."""
+        return -errno.ENOTTY
+
+    def fsync(self) -> int:
+        """Writes what is dirty to the backing store; fsync(2)."""
+        return -errno.EINVAL
+
+    def ftruncate(self, length: int) -> int:
+        """Sets the length; ftruncate(2)."""
+        return -errno.EINVAL
+
+    def fallocate(self, mode: int, offset: int, length: int) -> int:
+        """fallocate(2)."""
+        return -errno.EOPNOTSUPP
+
+    def poll(self) -> int:
+        """The POLL* bits that are ready now; regular files are always readable and writable."""
+        return 0x1 | 0x4 | 0x40 | 0x100
