@@ -1,0 +1,54 @@
+"""RAM: one sparse anonymous mapping that the kernel, the walker and the CPU share.
+
+Untouched frames cost nothing. Kernel code sees 64-bit words (``words``, indexed by physical address / 8) and bytes
+(``bytes``, indexed by physical address); ``address`` is where the host has it, for the walker and the emulator.
+"""
+
+import ctypes
+import mmap
+
+from mypy_extensions import i64
+
+_ZERO_PAGE = bytes(4096)
+
+
+class Ram:
+    """``size`` bytes of physical address space, holes included (a hole is never touched).
+
+    code_frames  one byte a frame, non-zero where the CPU has translated code from it
+    stale_code   frames whose translated code the CPU must forget before it runs again
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+        self._map = mmap.mmap(-1, size, flags=flags)
+        self.bytes = memoryview(self._map)
+        self.words = self.bytes.cast("q")
+        self._code_map = mmap.mmap(-1, max(size >> 12, 4096), flags=flags)
+        self.code_frames = memoryview(self._code_map)
+        self.stale_code: list[int] = []
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self.code_address = ctypes.addressof(ctypes.c_char.from_buffer(self._code_map))
+
+    def clear_page(self, pfn: i64) -> None:
+        """Zeroes a frame."""
+        start: i64 = pfn << 12
+        self.bytes[start : start + 4096] = _ZERO_PAGE
+
+    def copy_page(self, to_pfn: i64, from_pfn: i64) -> None:
+        """Copies a frame."""
+        to: i64 = to_pfn << 12
+        start: i64 = from_pfn << 12
+        self.bytes[to : to + 4096] = self.bytes[start : start + 4096]
+
+    def page(self, pfn: i64) -> memoryview:
+        """The 4096 bytes of a frame, writable."""
+        start: i64 = pfn << 12
+        return self.bytes[start : start + 4096]
+
+    def frame_changed(self, pfn: i64) -> None:
+        """The frame is about to be reused or rewritten behind the CPU's back: code translated from it is stale."""
+        if self.code_frames[pfn]:
+            self.code_frames[pfn] = 0
+            self.stale_code.append(pfn)
