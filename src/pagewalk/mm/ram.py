@@ -9,6 +9,7 @@ import mmap
 
 from mypy_extensions import i64
 
+_MAP_NORESERVE = 0x4000  # mmap has no name for it before Python 3.13
 _ZERO_PAGE = bytes(4096)
 
 
@@ -21,7 +22,7 @@ class Ram:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
         self.bytes = memoryview(self._map)
         self.words = self.bytes.cast("q")
