@@ -57,7 +57,7 @@ def stale(package: Path = PACKAGE) -> list[str]:
     """Sources that changed since they were compiled, here or in the checkout that this was built from."""
     lines = read_stamp(package)
     folders = [str(package)] + [line[1] for line in lines if line[0] == "source" and line[1] != str(package)]
-    changed = set()
+    changed: set[str] = set()
     for line in lines:
         if line[0] == "file":
             changed.update(line[4] for folder in folders if _differs(folder, *line[1:]))

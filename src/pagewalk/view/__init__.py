@@ -1,1 +1,1 @@
-"""Faces: what a person sees."""
+"""Faces: what a person sees. Plain data in, text out."""

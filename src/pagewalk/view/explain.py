@@ -1,0 +1,129 @@
+"""What is behind one address: the VMA, every level of the walk with its bits, the frame and who shares it.
+
+``Explanation`` is plain data that the machine fills in; ``str()`` of it is what ``p.explain(addr)`` prints.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Explanation", "Frame", "Sharer", "WalkStep"]
+
+WORD = (1 << 64) - 1
+
+
+@dataclass
+class WalkStep:
+    """One level of the walk: which entry of which table was read, and what it said.
+
+    level   "pgd" ... "pte"
+    index   of the entry in its table
+    table   physical address of the table
+    entry   the entry, as a signed or unsigned 64-bit word
+    bits    names of the bits that are set in it
+    then    what follows from it: "table at 0x...", "frame 0x...", "not present"
+    """
+
+    level: str
+    index: int
+    table: int
+    entry: int
+    bits: list[str] = field(default_factory=list)
+    then: str = ""
+
+    @property
+    def entry_addr(self) -> int:
+        """Physical address of the entry."""
+        return self.table + 8 * self.index
+
+
+@dataclass
+class Sharer:
+    """A process that maps the frame, and where."""
+
+    pid: int
+    addr: int
+    comm: str = ""
+
+
+@dataclass
+class Frame:
+    """A page frame and its struct page."""
+
+    pfn: int
+    zone: str
+    kind: str
+    flags: list[str] = field(default_factory=list)
+    refcount: int = 0
+    mapcount: int = 0
+    sharers: list[Sharer] = field(default_factory=list)
+
+
+@dataclass
+class Explanation:
+    """Everything about the address ``addr`` of process ``pid``.
+
+    vma     its line of /proc/PID/maps, "" where nothing is mapped
+    flags   the VMA's flags, as VmFlags in smaps names them
+    steps   the levels of the walk that were read, the root first
+    frame   the frame behind it, None where there is none
+    reason  why there is none, or what an access would do next
+    """
+
+    pid: int
+    addr: int
+    vma: str = ""
+    flags: list[str] = field(default_factory=list)
+    steps: list[WalkStep] = field(default_factory=list)
+    frame: Frame | None = None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON has it; addresses and entries are "0x..." text."""
+        data = asdict(self)
+        data["addr"] = f"{self.addr & WORD:#x}"
+        for step, row in zip(self.steps, data["steps"], strict=True):
+            row["table"] = f"{step.table:#x}"
+            row["entry"] = f"{step.entry & WORD:#018x}"
+            row["entry_addr"] = f"{step.entry_addr:#x}"
+        if data["frame"]:
+            for row in data["frame"]["sharers"]:
+                row["addr"] = f"{row['addr'] & WORD:#x}"
+        return data
+
+    def as_json(self) -> str:
+        """``as_dict`` as text, ending in a newline."""
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+    def __str__(self) -> str:
+        lines = [f"address  {self.addr & WORD:#x} of process {self.pid}"]
+        lines.append(f"vma      {self.vma or 'none: the address is not mapped'}")
+        if self.flags:
+            lines.append(f"         flags {' '.join(self.flags)}")
+        for step in self.steps:
+            lines.append(
+                f"{step.level:<8} [{step.index:3}] at {step.entry_addr:#012x} = {step.entry & WORD:#018x}"
+                f"  {' '.join(step.bits) or '-'}"
+            )
+            if step.then:
+                lines.append(f"{'':15}{step.then}")
+        lines.extend(self._frame_lines())
+        if self.reason:
+            lines.append(f"so       {self.reason}")
+        return "\n".join(lines)
+
+    def _frame_lines(self) -> list[str]:
+        """The frame, and who maps it."""
+        frame = self.frame
+        if frame is None:
+            return ["frame    none"]
+        lines = [
+            f"frame    pfn {frame.pfn:#x} at {frame.pfn << 12:#x}, zone {frame.zone}: {frame.kind}",
+            f"         refcount {frame.refcount}, mapcount {frame.mapcount}"
+            + (f", flags {' '.join(frame.flags)}" if frame.flags else ""),
+        ]
+        for sharer in frame.sharers:
+            me = " (this one)" if (sharer.pid, sharer.addr) == (self.pid, self.addr & ~0xFFF) else ""
+            name = f" {sharer.comm}" if sharer.comm else ""
+            lines.append(f"         mapped by process {sharer.pid}{name} at {sharer.addr & WORD:#x}{me}")
+        return lines

@@ -1,0 +1,179 @@
+"""What a run did to memory, as plain data: filled in by the machine, drawn by ``view.text``, stored as JSON.
+
+Sizes are bytes, counts are counts, addresses are unsigned integers; a field that ends in ``_pages`` counts 4 KiB pages.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["FAULT_KINDS", "PAGE", "FaultKind", "Mapping", "Report", "Rss", "Zone", "resident_cells"]
+
+PAGE = 4096
+CELLS = 32
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """A way in which a page fault ends: its name in JSON, for people, and what happened in a line."""
+
+    key: str
+    title: str
+    meaning: str
+
+
+FAULT_KINDS = (
+    FaultKind("zero_page", "zero page", "read of untouched memory: the shared page of zeros"),
+    FaultKind("anonymous", "new page", "first write to private memory: a zeroed frame"),
+    FaultKind("cow", "copy-on-write", "write to a page that others see: copied to a frame of its own"),
+    FaultKind("reuse", "reuse", "write to a read-only page that nobody else has: made writable"),
+    FaultKind("file_read", "file, read", "page of a file, found in the page cache"),
+    FaultKind("file_major", "file, from disk", "page of a file, read from the disk (a major fault)"),
+    FaultKind("file_cow", "file, private write", "first write to a private file page: copied"),
+    FaultKind("shared", "file, shared write", "first write to a shared page"),
+    FaultKind("shmem", "shared memory", "page of shared memory"),
+    FaultKind("stack_growth", "stack growth", "below the stack: the mapping grew first"),
+    FaultKind("spurious", "spurious", "the page table had changed by then: nothing to do"),
+    FaultKind("special", "special", "page of the kernel (vdso, vvar)"),
+    FaultKind("signal", "signal", "no mapping or no right: SIGSEGV or SIGBUS"),
+)
+
+
+@dataclass
+class Mapping:
+    """One VMA: a line of /proc/PID/maps, what of it is there, and how it got there.
+
+    rights    r, w, x and p (private) or s (shared), '-' where a right is missing
+    name      the file's path, "[heap]", "[stack]", ... or ""
+    resident  bytes with a page-table entry that is present
+    anon      of those, bytes in pages of the process's own
+    cells     resident pages in each of up to CELLS equal parts of the mapping, from the lowest address up
+    faults    page faults that this mapping took
+    """
+
+    start: int
+    end: int
+    rights: str
+    name: str = ""
+    resident: int = 0
+    anon: int = 0
+    faults: int = 0
+    cells: list[int] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+def resident_cells(start: int, end: int, resident: Iterable[int]) -> list[int]:
+    """How many of the ``resident`` page addresses lie in each part of [start, end); parts are whole pages."""
+    pages = (end - start) // PAGE
+    count = min(CELLS, pages)
+    cells = [0] * count
+    for addr in resident:
+        cells[(addr - start) // PAGE * count // pages] += 1
+    return cells
+
+
+@dataclass
+class Rss:
+    """Resident memory in bytes, by what it is, and the highest sum there was."""
+
+    anon: int = 0
+    file: int = 0
+    shmem: int = 0
+    peak: int = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes now."""
+        return self.anon + self.file + self.shmem
+
+
+@dataclass
+class Zone:
+    """A zone of physical memory: frames that the allocator manages, and how many of them are free."""
+
+    name: str
+    managed_pages: int
+    free_pages: int
+
+
+@dataclass
+class Report:
+    """One run of one program.
+
+    status      exit status as a shell shows it (128 + n for signal n)
+    signal      its number, 0 where the program ended by itself
+    stopped     why pagewalk ended the run ("timeout", "SIGINT", "SIGTERM"), "" where it did not
+    machine     ram (bytes), linux, levels, aslr, seed
+    mappings    the address space as it was at the end, ascending
+    task_size   first address above user space
+    faults      count by FaultKind.key
+    minor, major  as getrusage counts them
+    around_pages  pages that fault-around mapped beside the ones asked for
+    tables      pages of page tables by level, root first
+    syscalls, unknown_calls  counts by name
+    interpreted why the kernel rooms ran uncompiled, "" where they were compiled
+    """
+
+    command: list[str]
+    status: int = 0
+    signal: int = 0
+    stopped: str = ""
+    pid: int = 0
+    machine: dict[str, Any] = field(default_factory=dict)
+    task_size: int = 1 << 47
+    mappings: list[Mapping] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    minor: int = 0
+    major: int = 0
+    around_pages: int = 0
+    rss: Rss = field(default_factory=Rss)
+    virtual: int = 0
+    virtual_peak: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+    zones: list[Zone] = field(default_factory=list)
+    page_cache_pages: int = 0
+    syscalls: dict[str, int] = field(default_factory=dict)
+    unknown_calls: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    interpreted: str = ""
+    maps: str = ""
+    smaps: str = ""
+
+    @property
+    def vm_pte(self) -> int:
+        """Bytes of page tables (VmPTE and what other levels take)."""
+        return sum(self.tables.values()) * PAGE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON has it; addresses are "0x..." text, because JSON readers round large numbers."""
+        data = asdict(self)
+        for mapping in data["mappings"]:
+            for key in ("start", "end"):
+                mapping[key] = hex(mapping[key])
+        data["task_size"] = hex(self.task_size)
+        data["rss"]["total"] = self.rss.total
+        data["vm_pte"] = self.vm_pte
+        return data
+
+    def as_json(self) -> str:
+        """``as_dict`` as text, ending in a newline."""
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The report that ``as_json`` wrote."""
+        data = json.loads(text)
+        del data["vm_pte"], data["rss"]["total"]
+        data["task_size"] = int(data["task_size"], 16)
+        data["rss"] = Rss(**data["rss"])
+        data["zones"] = [Zone(**zone) for zone in data["zones"]]
+        data["mappings"] = [
+            Mapping(**{**row, "start": int(row["start"], 16), "end": int(row["end"], 16)}) for row in data["mappings"]
+        ]
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})

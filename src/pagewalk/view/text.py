@@ -1,0 +1,141 @@
+"""The report for a person: sections of text, plain or with colours.
+
+Every line is a list of spans (text, style); ``render`` joins them, ``print_report`` lets rich colour them.
+"""
+
+import shutil
+import sys
+from typing import TextIO
+
+from pagewalk.view.addrspace import address_space
+from pagewalk.view.report import FAULT_KINDS, PAGE, Report
+from pagewalk.view.units import Line, bar, count, plain, plural, size
+
+__all__ = ["print_report", "render", "sections"]
+
+TOP = 8
+
+
+def heading(title: str, rest: str = "") -> Line:
+    """A section's first line."""
+    return [(title, "bold"), (f"  {rest}" if rest else "", "dim")]
+
+
+def outcome(report: Report) -> list[Line]:
+    """What ran, how it ended, and on what."""
+    machine = report.machine
+    end = f"exit status {report.status}"
+    if report.stopped:
+        end = f"stopped by pagewalk ({report.stopped})"
+    elif report.signal:
+        end = f"killed by signal {report.signal}"
+    command = " ".join(report.command)
+    lines: list[Line] = [
+        [("pagewalk  ", "bold"), (command if len(command) <= 90 else command[:87] + "...", ""), (f"  {end}", "dim")]
+    ]
+    if machine:
+        aslr = "ASLR off" if not machine.get("aslr", True) else f"ASLR seed {machine.get('seed', 0)}"
+        where = (
+            f"          Linux {machine.get('linux', '?')} on x86-64, {machine.get('levels', 4)} page-table levels,"
+            f" {size(machine.get('ram', 0))} RAM, {aslr}, {report.seconds:.2f} s"
+        )
+        lines.append([(where, "dim")])
+    if report.interpreted:
+        note = f"          interpreted, ten times slower than compiled: {report.interpreted}"
+        lines.append([(note, "yellow")])
+    return lines
+
+
+def faults(report: Report) -> list[Line]:
+    """How pages came to be, by kind and by mapping."""
+    rest = f"{count(report.minor)} minor, {count(report.major)} major"
+    lines = [heading("Page faults", rest)]
+    kinds = [(kind, report.faults.get(kind.key, 0)) for kind in FAULT_KINDS]
+    largest = max((number for _, number in kinds), default=0)
+    for kind, number in kinds:
+        if number:
+            lines.append([(f"  {count(number):>9}  ", ""), (bar(number, largest, 12), "cyan"),
+                          (f"  {kind.title:<20}", ""), (kind.meaning, "dim")])  # fmt: skip
+    if report.around_pages:
+        lines.append([(f"  {count(report.around_pages):>9}  {'':12}  {'fault-around':<20}", ""),
+                      ("pages mapped beside the ones asked for, without a fault", "dim")])  # fmt: skip
+    by_name: dict[str, int] = {}
+    for mapping in report.mappings:
+        name = mapping.name or "anonymous"
+        by_name[name] = by_name.get(name, 0) + mapping.faults
+    named = sorted(((number, name) for name, number in by_name.items() if number), reverse=True)
+    gone = report.minor + report.major - sum(number for number, _ in named)
+    if named:
+        most = max(named[0][0], gone)
+        lines.append([("  by mapping", "dim")])
+        shown = [(number, name) for number, name in named[:TOP]]
+        if len(named) > TOP:
+            shown.append((sum(number for number, _ in named[TOP:]), plural(len(named) - TOP, "other mapping")))
+        if gone > 0:
+            shown.append((gone, "mappings that are gone by now"))
+        for number, name in shown:
+            lines.append([(f"  {count(number):>9}  ", ""), (bar(number, most, 12), "cyan"), (f"  {name}", "")])
+    return lines
+
+
+def memory(report: Report) -> list[Line]:
+    """What was resident, what the page tables took, what the machine has left."""
+    rss = report.rss
+    lines = [heading("Memory")]
+
+    def row(what: str, value: str, note: str = "") -> None:
+        lines.append([(f"  {what:<14}", ""), (f"{value:>9}", "bold"), (f"  {note}" if note else "", "dim")])
+
+    row("virtual", size(report.virtual), f"peak {size(report.virtual_peak)}" if report.virtual_peak else "")
+    kinds = f"anonymous {size(rss.anon)}, file {size(rss.file)}, shared {size(rss.shmem)}; peak {size(rss.peak)}"
+    row("resident", size(rss.total), kinds)
+    levels = ", ".join(f"{number} {name}" for name, number in report.tables.items())
+    row("page tables", size(report.vm_pte), levels)
+    used = sum(zone.managed_pages - zone.free_pages for zone in report.zones)
+    free = ", ".join(f"{zone.name} {size(zone.free_pages * PAGE)}" for zone in report.zones if zone.managed_pages)
+    row("frames used", count(used), f"{size(used * PAGE)}, page cache {size(report.page_cache_pages * PAGE)}")
+    row("frames free", count(sum(zone.free_pages for zone in report.zones)), free)
+    return lines
+
+
+def calls(report: Report) -> list[Line]:
+    """The system calls that the program made, most frequent first; those that pagewalk does not know, all."""
+    ranked = sorted(report.syscalls.items(), key=lambda item: (-item[1], item[0]))
+    lines = [heading("System calls", count(sum(report.syscalls.values())))]
+    top = ", ".join(f"{name} {count(number)}" for name, number in ranked[:TOP])
+    if len(ranked) > TOP:
+        top += f", {plural(len(ranked) - TOP, 'other')}"
+    lines.append([(f"  {top}" if top else "  none", "")])
+    if report.unknown_calls:
+        unknown = ", ".join(f"{name} {count(number)}" for name, number in sorted(report.unknown_calls.items()))
+        lines.append([(f"  unknown to pagewalk, answered ENOSYS: {unknown}", "red")])
+    return lines
+
+
+def sections(report: Report, width: int) -> list[list[Line]]:
+    """The report's parts in order; ``width`` is the number of columns there are."""
+    return [outcome(report), address_space(report, width), faults(report), memory(report), calls(report)]
+
+
+def render(report: Report, width: int = 100) -> str:
+    """The report as plain text."""
+    return "\n\n".join("\n".join(plain(line) for line in part) for part in sections(report, width)) + "\n"
+
+
+def print_report(report: Report, stream: TextIO | None = None) -> None:
+    """Writes the report to ``stream`` (stderr): coloured on a terminal, plain elsewhere, ASCII where it must be."""
+    stream = stream or sys.stderr
+    width = shutil.get_terminal_size((100, 24)).columns if stream.isatty() else 100
+    if not stream.isatty():
+        text = render(report, width)
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    for part in sections(report, width):
+        for line in part:
+            console.print(Text.assemble(*[(text, style) for text, style in line]))
+        console.print()
