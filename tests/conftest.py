@@ -1,0 +1,20 @@
+"""Fixtures that several rooms of the tests share."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "linux"))
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """A fresh directory outside /tmp, which both the host and a program in pagewalk see; removed afterwards."""
+    import harness
+
+    directory = harness.new_work()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
