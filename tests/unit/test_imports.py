@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "view": {"arch", "mm"},
     "process": {"arch", "mm", "kernel", "fs", "view"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
-    "cli": {"arch", "mm", "kernel", "view", "process", "machine", ""},
+    "path": set(),
+    "session": {"view"},
+    "cli": {"view", "path", "session", "machine", ""},
     "__main__": {"cli"},
     "": {"machine", "process"},
 }

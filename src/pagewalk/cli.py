@@ -1,0 +1,194 @@
+"""The command line: ``pagewalk run -- PROGRAM ARGS...``.
+
+Exit status: the program's own, 128 + n where signal n ended it; 127 where there is no such program, 126 where it cannot
+be executed, 125 where pagewalk itself failed (a bad option too), 124 where ``--timeout`` ended it, as env(1) and
+timeout(1) do. Standard output is the program's alone; whatever pagewalk says goes to standard error. Heavy imports
+happen in the functions that need them.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pagewalk import __version__
+from pagewalk.errors import ConfigError, ExecError, PagewalkError
+
+__all__ = ["main", "run_command"]
+
+TIMED_OUT = 124
+FAILED = 125
+CANNOT_EXECUTE = 126
+NOT_FOUND = 127
+
+
+def say(line: str) -> None:
+    """One line on standard error, which may be gone."""
+    try:
+        print(f"pagewalk: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pagewalk")
+def cli() -> None:
+    """Linux's memory management as a program that you can run, measure and take apart."""
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})
+@click.option("--no-aslr", is_flag=True, help="Fixed addresses, as under setarch -R.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
+@click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
+@click.option("--rw", multiple=True, metavar="DIR", help="Let the program write below DIR. Repeatable.")
+@click.option("--env", "env_items", multiple=True, metavar="K=V", help="Set a variable for the program. Repeatable.")
+@click.option("--clear-env", is_flag=True, help="Start from an empty environment.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="End the program after this time (exit status 124).")
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON too; - is standard error.")
+@click.option("--maps", is_flag=True, help="Print the program's /proc/PID/maps as it was at the end.")
+@click.option("--smaps", is_flag=True, help="Print its /proc/PID/smaps as it was at the end.")
+@click.option("--quiet", "-q", is_flag=True, help="No report.")
+@click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
+@click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
+def run(
+    no_aslr: bool,
+    seed: int,
+    ram: str,
+    rw: tuple[str, ...],
+    env_items: tuple[str, ...],
+    clear_env: bool,
+    timeout: float | None,
+    json_file: str | None,
+    maps: bool,
+    smaps: bool,
+    quiet: bool,
+    cold_cache: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Run PROGRAM on the modelled machine, then say what its memory did."""
+    from pagewalk.path import find_program
+
+    environment = program_environment(env_items, clear_env)
+    writable = [directory(name) for name in rw]
+    if timeout is not None and not 0 < timeout < 1e9:
+        raise ConfigError(f"--timeout: expected a number of seconds above 0, got {timeout:g}")
+    json_path = open_json(json_file)
+    program = find_program(command[0], os.environ.get("PATH"))
+
+    from pagewalk.machine import Machine
+    from pagewalk.session import Session
+    from pagewalk.view.text import print_report
+
+    machine = Machine(ram=ram, seed=seed, aslr=not no_aslr, warm=not cold_cache)
+    with Session(machine, timeout, quiet) as session:
+        result = machine.run(list(command), program=program, env=environment, rw=writable, detail=smaps)
+    report = result.report
+    say_interpreted_once(report.interpreted)
+    texts = [report.maps if maps else "", report.smaps if smaps else "", report.as_json() if json_file == "-" else ""]
+    try:
+        sys.stderr.write("".join(texts))
+        if not quiet and json_file != "-":
+            print_report(report)
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody reads the report any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if json_path is not None:
+        json_path.write_text(report.as_json(), encoding="utf-8")
+    return session.status(result.status)
+
+
+def program_environment(items: Sequence[str], clear: bool) -> dict[str, str]:
+    """The program's environment: pagewalk's own unless ``clear``, with ``items`` (K=V) added."""
+    environment = {} if clear else dict(os.environ)
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--env: expected NAME=VALUE, got {item!r}")
+        environment[key] = value
+    return environment
+
+
+def directory(name: str) -> str:
+    """The absolute path of ``name``, which must be a directory."""
+    if not os.path.isdir(name):
+        what = "not a directory" if os.path.lexists(name) else "no such directory"
+        raise ConfigError(f"--rw: expected a directory, got {name!r} ({what})")
+    return os.path.realpath(name)
+
+
+def open_json(name: str | None) -> Path | None:
+    """Where to write the JSON, checked before the program runs; None for nowhere and for "-"."""
+    if name is None or name == "-":
+        return None
+    try:
+        with open(name, "a", encoding="utf-8"):
+            return Path(name)
+    except OSError as error:
+        raise ConfigError(f"--json: cannot write {name!r}: {error.strerror}") from None
+
+
+def say_interpreted_once(why: str) -> None:
+    """The first time that an installed package runs without its compiled parts, says so; the report always does."""
+    from pagewalk import _build
+
+    if not why or not _build.read_stamp() or os.environ.get(_build.INTERPRETED):
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pagewalk"
+    said = folder / f"interpreted-{__version__}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        said.touch(exist_ok=False)
+    except OSError:
+        return
+    say(f"running without compiled parts, ten times slower or more: {why}; install a C compiler and reinstall")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Runs the command line and answers the exit status; every failure is one line on standard error."""
+    try:
+        status = cli.main(args=list(arguments), prog_name="pagewalk", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return FAILED
+    except click.ClickException as error:
+        say(f"{error.format_message()} (pagewalk run --help lists the options)")
+        return FAILED
+    except ExecError as error:
+        _debug(error)
+        say(str(error))
+        return NOT_FOUND if error.errno == 2 else CANNOT_EXECUTE
+    except PagewalkError as error:
+        _debug(error)
+        say(str(error))
+        return FAILED
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return 130
+    except Exception as error:
+        _debug(error)
+        first = (str(error).splitlines() or [""])[0]
+        say(f"internal error: {type(error).__name__}: {first} (PAGEWALK_DEBUG=1 shows where)")
+        return FAILED
+
+
+def _debug(error: BaseException) -> None:
+    """PAGEWALK_DEBUG=1: the error goes on, as a traceback."""
+    if os.environ.get("PAGEWALK_DEBUG"):
+        raise error
+
+
+def main() -> None:
+    """The ``pagewalk`` command."""
+    status = run_command(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
