@@ -68,6 +68,7 @@ class PageFormat:
     leaf         at a level above the last: the entry maps a page rather than pointing to a table
     write, user, execute, accessed, dirty   rights and marks of a leaf (for a user access, all levels must grant)
     protnone     software: a page that is there while nobody may access it (PROT_NONE); not present for the hardware
+    special      software: the frame has no struct page to account (the zero page, device memory)
     table        all the bits of an entry that points to a table of user memory
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
     bit_names    (mask, name) pairs, low bits first, for showing an entry to a person
@@ -86,6 +87,7 @@ class PageFormat:
         accessed: Bits,
         dirty: Bits,
         protnone: Bits,
+        special: Bits,
         table: i64,
         protection_map: tuple[int, ...],
         bit_names: tuple[tuple[int, str], ...],
@@ -101,6 +103,7 @@ class PageFormat:
         self.accessed = accessed
         self.dirty = dirty
         self.protnone = protnone
+        self.special = special
         self.table = table
         self.protection_map = protection_map
         self.bit_names = bit_names

@@ -66,6 +66,7 @@ def page_format(levels: int) -> PageFormat:
         accessed=Bits(ACCESSED, ACCESSED),
         dirty=Bits(DIRTY, DIRTY),
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
+        special=Bits(SOFTW1, SOFTW1),
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
         protection_map=_PROTECTION_MAP,
         bit_names=_BIT_NAMES,

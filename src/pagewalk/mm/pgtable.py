@@ -1,0 +1,152 @@
+"""Page tables: finding, making and freeing them, in RAM, in the architecture's own bits.
+
+An entry is addressed by its index in ``ram.words`` (physical address / 8). Levels are data (``system.format.levels``);
+the code below knows only "a level above the last" and "the last".
+
+Mirrors: mm/memory.c (__pte_alloc, free_pgd_range), mm/pt_reclaim.c, arch/x86/mm/pgtable.c (6.18)
+Differs: no kernel half in a process's root table; one page-table lock, none needed.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.page import PG_table
+from pagewalk.mm.page_alloc import GFP_ZERO
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
+
+PTRS_PER_TABLE: Final = 512
+PMD_SHIFT: Final = 21
+PMD_SIZE: Final = 1 << 21
+
+
+def pgd_alloc(mm: "MmStruct") -> bool:
+    """Gives ``mm`` its root table; False where there is no frame for it."""
+    page = mm.system.node.alloc_page(GFP_ZERO)
+    if page is None:
+        return False
+    page.flags |= PG_table
+    mm.system.vmstat.nr_page_table_pages += 1
+    mm.pgd_pfn = page.pfn
+    return True
+
+
+def pgd_free(mm: "MmStruct") -> None:
+    """Frees the root table."""
+    if mm.pgd_pfn >= 0:
+        _free_table(mm, mm.pgd_pfn)
+        mm.pgd_pfn = -1
+
+
+def _free_table(mm: "MmStruct", pfn: i64) -> None:
+    page = mm.system.page(pfn)
+    page.flags &= ~PG_table
+    mm.system.vmstat.nr_page_table_pages -= 1
+    mm.system.node.put_page(page)
+
+
+def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
+    """Index of the last-level entry for ``addr``; where a table is missing, minus the shift of the level it is missing from
+    (nothing is mapped up to the next multiple of ``1 << shift``)."""
+    if addr >> PMD_SHIFT == mm.pte_cache_tag:
+        return mm.pte_cache_base + ((addr >> 12) & 511)
+    fmt = mm.system.format
+    words = mm.system.ram.words
+    table: i64 = mm.pgd_pfn << 9
+    for shift in mm.upper_shifts:
+        entry: i64 = words[table + ((addr >> shift) & 511)]
+        if entry & fmt.present.mask != fmt.present.value:
+            return -shift
+        table = (entry & fmt.pfn_mask) >> 3
+    mm.pte_cache_tag = addr >> PMD_SHIFT
+    mm.pte_cache_base = table
+    return table + ((addr >> 12) & 511)
+
+
+def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
+    """Index of the last-level entry for ``addr``, tables made as needed; -1 where there is no frame for one."""
+    if addr >> PMD_SHIFT == mm.pte_cache_tag:
+        return mm.pte_cache_base + ((addr >> 12) & 511)
+    system = mm.system
+    fmt = system.format
+    words = system.ram.words
+    table: i64 = mm.pgd_pfn << 9
+    level = 0
+    for shift in mm.upper_shifts:
+        index: i64 = table + ((addr >> shift) & 511)
+        entry: i64 = words[index]
+        level += 1
+        if entry & fmt.present.mask != fmt.present.value:
+            page = system.node.alloc_page(GFP_ZERO)
+            if page is None:
+                return -1
+            page.flags |= PG_table
+            system.vmstat.nr_page_table_pages += 1
+            mm.nr_tables[level] += 1
+            entry = (page.pfn << 12) | fmt.table
+            words[index] = entry
+        table = (entry & fmt.pfn_mask) >> 3
+    mm.pte_cache_tag = addr >> PMD_SHIFT
+    mm.pte_cache_base = table
+    return table + ((addr >> 12) & 511)
+
+
+def next_table(addr: i64, missing: i64) -> i64:
+    """First address behind the hole that ``pte_lookup`` reported for ``addr``."""
+    size: i64 = 1 << -missing
+    return (addr & -size) + size
+
+
+def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64) -> None:
+    """Frees the tables that served [start, end) and nothing else: those that lie wholly between ``floor`` (end of the
+    mapping below) and ``ceiling`` (start of the mapping above)."""
+    mm.pte_cache_tag = -1
+    _free_range(mm, mm.pgd_pfn << 9, 0, start, end, floor, ceiling)
+
+
+def _free_range(mm: "MmStruct", table: i64, level: i64, start: i64, end: i64, floor: i64, ceiling: i64) -> None:
+    """One table of ``level``: frees the tables below it that cover [start, end) and lie within [floor, ceiling)."""
+    fmt = mm.system.format
+    words = mm.system.ram.words
+    shift: i64 = fmt.levels[level].shift
+    size: i64 = 1 << shift
+    addr: i64 = start & -size
+    while addr < end:
+        index: i64 = table + ((addr >> shift) & 511)
+        entry: i64 = words[index]
+        following: i64 = addr + size
+        if fmt.present.test(entry):
+            child: i64 = (entry & fmt.pfn_mask) >> 3
+            if level + 2 < len(fmt.levels):
+                _free_range(mm, child, level + 1, max(addr, start), min(following, end), floor, ceiling)
+            if addr >= floor and following <= ceiling:
+                words[index] = 0
+                mm.nr_tables[level + 1] -= 1
+                _free_table(mm, child >> 9)
+        addr = following
+
+
+def try_to_free_pte(mm: "MmStruct", addr: i64) -> None:
+    """Frees the last-level table of ``addr`` where it has become empty (CONFIG_PT_RECLAIM)."""
+    index = pte_lookup(mm, addr)
+    if index < 0:
+        return
+    words = mm.system.ram.words
+    base: i64 = index & -PTRS_PER_TABLE
+    offset: i64 = 0
+    while offset < PTRS_PER_TABLE:
+        if words[base + offset] != 0:
+            return
+        offset += 1
+    fmt = mm.system.format
+    table: i64 = mm.pgd_pfn << 9
+    slot: i64 = -1
+    for shift in mm.upper_shifts:
+        slot = table + ((addr >> shift) & 511)
+        table = (mm.system.ram.words[slot] & fmt.pfn_mask) >> 3
+    words[slot] = 0
+    mm.pte_cache_tag = -1
+    mm.nr_tables[len(fmt.levels) - 1] -= 1
+    _free_table(mm, base >> 9)

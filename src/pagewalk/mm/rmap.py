@@ -1,0 +1,128 @@
+"""Reverse map: from a page to the page-table entries that map it.
+
+An anonymous page belongs to an AnonVma, whose ``vmas`` are all VMAs that may map it; a page-cache page belongs to an
+AddressSpace, whose ``i_mmap`` are all VMAs of the file.
+
+Mirrors: mm/rmap.c (6.18)
+Differs: lists instead of interval trees and anon_vma_chain objects.
+"""
+
+from typing import TYPE_CHECKING, final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.page import PG_anon, PG_anon_exclusive, PG_swapbacked, Page
+from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.vma import VM_ACCESS_FLAGS, Vma
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
+
+
+@final
+class AnonVma:
+    """struct anon_vma: the owner of anonymous pages.
+
+    vmas      VMAs whose pages may belong to it (fork adds the child's)
+    parent    the AnonVma of the forking VMA, None for the first of a family
+    """
+
+    def __init__(self, parent: "AnonVma | None") -> None:
+        self.parent = parent
+        self.vmas: list[Vma] = []
+
+
+def anon_vma_prepare(vma: Vma) -> None:
+    """Gives a VMA its AnonVma before the first anonymous page: a neighbour's where the two may merge later, or a new one."""
+    if vma.anon_vma is not None:
+        return
+    anon_vma = find_mergeable_anon_vma(vma)
+    if anon_vma is None:
+        anon_vma = AnonVma(None)
+    vma.anon_vma = anon_vma
+    anon_vma_chain_link(vma, anon_vma)
+
+
+def anon_vma_chain_link(vma: Vma, anon_vma: AnonVma) -> None:
+    """Pages of ``vma`` may belong to ``anon_vma``."""
+    vma.anon_vma_chain.append(anon_vma)
+    anon_vma.vmas.append(vma)
+
+
+def anon_vma_clone(to: Vma, source: Vma) -> None:
+    """Whatever ``source``'s pages may belong to, ``to``'s may now as well (split, mremap, and fork's first half)."""
+    for anon_vma in source.anon_vma_chain:
+        if anon_vma not in to.anon_vma_chain:
+            anon_vma_chain_link(to, anon_vma)
+    if to.anon_vma is None:
+        to.anon_vma = source.anon_vma
+
+
+def unlink_anon_vmas(vma: Vma) -> None:
+    """The VMA goes."""
+    for anon_vma in vma.anon_vma_chain:
+        anon_vma.vmas.remove(vma)
+    vma.anon_vma_chain = []
+    vma.anon_vma = None
+
+
+def is_fork_child(vma: Vma) -> bool:
+    """The VMA shares pages with a parent: its chain has more than its own AnonVma."""
+    return len(vma.anon_vma_chain) > 1
+
+
+def find_mergeable_anon_vma(vma: Vma) -> AnonVma | None:
+    """A neighbour's AnonVma that this VMA can use, so that the two can merge once their rights agree."""
+    following = vma.vm_mm.find_vma(vma.vm_end)
+    if following is not None and following.vm_start == vma.vm_end:
+        found = _reusable_anon_vma(following, vma, following)
+        if found is not None:
+            return found
+    preceding = vma.vm_mm.find_vma_prev(vma.vm_start)
+    if preceding is not None and preceding.vm_end == vma.vm_start:
+        return _reusable_anon_vma(preceding, preceding, vma)
+    return None
+
+
+def _reusable_anon_vma(old: Vma, low: Vma, high: Vma) -> AnonVma | None:
+    compatible = (
+        low.vm_file is high.vm_file
+        and (low.vm_flags ^ high.vm_flags) & ~VM_ACCESS_FLAGS == 0
+        and high.vm_pgoff == low.vm_pgoff + low.nr_pages()
+    )
+    return old.anon_vma if compatible and not is_fork_child(old) else None
+
+
+def add_new_anon_rmap(page: Page, vma: Vma, address: i64) -> None:
+    """A new anonymous page gets its owner and its first mapping; it is exclusively its process's."""
+    page.mapcount = 1
+    page.flags |= PG_anon | PG_anon_exclusive | PG_swapbacked
+    page.mapping = vma.anon_vma
+    page.index = vma.pgoff_of(address)
+
+
+def page_mappers(page: Page) -> list[tuple["MmStruct", Vma, int]]:
+    """Every (mm, VMA, address) whose page table maps the page: rmap_walk, confirmed in the page tables."""
+    mapping = page.mapping
+    candidates: list[Vma] = []
+    if isinstance(mapping, AnonVma):
+        candidates = mapping.vmas
+    elif isinstance(mapping, AddressSpace):
+        candidates = mapping.i_mmap
+    found: list[tuple[MmStruct, Vma, int]] = []
+    for vma in candidates:
+        address = vma.address_of(page.index)
+        if address >= 0 and pte_maps(vma.vm_mm, address, page.pfn):
+            found.append((vma.vm_mm, vma, int(address)))
+    return found
+
+
+def pte_maps(mm: "MmStruct", address: i64, pfn: i64) -> bool:
+    """Whether the page-table entry of ``address`` maps frame ``pfn``."""
+    index = pte_lookup(mm, address)
+    if index < 0:
+        return False
+    pte: i64 = mm.system.ram.words[index]
+    fmt = mm.system.format
+    return (fmt.present.test(pte) or fmt.protnone.test(pte)) and (pte & fmt.pfn_mask) >> 12 == pfn

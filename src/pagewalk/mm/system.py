@@ -1,0 +1,57 @@
+"""What is global in Linux's mm/: RAM, the node with its zones, sysctls, counters, and who is running.
+
+Mirrors: mm/mm_init.c, mm/util.c (6.18)
+Differs: an object rather than globals, so that one program can have many machines.
+"""
+
+import random
+from typing import final
+
+from mypy_extensions import i64
+
+from pagewalk.arch import x86_64
+from pagewalk.config import Config
+from pagewalk.mm.current import Current
+from pagewalk.mm.mm_init import build_zones, memory_map
+from pagewalk.mm.page import MemMap, Page, PG_reserved
+from pagewalk.mm.page_alloc import GFP_ZERO, Node
+from pagewalk.mm.ram import Ram
+from pagewalk.mm.vmstat import VmStat
+
+
+@final
+class System:
+    """One machine's memory.
+
+    ram, mem_map, node  RAM, its struct pages, its zones
+    format, layout      the page-table format and the address-space layout of the architecture
+    current             the running task
+    vmstat              counters
+    zero_pfn            the frame that every untouched anonymous page reads
+    totalram_pages      managed frames of all zones
+    vm_committed_as     pages promised to processes (Committed_AS)
+    random              the machine's only source of randomness
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.format = x86_64.page_format(config.levels)
+        self.layout = x86_64.layout(config.levels)
+        self.random = random.Random(config.seed)
+        self.vmstat = VmStat()
+        max_pfn = memory_map(int(config.ram))[-1][1]
+        self.ram = Ram(max_pfn << 12)
+        self.mem_map = MemMap(max_pfn)
+        self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
+        self.current = Current()
+        self.totalram_pages = sum(zone.managed_pages for zone in self.node.zones)
+        self.vm_committed_as: i64 = 0
+        zero = self.node.alloc_page(GFP_ZERO)
+        assert zero is not None
+        zero.flags |= PG_reserved
+        self.zero_pfn: i64 = zero.pfn
+        self.nr_mms = 0
+
+    def page(self, pfn: i64) -> Page:
+        """pfn_to_page."""
+        return self.mem_map.page(pfn)
