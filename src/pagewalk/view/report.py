@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["FAULT_KINDS", "PAGE", "FaultKind", "Mapping", "Report", "Rss", "Zone", "resident_cells"]
+__all__ = ["FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "Report", "Rss", "Zone", "resident_cells"]
 
 PAGE = 4096
 CELLS = 32
@@ -26,17 +26,18 @@ class FaultKind:
 FAULT_KINDS = (
     FaultKind("zero_page", "zero page", "read of untouched memory: the shared page of zeros"),
     FaultKind("anonymous", "new page", "first write to private memory: a zeroed frame"),
-    FaultKind("cow", "copy-on-write", "write to a page that others see: copied to a frame of its own"),
+    FaultKind("cow", "copy-on-write", "write to a page that others use too: copied to a frame of its own"),
     FaultKind("reuse", "reuse", "write to a read-only page that nobody else has: made writable"),
-    FaultKind("file_read", "file, read", "page of a file, found in the page cache"),
-    FaultKind("file_major", "file, from disk", "page of a file, read from the disk (a major fault)"),
-    FaultKind("file_cow", "file, private write", "first write to a private file page: copied"),
-    FaultKind("shared", "file, shared write", "first write to a shared page"),
-    FaultKind("shmem", "shared memory", "page of shared memory"),
-    FaultKind("stack_growth", "stack growth", "below the stack: the mapping grew first"),
-    FaultKind("spurious", "spurious", "the page table had changed by then: nothing to do"),
-    FaultKind("special", "special", "page of the kernel (vdso, vvar)"),
-    FaultKind("signal", "signal", "no mapping or no right: SIGSEGV or SIGBUS"),
+    FaultKind("file_read", "file, read", "page of a file, from the page cache"),
+    FaultKind("file_cow", "file, private write", "first write to a private page of a file: copied"),
+    FaultKind("shared_write", "shared write", "first write to a shared page, of a file or of shared memory"),
+    FaultKind("spurious", "spurious", "the page table granted it by then"),
+)
+# What the kinds above do not say: these are not faults of their own.
+FAULT_NOTES = (
+    FaultKind("major", "of these, major", "the file had to be read first"),
+    FaultKind("stack_growth", "of these, stack growth", "below the stack: its mapping grew first"),
+    FaultKind("fault_around", "fault-around", "pages mapped beside the one asked for, without a fault"),
 )
 
 
@@ -47,7 +48,6 @@ class Mapping:
     rights    r, w, x and p (private) or s (shared), '-' where a right is missing
     name      the file's path, "[heap]", "[stack]", ... or ""
     resident  bytes with a page-table entry that is present
-    anon      of those, bytes in pages of the process's own
     cells     resident pages in each of up to CELLS equal parts of the mapping, from the lowest address up
     faults    page faults that this mapping took
     """
@@ -57,7 +57,6 @@ class Mapping:
     rights: str
     name: str = ""
     resident: int = 0
-    anon: int = 0
     faults: int = 0
     cells: list[int] = field(default_factory=list)
 
@@ -67,13 +66,12 @@ class Mapping:
         return self.end - self.start
 
 
-def resident_cells(start: int, end: int, resident: Iterable[int]) -> list[int]:
-    """How many of the ``resident`` page addresses lie in each part of [start, end); parts are whole pages."""
-    pages = (end - start) // PAGE
-    count = min(CELLS, pages)
+def resident_cells(nr_pages: int, resident: Iterable[int]) -> list[int]:
+    """How many of the ``resident`` page numbers, 0 to ``nr_pages`` - 1, lie in each part of a mapping."""
+    count = min(CELLS, nr_pages)
     cells = [0] * count
-    for addr in resident:
-        cells[(addr - start) // PAGE * count // pages] += 1
+    for page in resident:
+        cells[page * count // nr_pages] += 1
     return cells
 
 
@@ -111,10 +109,11 @@ class Report:
     machine     ram (bytes), linux, levels, aslr, seed
     mappings    the address space as it was at the end, ascending
     task_size   first address above user space
-    faults      count by FaultKind.key
+    faults      counts by key of FAULT_KINDS and FAULT_NOTES
     minor, major  as getrusage counts them
-    around_pages  pages that fault-around mapped beside the ones asked for
     tables      pages of page tables by level, root first
+    vm_pte      bytes of those that VmPTE counts (not the root)
+    faults_by_mapping  counts by name, those of mappings that are gone included
     syscalls, unknown_calls  counts by name
     interpreted why the kernel rooms ran uncompiled, "" where they were compiled
     """
@@ -128,13 +127,14 @@ class Report:
     task_size: int = 1 << 47
     mappings: list[Mapping] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
+    faults_by_mapping: dict[str, int] = field(default_factory=dict)
     minor: int = 0
     major: int = 0
-    around_pages: int = 0
     rss: Rss = field(default_factory=Rss)
     virtual: int = 0
     virtual_peak: int = 0
     tables: dict[str, int] = field(default_factory=dict)
+    vm_pte: int = 0
     zones: list[Zone] = field(default_factory=list)
     page_cache_pages: int = 0
     syscalls: dict[str, int] = field(default_factory=dict)
@@ -144,11 +144,6 @@ class Report:
     maps: str = ""
     smaps: str = ""
 
-    @property
-    def vm_pte(self) -> int:
-        """Bytes of page tables (VmPTE and what other levels take)."""
-        return sum(self.tables.values()) * PAGE
-
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON has it; addresses are "0x..." text, because JSON readers round large numbers."""
         data = asdict(self)
@@ -157,7 +152,6 @@ class Report:
                 mapping[key] = hex(mapping[key])
         data["task_size"] = hex(self.task_size)
         data["rss"]["total"] = self.rss.total
-        data["vm_pte"] = self.vm_pte
         return data
 
     def as_json(self) -> str:
@@ -168,7 +162,7 @@ class Report:
     def from_json(cls, text: str) -> "Report":
         """The report that ``as_json`` wrote."""
         data = json.loads(text)
-        del data["vm_pte"], data["rss"]["total"]
+        del data["rss"]["total"]
         data["task_size"] = int(data["task_size"], 16)
         data["rss"] = Rss(**data["rss"])
         data["zones"] = [Zone(**zone) for zone in data["zones"]]

@@ -8,12 +8,13 @@ import sys
 from typing import TextIO
 
 from pagewalk.view.addrspace import address_space
-from pagewalk.view.report import FAULT_KINDS, PAGE, Report
+from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, PAGE, FaultKind, Report
 from pagewalk.view.units import Line, bar, count, plain, plural, size
 
 __all__ = ["print_report", "render", "sections"]
 
 TOP = 8
+BAR = 12
 
 
 def heading(title: str, rest: str = "") -> Line:
@@ -46,6 +47,16 @@ def outcome(report: Report) -> list[Line]:
     return lines
 
 
+def fault_line(kind: FaultKind, number: int, drawn: str) -> Line:
+    """A row of the table of faults."""
+    return [
+        (f"  {count(number):>9}  ", ""),
+        (f"{drawn:{BAR}}", "cyan"),
+        (f"  {kind.title:<23}", ""),
+        (kind.meaning, "dim"),
+    ]
+
+
 def faults(report: Report) -> list[Line]:
     """How pages came to be, by kind and by mapping."""
     rest = f"{count(report.minor)} minor, {count(report.major)} major"
@@ -54,27 +65,17 @@ def faults(report: Report) -> list[Line]:
     largest = max((number for _, number in kinds), default=0)
     for kind, number in kinds:
         if number:
-            lines.append([(f"  {count(number):>9}  ", ""), (bar(number, largest, 12), "cyan"),
-                          (f"  {kind.title:<20}", ""), (kind.meaning, "dim")])  # fmt: skip
-    if report.around_pages:
-        lines.append([(f"  {count(report.around_pages):>9}  {'':12}  {'fault-around':<20}", ""),
-                      ("pages mapped beside the ones asked for, without a fault", "dim")])  # fmt: skip
-    by_name: dict[str, int] = {}
-    for mapping in report.mappings:
-        name = mapping.name or "anonymous"
-        by_name[name] = by_name.get(name, 0) + mapping.faults
-    named = sorted(((number, name) for name, number in by_name.items() if number), reverse=True)
-    gone = report.minor + report.major - sum(number for number, _ in named)
-    if named:
-        most = max(named[0][0], gone)
+            lines.append(fault_line(kind, number, bar(number, largest, BAR)))
+    lines.extend(fault_line(note, number, "") for note in FAULT_NOTES if (number := report.faults.get(note.key, 0)))
+    ranked = sorted(report.faults_by_mapping.items(), key=lambda item: (-item[1], item[0]))
+    if ranked:
         lines.append([("  by mapping", "dim")])
-        shown = [(number, name) for number, name in named[:TOP]]
-        if len(named) > TOP:
-            shown.append((sum(number for number, _ in named[TOP:]), plural(len(named) - TOP, "other mapping")))
-        if gone > 0:
-            shown.append((gone, "mappings that are gone by now"))
-        for number, name in shown:
-            lines.append([(f"  {count(number):>9}  ", ""), (bar(number, most, 12), "cyan"), (f"  {name}", "")])
+        rows = [(name, number) for name, number in ranked[:TOP]]
+        if len(ranked) > TOP:
+            rows.append((plural(len(ranked) - TOP, "other mapping"), sum(number for _, number in ranked[TOP:])))
+        most = max(number for _, number in rows)
+        for name, number in rows:
+            lines.append([(f"  {count(number):>9}  ", ""), (bar(number, most, BAR), "cyan"), (f"  {name}", "")])
     return lines
 
 
@@ -90,7 +91,7 @@ def memory(report: Report) -> list[Line]:
     kinds = f"anonymous {size(rss.anon)}, file {size(rss.file)}, shared {size(rss.shmem)}; peak {size(rss.peak)}"
     row("resident", size(rss.total), kinds)
     levels = ", ".join(f"{number} {name}" for name, number in report.tables.items())
-    row("page tables", size(report.vm_pte), levels)
+    row("page tables", size(sum(report.tables.values()) * PAGE), f"{levels}; VmPTE {size(report.vm_pte)}")
     used = sum(zone.managed_pages - zone.free_pages for zone in report.zones)
     free = ", ".join(f"{zone.name} {size(zone.free_pages * PAGE)}" for zone in report.zones if zone.managed_pages)
     row("frames used", count(used), f"{size(used * PAGE)}, page cache {size(report.page_cache_pages * PAGE)}")
