@@ -59,3 +59,7 @@ class Current:
         """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""
         limit = self.rlim_cur[which]
         return limit if limit >= 0 else 0x7FFF_FFFF_FFFF_FFFF
+
+    def total_vm(self) -> int:
+        """Pages that the task has mapped, 0 for a kernel thread."""
+        return 0

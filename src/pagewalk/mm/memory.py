@@ -18,12 +18,12 @@ from pagewalk.mm.fault_types import (
     VM_FAULT_SIGBUS,
 )
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from pagewalk.mm.page import PG_anon, PG_anon_exclusive, PG_special, PG_swapbacked, Page
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_special, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.pgtable import pte_alloc
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
 from pagewalk.mm.system import System
-from pagewalk.mm.vma import VM_MAYSHARE, VM_SHARED, VM_WRITE, VmFault, Vma
+from pagewalk.mm.vma import VM_MAYSHARE, VM_SHARED, VM_WRITE, Vma, VmFault
 
 
 def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:

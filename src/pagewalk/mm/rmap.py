@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
-from pagewalk.mm.page import PG_anon, PG_anon_exclusive, PG_swapbacked, Page
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, Vma
 

@@ -51,6 +51,7 @@ class System:
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
         self.nr_mms = 0
+        self.nr_shmem_inodes = 0
 
     def page(self, pfn: i64) -> Page:
         """pfn_to_page."""

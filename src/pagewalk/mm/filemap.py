@@ -1,0 +1,282 @@
+"""The page cache: pages of files, read, written, mapped, dirtied and written back.
+
+Mirrors: mm/filemap.c, mm/readahead.c, mm/truncate.c, mm/page-writeback.c (6.18)
+Differs: one-page folios; write-back happens on fsync, msync, close and exit, never by a flusher thread; a ``warm`` file's
+    pages count as cached though they are read from the host on first use; no eviction yet.
+"""
+
+import errno
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBUS
+from pagewalk.mm.file import AddressSpace, File
+from pagewalk.mm.memory import set_file_pte
+from pagewalk.mm.mmu_gather import set_page_dirty, unmap_mapping_pages
+from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
+from pagewalk.mm.page_alloc import GFP_USER
+from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.readahead import mmap_readahead_window, read_window
+from pagewalk.mm.system import System
+from pagewalk.mm.vma import VM_MAYWRITE, VM_SHARED, Vma, VmFault, VmOps
+
+_ZEROS: Final = bytes(4096)
+
+
+def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
+    """Reads page ``index`` of the backing store into a new page of the cache; the page, or -ENOMEM, -EIO, ..."""
+    page = system.node.alloc_page(GFP_USER)
+    if page is None:
+        return -errno.ENOMEM
+    failed = mapping.read_folio(index, system.ram.page(page.pfn))
+    if failed:
+        system.node.put_page(page)
+        return failed
+    page.mapping = mapping
+    page.index = index
+    page.flags |= PG_uptodate
+    mapping.i_pages[index] = page
+    system.vmstat.nr_file_pages += 1
+    system.vmstat.pgpgin += 4
+    return page
+
+
+def delete_from_page_cache(system: System, mapping: AddressSpace, index: i64) -> None:
+    """Takes a page out of the cache; processes that still map it keep the frame."""
+    page = mapping.i_pages.pop(index)
+    if index in mapping.dirty:
+        mapping.dirty.discard(index)
+        system.vmstat.nr_dirty -= 1
+    page.mapping = None
+    system.vmstat.nr_file_pages -= 1
+    system.node.put_page(page)
+
+
+def read_cache_page(system: System, mapping: AddressSpace, index: i64) -> Page | int:
+    """The page from the cache, read where it is not there; or a negative errno."""
+    page = mapping.i_pages.get(index)
+    return page if page is not None else add_to_page_cache(system, mapping, index)
+
+
+def filemap_read(system: System, mapping: AddressSpace, pos: i64, count: i64) -> bytes | int:
+    """Up to ``count`` bytes from offset ``pos``, through the cache; b"" at or beyond the end, or a negative errno."""
+    end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
+    if pos >= end:
+        return b""
+    parts: list[memoryview] = []
+    while pos < end:
+        index: i64 = pos >> 12
+        if index not in mapping.i_pages and not mapping.warm:
+            readahead(system, mapping, index, read_window(system.config, mapping, index))
+        page = read_cache_page(system, mapping, index)
+        if isinstance(page, int):
+            return b"".join(parts) if parts else page
+        start: i64 = pos & 4095
+        stop: i64 = min(4096, start + end - pos)
+        parts.append(system.ram.page(page.pfn)[start:stop])
+        pos += stop - start
+    return b"".join(parts)
+
+
+def filemap_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) -> int:
+    """Writes into the cache and dirties the pages, growing the file; bytes written, or a negative errno."""
+    done: i64 = 0
+    total: i64 = len(data)
+    while done < total:
+        index: i64 = (pos + done) >> 12
+        start: i64 = (pos + done) & 4095
+        size: i64 = min(4096 - start, total - done)
+        page = read_cache_page(system, mapping, index)
+        if isinstance(page, int):
+            return int(done) if done else page
+        system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
+        system.ram.frame_changed(page.pfn)
+        set_page_dirty(system, page)
+        done += size
+        if pos + done > mapping.i_size:
+            mapping.i_size = pos + done
+    return int(done)
+
+
+def filemap_write_and_wait_range(system: System, mapping: AddressSpace, first: i64, last: i64) -> int:
+    """Writes the dirty pages ``first`` to ``last`` (both included) to the backing store; 0 or the first error."""
+    collect_dirty(system, mapping, first, last)
+    result = 0
+    for index in sorted(mapping.dirty):
+        if index < first or index > last:
+            continue
+        page = mapping.i_pages[index]
+        mapping.dirty.discard(index)
+        system.vmstat.nr_dirty -= 1
+        size: i64 = min(4096, mapping.i_size - (index << 12))
+        if size <= 0:
+            continue
+        failed = mapping.write_folio(index, system.ram.page(page.pfn)[:size])
+        system.vmstat.nr_written += 1
+        system.vmstat.pgpgout += 4
+        if failed and result == 0:
+            result = failed
+    return result
+
+
+def filemap_fsync(system: System, mapping: AddressSpace) -> int:
+    """Writes all that is dirty to the backing store; 0 or a negative errno."""
+    return filemap_write_and_wait_range(system, mapping, 0, (1 << 51) - 1)
+
+
+def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) -> None:
+    """Moves the dirty bits of page tables into the cache and write-protects the entries again (page_mkclean): the next
+    write is a fault, as after any write-back."""
+    fmt = system.format
+    words = system.ram.words
+    for vma in mapping.i_mmap:
+        if not vma.vm_flags & VM_SHARED:
+            continue
+        low: i64 = max(first, vma.vm_pgoff)
+        high: i64 = min(last, vma.vm_pgoff + vma.nr_pages() - 1)
+        while low <= high:
+            address: i64 = vma.vm_start + ((low - vma.vm_pgoff) << 12)
+            page = mapping.i_pages.get(low)
+            index: i64 = -1 if page is None else pte_lookup(vma.vm_mm, address)
+            if page is not None and index >= 0:
+                pte: i64 = words[index]
+                if fmt.present.test(pte) and fmt.dirty.test(pte):
+                    set_page_dirty(system, page)
+                    words[index] = fmt.write.clear(fmt.dirty.clear(pte))
+                    vma.vm_mm.flush_tlb_range(address, address + 4096)
+            low += 1
+
+
+def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> None:
+    """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is zeroed."""
+    old_size = mapping.i_size
+    mapping.i_size = new_size
+    if new_size >= old_size:
+        return
+    first: i64 = (new_size + 4095) >> 12
+    unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
+    for index in [index for index in mapping.i_pages if index >= first]:
+        delete_from_page_cache(system, mapping, index)
+    tail = mapping.i_pages.get(new_size >> 12)
+    if tail is not None and new_size & 4095:
+        start: i64 = new_size & 4095
+        system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
+
+
+def invalidate_mapping(system: System, mapping: AddressSpace) -> None:
+    """Drops the cached pages that are clean and not mapped (the backing store has changed, or nobody needs them)."""
+    for index in list(mapping.i_pages):
+        page = mapping.i_pages[index]
+        if index not in mapping.dirty and page.mapcount == 0:
+            delete_from_page_cache(system, mapping, index)
+
+
+def readahead(system: System, mapping: AddressSpace, start: i64, nr_pages: i64) -> None:
+    """Reads the pages of a window that are not cached yet, up to the end of the file; errors are left to the reader."""
+    last: i64 = min(start + nr_pages, (mapping.i_size + 4095) >> 12)
+    index: i64 = max(start, 0)
+    while index < last:
+        if index not in mapping.i_pages and isinstance(add_to_page_cache(system, mapping, index), int):
+            return
+        index += 1
+
+
+@final
+class FileVmOps(VmOps):
+    """generic_file_vm_ops, with the page_mkwrite of a file system that tracks dirty pages (ext4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_map_pages = True
+        self.has_page_mkwrite = True
+
+    def fault(self, vmf: VmFault) -> i64:
+        """filemap_fault."""
+        vma = vmf.vma
+        assert vma.vm_file is not None and vma.vm_file.mapping is not None
+        mapping = vma.vm_file.mapping
+        system = vma.vm_mm.system
+        if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
+            return VM_FAULT_SIGBUS
+        major: i64 = 0
+        if vmf.pgoff not in mapping.i_pages and not mapping.warm:
+            major = VM_FAULT_MAJOR
+            system.vmstat.pgmajfault += 1
+            start, size = mmap_readahead_window(system.config, vma, vmf.pgoff)
+            readahead(system, mapping, start, size)
+        page = read_cache_page(system, mapping, vmf.pgoff)
+        if isinstance(page, int):
+            return VM_FAULT_OOM if page == -errno.ENOMEM else VM_FAULT_SIGBUS
+        page.flags &= ~PG_readahead
+        page.refcount += 1
+        vmf.page = page
+        return major
+
+    def map_pages(self, vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
+        """filemap_map_pages."""
+        return filemap_map_pages(vmf, start_pgoff, end_pgoff)
+
+    def page_mkwrite(self, vmf: VmFault) -> i64:
+        """Marks the page dirty before it becomes writable."""
+        page = vmf.page
+        assert page is not None
+        if page.mapping is None:
+            return VM_FAULT_SIGBUS
+        set_page_dirty(vmf.vma.vm_mm.system, page)
+        return 0
+
+
+def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
+    """Maps the cached pages of a window whose entries are empty; True where that served the fault itself."""
+    vma = vmf.vma
+    assert vma.vm_file is not None and vma.vm_file.mapping is not None
+    mapping = vma.vm_file.mapping
+    system = vma.vm_mm.system
+    words = system.ram.words
+    last: i64 = min(end_pgoff, ((mapping.i_size + 4095) >> 12) - 1)
+    pgoff = start_pgoff
+    served = False
+    while pgoff <= last:
+        page = mapping.i_pages.get(pgoff)
+        if page is None and mapping.warm:
+            found = add_to_page_cache(system, mapping, pgoff)
+            page = None if isinstance(found, int) else found
+        index: i64 = vmf.pte_index + pgoff - vmf.pgoff
+        if page is not None and words[index] == 0:
+            page.refcount += 1
+            set_file_pte(vma, index, page, write=False)
+            if pgoff == vmf.pgoff:
+                served = True
+            else:
+                vma.vm_mm.faults.fault_around += 1
+        pgoff += 1
+    return served
+
+
+FILE_VM_OPS: Final = FileVmOps()
+
+
+def generic_file_mmap(file: File, vma: Vma) -> int:
+    """The mmap method of a file whose pages live in the page cache."""
+    vma.vm_ops = FILE_VM_OPS
+    return 0
+
+
+def link_file(vma: Vma) -> None:
+    """The file's address space learns of a VMA that maps it."""
+    if vma.vm_file is not None and vma.vm_file.mapping is not None:
+        mapping = vma.vm_file.mapping
+        mapping.i_mmap.append(vma)
+        if vma.vm_flags & VM_SHARED and vma.vm_flags & VM_MAYWRITE:
+            mapping.i_mmap_writable += 1
+
+
+def unlink_file(vma: Vma) -> None:
+    """The file's address space forgets a VMA."""
+    if vma.vm_file is not None and vma.vm_file.mapping is not None:
+        mapping = vma.vm_file.mapping
+        mapping.i_mmap.remove(vma)
+        if vma.vm_flags & VM_SHARED and vma.vm_flags & VM_MAYWRITE:
+            mapping.i_mmap_writable -= 1
+

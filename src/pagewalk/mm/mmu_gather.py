@@ -1,0 +1,94 @@
+"""Taking mappings away: page-table entries are cleared, pages lose a mapping, and go when it was the last.
+
+Mirrors: mm/memory.c (zap_page_range_single, unmap_mapping_range), mm/mmu_gather.c (6.18)
+Differs: pages are freed at once (nothing runs between the clearing and the TLB flush).
+"""
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
+from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.page import Page, PG_anon
+from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_lookup, try_to_free_pte
+from pagewalk.mm.system import System
+from pagewalk.mm.vma import Vma
+
+
+def zap_page_range(vma: Vma, start: i64, end: i64) -> None:
+    """Unmaps every page of [start, end), which lies in ``vma``; shared memory and page cache keep theirs."""
+    if zap_pte_range(vma, start, end, keep_anon=False):
+        vma.vm_mm.flush_tlb_range(start, end)
+
+
+def zap_page_range_reclaim(vma: Vma, start: i64, end: i64) -> None:
+    """As ``zap_page_range``, and last-level tables that it emptied go too (madvise, CONFIG_PT_RECLAIM)."""
+    zap_page_range(vma, start, end)
+    table: i64 = (start + PMD_SIZE - 1) & -PMD_SIZE
+    while table + PMD_SIZE <= end:
+        try_to_free_pte(vma.vm_mm, table)
+        table += PMD_SIZE
+
+
+def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool) -> bool:
+    """Clears the entries of [start, end); with ``keep_anon`` private copies stay. Whether anything was mapped."""
+    mm = vma.vm_mm
+    system = mm.system
+    words = system.ram.words
+    fmt = system.format
+    mm.update_hiwater()
+    zapped = False
+    addr = start
+    while addr < end:
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            addr = next_table(addr, index)
+            continue
+        table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
+        while addr < table_end:
+            pte: i64 = words[index]
+            if pte != 0:
+                page = vm_normal_page(system, pte)
+                if page is None or not (keep_anon and page.flags & PG_anon):
+                    words[index] = 0
+                    zapped = True
+                    if page is not None:
+                        zap_present_page(mm, page, pte & fmt.dirty.mask == fmt.dirty.value)
+            addr += 4096
+            index += 1
+    return zapped
+
+
+def zap_present_page(mm: MmStruct, page: Page, dirty: bool) -> None:
+    """One mapping of ``page`` in ``mm`` is gone: accounts for it, passes the dirty bit on, drops the reference."""
+    system = mm.system
+    if dirty and not page.flags & PG_anon:
+        set_page_dirty(system, page)
+    mm.rss_stat[mm_counter(page)] -= 1
+    page_remove_rmap(system, page)
+    system.node.put_page(page)
+
+
+def set_page_dirty(system: System, page: Page) -> None:
+    """A page of the page cache differs from its file (folio_mark_dirty)."""
+    mapping = page.mapping
+    if isinstance(mapping, AddressSpace) and not mapping.is_shmem:
+        index = int(page.index)
+        if index not in mapping.dirty:
+            mapping.dirty.add(index)
+            system.vmstat.nr_dirty += 1
+            system.vmstat.nr_dirtied += 1
+
+
+def unmap_mapping_pages(mapping: AddressSpace, first: i64, last: i64, even_cows: bool) -> None:
+    """Unmaps pages ``first`` to ``last`` (both included) of a file from every process; private copies only where
+    ``even_cows`` (truncation takes them, a punched hole or an invalidation does not)."""
+    for vma in list(mapping.i_mmap):
+        low: i64 = max(first, vma.vm_pgoff)
+        high: i64 = min(last, vma.vm_pgoff + vma.nr_pages() - 1)
+        if low <= high:
+            start: i64 = vma.vm_start + ((low - vma.vm_pgoff) << 12)
+            end: i64 = vma.vm_start + ((high - vma.vm_pgoff + 1) << 12)
+            if zap_pte_range(vma, start, end, keep_anon=not even_cows):
+                vma.vm_mm.flush_tlb_range(start, end)
+

@@ -1,0 +1,260 @@
+"""Memory that lives in no file: tmpfs, memfd, shared anonymous mappings, System V segments.
+
+Mirrors: mm/shmem.c (6.18)
+Differs: no huge pages and no swap; a page's zone is as for any user page.
+"""
+
+import errno
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.fault_types import VM_FAULT_OOM, VM_FAULT_SIGBUS
+from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, AddressSpace, File
+from pagewalk.mm.filemap import filemap_map_pages
+from pagewalk.mm.mmu_gather import unmap_mapping_pages
+from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
+from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from pagewalk.mm.system import System
+from pagewalk.mm.util import vm_acct_memory, vm_enough_memory, vm_unacct_memory
+from pagewalk.mm.vma import VM_MAYWRITE, VM_NORESERVE, VM_SHARED, Vma, VmFault, VmOps
+
+SHMEM_DEV: Final = (0, 1)  # the kernel's internal tmpfs mount, as maps shows it
+MAX_LFS_FILESIZE: Final = 0x7FFF_FFFF_FFFF_FFFF
+
+_ZEROS: Final = bytes(4096)
+
+
+@final
+class ShmemSpace(AddressSpace):
+    """The pages of one shmem object.
+
+    accounted   pages promised when it was made (without VM_NORESERVE); others are promised one by one as they come
+    """
+
+    def __init__(self, system: System, size: i64, noreserve: bool) -> None:
+        super().__init__()
+        self.system = system
+        self.is_shmem = True
+        self.noreserve = noreserve
+        self.i_size = size
+        self.accounted: i64 = 0 if noreserve else (size + 4095) >> 12
+
+    def read_folio(self, index: i64, into: memoryview) -> int:
+        """A hole reads as zeros."""
+        into[:] = _ZEROS
+        return 0
+
+
+def shmem_file_setup(system: System, name: str, size: i64, noreserve: bool) -> "ShmemFile | int":
+    """A new unlinked object of ``size`` bytes, shown as ``name`` (deleted); or -EINVAL, -ENOMEM."""
+    if size < 0:
+        return -errno.EINVAL
+    pages: i64 = (size + 4095) >> 12 if size <= MAX_LFS_FILESIZE - 4095 else (size >> 12) + 1
+    if not noreserve:
+        if not vm_enough_memory(system, pages):
+            return -errno.ENOMEM
+        vm_acct_memory(system, pages)
+    system.nr_shmem_inodes += 1
+    return ShmemFile(system, f"{name} (deleted)", ShmemSpace(system, size, noreserve), system.nr_shmem_inodes)
+
+
+def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | None:
+    """The page at ``index``, a new zeroed one where there is none yet; None where memory or the promise is short."""
+    page = mapping.i_pages.get(index)
+    if page is not None:
+        return page
+    if mapping.noreserve:
+        if not vm_enough_memory(system, 1):
+            return None
+        vm_acct_memory(system, 1)
+    page = system.node.alloc_page(GFP_HIGHUSER_MOVABLE | GFP_ZERO)
+    if page is None:
+        if mapping.noreserve:
+            vm_unacct_memory(system, 1)
+        return None
+    page.mapping = mapping
+    page.index = index
+    page.flags |= PG_swapbacked | PG_uptodate | PG_dirty
+    mapping.i_pages[index] = page
+    system.vmstat.nr_file_pages += 1
+    system.vmstat.nr_shmem += 1
+    return page
+
+
+def shmem_delete_page(system: System, mapping: AddressSpace, index: i64) -> None:
+    """Takes a page out of the object."""
+    page = mapping.i_pages.pop(index)
+    page.mapping = None
+    system.vmstat.nr_file_pages -= 1
+    system.vmstat.nr_shmem -= 1
+    if mapping.noreserve:
+        vm_unacct_memory(system, 1)
+    system.node.put_page(page)
+
+
+def shmem_read(system: System, mapping: AddressSpace, pos: i64, count: i64) -> bytes | int:
+    """Up to ``count`` bytes from ``pos``; holes read as zeros and stay holes."""
+    end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
+    parts: list[bytes | memoryview] = []
+    while pos < end:
+        start: i64 = pos & 4095
+        stop: i64 = min(4096, start + end - pos)
+        page = mapping.i_pages.get(pos >> 12)
+        parts.append(_ZEROS[start:stop] if page is None else system.ram.page(page.pfn)[start:stop])
+        pos += stop - start
+    return b"".join(parts)
+
+
+def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) -> int:
+    """Writes, growing the object; bytes written, or -EPERM (sealed), -ENOSPC."""
+    if mapping.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+        return -errno.EPERM
+    if mapping.seals & 0x4 and pos + len(data) > mapping.i_size:
+        return -errno.EPERM
+    done: i64 = 0
+    total: i64 = len(data)
+    while done < total:
+        start: i64 = (pos + done) & 4095
+        size: i64 = min(4096 - start, total - done)
+        page = shmem_get_page(system, mapping, (pos + done) >> 12)
+        if page is None:
+            return int(done) if done else -errno.ENOSPC
+        system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
+        system.ram.frame_changed(page.pfn)
+        done += size
+        if pos + done > mapping.i_size:
+            mapping.i_size = pos + done
+    return int(done)
+
+
+def shmem_truncate(system: System, mapping: AddressSpace, new_size: i64) -> int:
+    """Sets the length; pages beyond it go. 0, or -EPERM (sealed), -ENOMEM."""
+    old_size = mapping.i_size
+    if (new_size < old_size and mapping.seals & 0x2) or (new_size > old_size and mapping.seals & 0x4):
+        return -errno.EPERM
+    if isinstance(mapping, ShmemSpace) and not mapping.noreserve:
+        grown: i64 = ((new_size + 4095) >> 12) - mapping.accounted
+        if grown > 0 and not vm_enough_memory(system, grown):
+            return -errno.ENOMEM
+        vm_acct_memory(system, grown)
+        mapping.accounted += grown
+    mapping.i_size = new_size
+    if new_size < old_size:
+        first: i64 = (new_size + 4095) >> 12
+        unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
+        for index in [index for index in mapping.i_pages if index >= first]:
+            shmem_delete_page(system, mapping, index)
+        zero_part(system, mapping, new_size, (new_size + 4095) & -4096)
+    return 0
+
+
+def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
+    """Frees the whole pages of [start, end) bytes and zeroes the parts of pages at its ends."""
+    first: i64 = (start + 4095) >> 12
+    last: i64 = end >> 12
+    if first < last:
+        unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
+        for index in [index for index in mapping.i_pages if first <= index < last]:
+            shmem_delete_page(system, mapping, index)
+    if first > last:
+        zero_part(system, mapping, start, end)
+    else:
+        zero_part(system, mapping, start, first << 12)
+        zero_part(system, mapping, last << 12, end)
+
+
+def zero_part(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
+    """Zeroes bytes [start, end), which lie within one page, where that page exists."""
+    page = mapping.i_pages.get(start >> 12)
+    if page is not None and start < end:
+        low: i64 = start & 4095
+        system.ram.page(page.pfn)[low : low + end - start] = _ZEROS[: end - start]
+
+
+def shmem_evict(system: System, mapping: AddressSpace) -> None:
+    """The object is gone: frees its pages and takes its promise back."""
+    for index in list(mapping.i_pages):
+        shmem_delete_page(system, mapping, index)
+    if isinstance(mapping, ShmemSpace):
+        vm_unacct_memory(system, mapping.accounted)
+        mapping.accounted = 0
+    mapping.i_size = 0
+
+
+@final
+class ShmemVmOps(VmOps):
+    """shmem_vm_ops, and shmem_anon_vm_ops for shared anonymous memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_map_pages = True
+
+    def fault(self, vmf: VmFault) -> i64:
+        """shmem_fault."""
+        vma = vmf.vma
+        assert vma.vm_file is not None and vma.vm_file.mapping is not None
+        mapping = vma.vm_file.mapping
+        if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
+            return VM_FAULT_SIGBUS
+        page = shmem_get_page(vma.vm_mm.system, mapping, vmf.pgoff)
+        if page is None:
+            return VM_FAULT_OOM
+        page.refcount += 1
+        vmf.page = page
+        return 0
+
+    def map_pages(self, vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
+        """filemap_map_pages."""
+        return filemap_map_pages(vmf, start_pgoff, end_pgoff)
+
+
+SHMEM_VM_OPS: Final = ShmemVmOps()
+
+
+def shmem_mmap(file: File, vma: Vma) -> int:
+    """The mmap method of tmpfs, memfd and shared anonymous memory."""
+    assert file.mapping is not None
+    if file.mapping.seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE) and vma.vm_flags & VM_SHARED:
+        if vma.vm_flags & 0x2:
+            return -errno.EPERM
+        vma.vm_flags &= ~VM_MAYWRITE
+    vma.vm_ops = SHMEM_VM_OPS
+    return 0
+
+
+@final
+class ShmemFile(File):
+    """A file of the kernel's own tmpfs mount: shared anonymous memory and System V segments."""
+
+    def __init__(self, system: System, path: str, space: ShmemSpace, inode: int) -> None:
+        super().__init__(path, FMODE_READ | FMODE_WRITE)
+        self.system = system
+        self.mapping = space
+        self.st_dev = SHMEM_DEV
+        self.st_ino = inode
+
+    def can_mmap(self) -> bool:
+        """Always."""
+        return True
+
+    def mmap(self, vma: Vma) -> int:
+        """As tmpfs."""
+        return shmem_mmap(self, vma)
+
+    def release(self) -> None:
+        """Nobody can reach the object any more."""
+        assert self.mapping is not None
+        shmem_evict(self.system, self.mapping)
+
+
+def shmem_zero_setup(vma: Vma) -> int:
+    """Backs a shared anonymous mapping with a new object ("/dev/zero (deleted)"); 0 or -ENOMEM."""
+    system = vma.vm_mm.system
+    size = vma.vm_end - vma.vm_start
+    file = shmem_file_setup(system, "/dev/zero", size, vma.vm_flags & VM_NORESERVE != 0)
+    if isinstance(file, int):
+        return file
+    vma.vm_file = file
+    vma.vm_ops = SHMEM_VM_OPS
+    return 0

@@ -1,0 +1,46 @@
+"""Promises of memory: how much may be committed.
+
+Mirrors: mm/util.c (__vm_enough_memory, vm_commit_limit) (6.18)
+Differs: no swap and no huge pages in the limit yet.
+"""
+
+from mypy_extensions import i64
+
+from pagewalk.mm.system import System
+
+OVERCOMMIT_GUESS = 0
+OVERCOMMIT_ALWAYS = 1
+OVERCOMMIT_NEVER = 2
+
+
+def vm_commit_limit(system: System) -> int:
+    """CommitLimit in pages."""
+    config = system.config
+    if config.overcommit_kbytes:
+        return config.overcommit_kbytes >> 2
+    return system.totalram_pages * config.overcommit_ratio // 100
+
+
+def vm_enough_memory(system: System, pages: i64) -> bool:
+    """Whether ``pages`` more may be promised, by vm.overcommit_memory: 0 refuses only what is larger than the machine, 1
+    nothing, 2 what exceeds CommitLimit (3 % of it, or 8 MiB, kept for root; 1/32 of the mm, or 128 MiB, for recovery)."""
+    mode = system.config.overcommit_memory
+    if mode == OVERCOMMIT_ALWAYS:
+        return True
+    if mode == OVERCOMMIT_GUESS:
+        return pages <= system.totalram_pages
+    allowed: i64 = vm_commit_limit(system)
+    if not system.current.capable:
+        allowed -= 8192 >> 2  # vm.admin_reserve_kbytes
+    allowed -= min(system.current.total_vm() // 32, (128 << 20) >> 12)  # vm.user_reserve_kbytes
+    return system.vm_committed_as + pages <= allowed
+
+
+def vm_acct_memory(system: System, pages: i64) -> None:
+    """Promises ``pages``."""
+    system.vm_committed_as += pages
+
+
+def vm_unacct_memory(system: System, pages: i64) -> None:
+    """Takes a promise back."""
+    system.vm_committed_as -= pages

@@ -1,0 +1,226 @@
+"""Splitting VMAs and merging them again, so that neighbours that agree are one.
+
+Mirrors: mm/vma.c (6.18)
+Differs: memory for a VMA never runs out.
+"""
+
+import errno
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import File
+from pagewalk.mm.filemap import link_file, unlink_file
+from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.rmap import AnonVma, anon_vma_clone, is_fork_child, unlink_anon_vmas
+from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_WRITE, Vma, VmOps
+
+
+def vm_get_page_prot(mm: MmStruct, vm_flags: i64) -> i64:
+    """Bits of a page-table entry for a mapping's rights."""
+    return mm.system.format.protection_map[vm_flags & 15]
+
+
+def vma_wants_writenotify(vma: Vma, vm_flags: i64) -> bool:
+    """The first write to each page must be a fault: shared, writable, and the file tracks dirty pages."""
+    if vm_flags & (VM_WRITE | VM_SHARED) != VM_WRITE | VM_SHARED:
+        return False
+    return vma.vm_ops is not None and vma.vm_ops.has_page_mkwrite
+
+
+def vma_set_page_prot(vma: Vma) -> None:
+    """Brings ``vm_page_prot`` in line with ``vm_flags``."""
+    flags = vma.vm_flags
+    if vma_wants_writenotify(vma, flags):
+        flags &= ~VM_SHARED
+    vma.vm_page_prot = vm_get_page_prot(vma.vm_mm, flags)
+
+
+def _can_remove(vma: Vma) -> bool:
+    return vma.vm_ops is None or not vma.vm_ops.has_close
+
+
+def _same_kind(vma: Vma, flags: i64, file: File | None, ops: VmOps | None) -> bool:
+    return vma.vm_flags == flags and vma.vm_file is file and vma.vm_ops is ops
+
+
+def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | None) -> bool:
+    """Whether the pages that ``source`` may have can live on under ``target``'s AnonVma."""
+    if target.anon_vma is None and source_anon is not None:
+        return source is None or not is_fork_child(source)
+    if target.anon_vma is not None and source_anon is None:
+        return not is_fork_child(target)
+    return target.anon_vma is source_anon
+
+
+def vma_merge_new_range(
+    mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None, ops: VmOps | None
+) -> Vma | None:
+    """Lets a neighbour grow over the free range [start, end) that is to be mapped; the VMA that now covers it, or None."""
+    if flags & VM_SPECIAL:
+        return None
+    prev = mm.find_vma_prev(start)
+    following = mm.find_vma(start)
+    left = (
+        prev is not None
+        and prev.vm_end == start
+        and _same_kind(prev, flags, file, ops)
+        and prev.vm_pgoff + prev.nr_pages() == pgoff
+        and _anon_vma_mergeable(prev, None, None)
+    )
+    right = (
+        following is not None
+        and following.vm_start == end
+        and _same_kind(following, flags, file, ops)
+        and following.vm_pgoff == pgoff + ((end - start) >> 12)
+        and _anon_vma_mergeable(following, None, None)
+    )
+    if left and right and prev is not None and following is not None:
+        agree = prev.anon_vma is None or following.anon_vma is None or prev.anon_vma is following.anon_vma
+        if agree and _can_remove(following):
+            _absorb(prev, following)
+            return prev
+        right = False
+    if left and prev is not None:
+        _resize(prev, prev.vm_start, end, prev.vm_pgoff)
+        return prev
+    if right and following is not None:
+        _resize(following, start, following.vm_end, pgoff)
+        return following
+    return None
+
+
+def _resize(vma: Vma, start: i64, end: i64, pgoff: i64) -> None:
+    vma.vm_mm.set_range(vma, start, end, pgoff)
+
+
+def _absorb(prev: Vma, following: Vma) -> None:
+    """``prev`` grows to the end of ``following``, which goes."""
+    _dup_anon_vma(prev, following)
+    end = following.vm_end
+    discard_vma(following)
+    _resize(prev, prev.vm_start, end, prev.vm_pgoff)
+    prev.nr_faults += following.nr_faults
+
+
+def _dup_anon_vma(target: Vma, source: Vma) -> None:
+    if source.anon_vma is not None and target.anon_vma is None:
+        anon_vma_clone(target, source)
+
+
+def discard_vma(vma: Vma) -> None:
+    """Unlinks a VMA whose range another one takes over: nothing is unmapped."""
+    vma.vm_mm.remove(vma)
+    unlink_file(vma)
+    unlink_anon_vmas(vma)
+    if vma.vm_file is not None:
+        vma.vm_file.put()
+
+
+def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
+    """Lets a neighbour take [start, end) of ``vma``, whose flags become ``flags``; the VMA that then covers it, or None."""
+    mm = vma.vm_mm
+    if flags & VM_SPECIAL:
+        return None
+    at_start = start == vma.vm_start
+    at_end = end == vma.vm_end
+    if not (at_start or at_end) or (at_start and at_end and not _can_remove(vma)):
+        return None
+    prev = mm.find_vma_prev(vma.vm_start) if at_start else None
+    following = mm.find_vma(vma.vm_end) if at_end else None
+    pgoff = vma.pgoff_of(start)
+    left = (
+        prev is not None
+        and prev.vm_end == start
+        and _same_kind(prev, flags, vma.vm_file, vma.vm_ops)
+        and prev.vm_pgoff + prev.nr_pages() == pgoff
+        and _anon_vma_mergeable(prev, vma, vma.anon_vma)
+    )
+    right = (
+        following is not None
+        and following.vm_start == end
+        and _same_kind(following, flags, vma.vm_file, vma.vm_ops)
+        and following.vm_pgoff == pgoff + ((end - start) >> 12)
+        and _anon_vma_mergeable(following, vma, vma.anon_vma)
+    )
+    if left and right and prev is not None and following is not None:
+        agree = prev.anon_vma is None or following.anon_vma is None or prev.anon_vma is following.anon_vma
+        if agree and _can_remove(following):
+            _absorb(prev, vma)
+            _absorb(prev, following)
+            return prev
+        right = False
+    if left and prev is not None:
+        if at_end:
+            _absorb(prev, vma)
+            return prev
+        _dup_anon_vma(prev, vma)
+        _resize(vma, end, vma.vm_end, vma.pgoff_of(end))
+        _resize(prev, prev.vm_start, end, prev.vm_pgoff)
+        return prev
+    if right and following is not None:
+        _dup_anon_vma(following, vma)
+        if at_start:
+            discard_vma(vma)
+            following.nr_faults += vma.nr_faults
+        else:
+            _resize(vma, vma.vm_start, start, vma.vm_pgoff)
+        _resize(following, start, following.vm_end, pgoff)
+        return following
+    return None
+
+
+def vma_modify_flags(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | int:
+    """Makes [start, end) of ``vma`` a VMA that can have ``flags``: merged with a neighbour, or split off.
+
+    Returns it (the caller sets the flags), or -ENOMEM (too many mappings), -EINVAL (cannot be split).
+    """
+    merged = _merge_existing(vma, start, end, flags)
+    if merged is not None:
+        return merged
+    if vma.vm_start < start:
+        failed = split_vma(vma, start, new_below=True)
+        if failed:
+            return failed
+    if vma.vm_end > end:
+        failed = split_vma(vma, end, new_below=False)
+        if failed:
+            return failed
+    return vma
+
+
+def split_vma(vma: Vma, addr: i64, new_below: bool) -> int:
+    """Splits at ``addr``, with the limit on the number of mappings; see ``split_vma_unlimited``."""
+    if vma.vm_mm.map_count() >= vma.vm_mm.system.config.max_map_count:
+        return -errno.ENOMEM
+    return split_vma_unlimited(vma, addr, new_below)
+
+
+def split_vma_unlimited(vma: Vma, addr: i64, new_below: bool) -> int:
+    """Splits at ``addr``: a new VMA takes the part below, or the part from ``addr`` on. 0 or -EINVAL (__split_vma)."""
+    if vma.vm_ops is not None and not vma.vm_ops.may_split:
+        return -errno.EINVAL
+    mm = vma.vm_mm
+    pgoff = vma.pgoff_of(addr)
+    if new_below:
+        new = _copy_vma(vma, vma.vm_start, addr, vma.vm_pgoff)
+        _resize(vma, addr, vma.vm_end, pgoff)
+    else:
+        new = _copy_vma(vma, addr, vma.vm_end, pgoff)
+        _resize(vma, vma.vm_start, addr, vma.vm_pgoff)
+    mm.insert(new)
+    return 0
+
+
+def _copy_vma(vma: Vma, start: i64, end: i64, pgoff: i64) -> Vma:
+    """A VMA like ``vma`` with other bounds, sharing its file and its AnonVmas; not linked into the address space."""
+    new = Vma(vma.vm_mm, start, end, vma.vm_flags, pgoff)
+    new.vm_page_prot = vma.vm_page_prot
+    new.vm_file = vma.vm_file
+    new.vm_ops = vma.vm_ops
+    if vma.vm_file is not None:
+        vma.vm_file.get()
+    link_file(new)
+    anon_vma_clone(new, vma)
+    if new.vm_ops is not None:
+        new.vm_ops.open(new)
+    return new
