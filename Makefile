@@ -16,38 +16,38 @@ all: build
 help:
 	@sed -n '1,2s/^# //p' Makefile
 
-# An interpreter of 3.11 or later that can make virtual environments, with the build's own requirements in it.
-$(VENV)/.made: pyproject.toml
-	@.ci/venv $(VENV) $(PYTHON)
-	@$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
-	    > $(VENV)/build-requires.txt
-	@$(PY) -m pip install --quiet -r $(VENV)/build-requires.txt
-	@touch $@
+# What pyproject.toml lists under the keys $(1), for pip.
+requirements = $(PY) -c "import functools, sys, tomllib; \
+    print(*functools.reduce(dict.get, sys.argv[1:], tomllib.load(open('pyproject.toml', 'rb'))), sep='\n')" $(1)
+pip_install = $(PY) -m pip install -qq --disable-pip-version-check
 
-# What pagewalk runs on; its own code comes next, so an edit of a source does not ask pip about anything.
-$(VENV)/.depends: $(VENV)/.made
-	@$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-	    > $(VENV)/depends.txt
-	@$(PY) -m pip install --quiet -r $(VENV)/depends.txt
+# An interpreter of 3.11 or later, in a virtual environment.
+$(PY):
+	@.ci/venv $(VENV) $(PYTHON)
+
+# What pagewalk is built with and runs on. Its own code comes later: an edit of a source asks pip about nothing.
+$(VENV)/.depends: pyproject.toml | $(PY)
+	@echo "installing what pagewalk needs into $(VENV)"
+	@($(call requirements,build-system requires); $(call requirements,project dependencies)) > $(VENV)/depends.txt
+	@$(pip_install) -r $(VENV)/depends.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.depends
-	@$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'], sep='\n')" \
-	    > $(VENV)/dev.txt
-	@$(PY) -m pip install --quiet -r $(VENV)/dev.txt
+	@$(call requirements,project optional-dependencies dev) > $(VENV)/dev.txt
+	@$(pip_install) -r $(VENV)/dev.txt
 	@touch $@
 
 # The package, compiled, in .venv.
 $(VENV)/.installed: $(VENV)/.depends $(SOURCES) README.md
 	@echo "building pagewalk (a minute or two the first time)"
-	@$(PY) -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@flock $(VENV) $(pip_install) --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
 build: $(VENV)/.installed
 
 # The package, compiled, as build/lib: for PYTHONPATH=build/lib with any Python of the same version.
-compiled: $(VENV)/.made
-	@PAGEWALK_COMPILE=1 $(PY) setup.py --quiet build --build-lib build/lib
+compiled: $(VENV)/.depends
+	@flock $(VENV) env PAGEWALK_COMPILE=1 $(PY) setup.py --quiet build --build-lib build/lib
 
 demo run: build
 	$(VENV)/bin/pagewalk run -- $(RUN)

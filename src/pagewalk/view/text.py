@@ -4,6 +4,7 @@ Every line is a list of spans (text, style); ``render`` joins them, ``print_repo
 """
 
 import shutil
+import signal
 import sys
 from typing import TextIO
 
@@ -12,6 +13,8 @@ from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, PAGE, FaultKind, Repo
 from pagewalk.view.units import Line, bar, count, plain, plural, size
 
 __all__ = ["print_report", "render", "sections"]
+
+ASCII = str.maketrans("█▓▒░▉▊▋▌▍▎▏┊″", '#%+.######|:"')
 
 TOP = 8
 BAR = 12
@@ -22,6 +25,14 @@ def heading(title: str, rest: str = "") -> Line:
     return [(title, "bold"), (f"  {rest}" if rest else "", "dim")]
 
 
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11; real-time signals count from SIGRTMIN."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - 34}"
+
+
 def outcome(report: Report) -> list[Line]:
     """What ran, how it ended, and on what."""
     machine = report.machine
@@ -29,7 +40,7 @@ def outcome(report: Report) -> list[Line]:
     if report.stopped:
         end = f"stopped by pagewalk ({report.stopped})"
     elif report.signal:
-        end = f"killed by signal {report.signal}"
+        end = f"killed by signal {report.signal} ({signal_name(report.signal)})"
     command = " ".join(report.command)
     lines: list[Line] = [
         [("pagewalk  ", "bold"), (command if len(command) <= 90 else command[:87] + "...", ""), (f"  {end}", "dim")]
@@ -123,14 +134,21 @@ def render(report: Report, width: int = 100) -> str:
     return "\n\n".join("\n".join(plain(line) for line in part) for part in sections(report, width)) + "\n"
 
 
+def encodable(text: str, encoding: str) -> str:
+    """``text`` with what ``encoding`` lacks drawn in ASCII."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+    return text
+
+
 def print_report(report: Report, stream: TextIO | None = None) -> None:
     """Writes the report to ``stream`` (stderr): coloured on a terminal, plain elsewhere, ASCII where it must be."""
     stream = stream or sys.stderr
     width = shutil.get_terminal_size((100, 24)).columns if stream.isatty() else 100
     if not stream.isatty():
-        text = render(report, width)
-        encoding = stream.encoding or "ascii"
-        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.write(encodable(render(report, width), stream.encoding or "ascii"))
         return
     from rich.console import Console
     from rich.text import Text
