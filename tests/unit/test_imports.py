@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "fs": {"arch", "mm"},
     "kernel": {"arch", "mm", "fs"},
     "cpu": {"arch", "hw", "mm", "kernel"},
-    "view": {"arch", "mm"},
+    "view": {"arch", "hw", "mm"},
     "process": {"arch", "mm", "kernel", "fs", "view"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
     "path": set(),

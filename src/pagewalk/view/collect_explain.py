@@ -1,0 +1,124 @@
+"""Finds out what ``explain`` says: asks the VMAs, the hardware's walk (without leaving a mark) and the reverse map."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, RIGHT_WRITE, Walk, walk
+from pagewalk.mm.page import Page, PG_anon, PG_special, PG_swapbacked
+from pagewalk.mm.rmap import page_mappers
+from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_FLAG_LETTERS, VM_GROWSDOWN, VM_SHARED, VM_WRITE, Vma
+from pagewalk.view.explain import Explanation, Frame, Sharer, WalkStep
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
+    from pagewalk.mm.system import System
+
+__all__ = ["explain_address"]
+
+Owner = Callable[["MmStruct"], tuple[int, str]]
+
+
+def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Explanation:
+    """What is behind ``addr`` (signed, or unsigned 64-bit) of ``mm``.
+
+    maps   the /proc/PID/maps of ``mm``
+    owner  the (pid, comm) of the process that an address space belongs to
+    """
+    addr = (addr + (1 << 63)) % (1 << 64) - (1 << 63)
+    system = mm.system
+    vma = mm.vma_lookup(addr) if addr >= 0 else None
+    found = walk(system.ram, system.format, int(mm.pgd_pfn), addr, PEEK)
+    explanation = Explanation(pid=owner(mm)[0], addr=addr)
+    if vma is not None:
+        explanation.vma = maps.splitlines()[mm.vmas.index(vma)]
+        explanation.flags = [letters for bit, letters in VM_FLAG_LETTERS if vma.vm_flags & bit]
+    explanation.steps = _steps(system, found)
+    pte = found.steps[-1].entry if found.steps else 0
+    kept = found.pfn < 0 and vma is not None and system.format.protnone.test(pte)
+    pfn = (pte & system.format.pfn_mask) >> 12 if kept else found.pfn
+    if pfn >= 0:
+        explanation.frame = _frame(system, pfn, owner)
+    explanation.reason = _reason(mm, addr, vma, found, explanation.frame)
+    return explanation
+
+
+def _steps(system: "System", found: Walk) -> list[WalkStep]:
+    """The levels that the walk read, in words."""
+    fmt = system.format
+    steps = []
+    for step in found.steps:
+        target = step.entry & fmt.pfn_mask
+        if not fmt.present.test(step.entry):
+            then = f"not present, keeps frame {target >> 12:#x}" if fmt.protnone.test(step.entry) else "not present"
+        elif step is found.steps[-1]:
+            then = f"frame {target >> 12:#x}"
+        else:
+            then = f"table at {target:#x}"
+        index = (step.paddr >> 3) & ((1 << step.level.nr_bits) - 1)
+        steps.append(WalkStep(step.level.name, index, step.paddr & -4096, step.entry, fmt.decode(step.entry), then))
+    return steps
+
+
+def _frame(system: "System", pfn: int, owner: Owner) -> Frame:
+    """The frame, and every process that maps it."""
+    page = system.page(pfn)
+    zone = next((z.name for z in system.node.zones if z.zone_start_pfn <= pfn < z.end_pfn), "none")
+    sharers = []
+    for mm, _, address in page_mappers(page):
+        pid, comm = owner(mm)
+        sharers.append(Sharer(pid, int(address), comm))
+    kind = "the zero page, shared by all" if pfn == system.zero_pfn else _kind(page)
+    return Frame(pfn, zone, kind, page.flag_names(), int(page.refcount), int(page.mapcount), sharers)
+
+
+def _kind(page: Page) -> str:
+    """What the frame holds, in words."""
+    if page.flags & PG_anon:
+        return "anonymous"
+    if page.flags & PG_special:
+        return "the kernel's, mapped specially"
+    if page.mapping is None:
+        return "the kernel's"
+    what = "shared memory" if page.flags & PG_swapbacked else "page cache"
+    return f"{what}, page {int(page.index)} of its file"
+
+
+def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None) -> str:
+    """What an access would find."""
+    if found.status == NON_CANONICAL:
+        return "not a canonical address: an access raises a general protection fault, SIGSEGV"
+    if vma is None:
+        above = mm.find_vma(addr) if addr >= 0 else None
+        if above is not None and above.vm_flags & VM_GROWSDOWN:
+            return "below the stack: an access makes it grow to here, where the limit and the guard gap allow"
+        return "an access raises SIGSEGV (SEGV_MAPERR)"
+    if not vma.vm_flags & VM_ACCESS_FLAGS:
+        kept = " (the page is kept)" if frame is not None else ""
+        return f"the mapping grants no access: SIGSEGV (SEGV_ACCERR){kept}"
+    if found.status == NOT_PRESENT:
+        return _untouched(vma, addr)
+    write = "goes ahead" if found.rights & RIGHT_WRITE else _refused_write(vma)
+    execute = "allowed" if found.rights & RIGHT_EXECUTE else "SIGSEGV (SEGV_ACCERR)"
+    return f"a read goes ahead; a write {write}; execution: {execute}"
+
+
+def _refused_write(vma: Vma) -> str:
+    """What a write to a read-only entry leads to."""
+    if not vma.vm_flags & VM_WRITE:
+        return "raises SIGSEGV (SEGV_ACCERR)"
+    return (
+        "marks the page dirty first (fault)" if vma.vm_flags & VM_SHARED else "copies the page or takes it over (fault)"
+    )
+
+
+def _untouched(vma: Vma, addr: int) -> str:
+    """What the first touch of a page will do."""
+    if vma.vm_ops is None:
+        write = "a write a new zeroed frame" if vma.vm_flags & VM_WRITE else "a write raises SIGSEGV (SEGV_ACCERR)"
+        return f"mapped, not touched yet: a read maps the zero page, {write}"
+    page = int(vma.pgoff_of(addr))
+    mapping = vma.vm_file.mapping if vma.vm_file is not None else None
+    if mapping is not None and page << 12 >= mapping.i_size:
+        return f"beyond the end of the file ({int(mapping.i_size)} bytes): an access raises SIGBUS (BUS_ADRERR)"
+    verb = "execution" if vma.vm_flags & VM_EXEC else "access"
+    return f"mapped, not touched yet: the first {verb} maps page {page} of the file"
