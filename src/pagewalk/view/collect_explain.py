@@ -97,18 +97,20 @@ def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Fram
         return f"the mapping grants no access: SIGSEGV (SEGV_ACCERR){kept}"
     if found.status == NOT_PRESENT:
         return _untouched(vma, addr)
-    write = "goes ahead" if found.rights & RIGHT_WRITE else _refused_write(vma)
+    write = "goes ahead" if found.rights & RIGHT_WRITE else _refused_write(vma, frame)
     execute = "allowed" if found.rights & RIGHT_EXECUTE else "SIGSEGV (SEGV_ACCERR)"
     return f"a read goes ahead; a write {write}; execution: {execute}"
 
 
-def _refused_write(vma: Vma) -> str:
+def _refused_write(vma: Vma, frame: Frame | None) -> str:
     """What a write to a read-only entry leads to."""
     if not vma.vm_flags & VM_WRITE:
         return "raises SIGSEGV (SEGV_ACCERR)"
-    return (
-        "marks the page dirty first (fault)" if vma.vm_flags & VM_SHARED else "copies the page or takes it over (fault)"
-    )
+    if vma.vm_flags & VM_SHARED:
+        return "tells the file first (a fault)"
+    if frame is not None and "anon_exclusive" in frame.flags:
+        return "takes the page over, nobody else has it (a fault)"
+    return "copies the page (a fault)"
 
 
 def _untouched(vma: Vma, addr: int) -> str:
