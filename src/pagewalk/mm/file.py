@@ -74,6 +74,8 @@ class File:
     st_dev     (major, minor) of its file system, for maps
     st_ino     inode number, for maps
     noexec     its mount forbids PROT_EXEC mappings
+    s_maxbytes largest offset in bytes that the file system allows; 0 = no limit
+    thp_aligned  the file system aligns large mappings so that huge pages fit (ext4, xfs, btrfs do)
     f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
     """
 
@@ -86,6 +88,8 @@ class File:
         self.st_dev: tuple[int, int] = (0, 0)
         self.st_ino: int = 0
         self.noexec = False
+        self.s_maxbytes: i64 = 0
+        self.thp_aligned = False
         self.f_count: i64 = 1
 
     def get(self) -> "File":

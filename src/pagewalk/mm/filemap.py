@@ -279,4 +279,3 @@ def unlink_file(vma: Vma) -> None:
         mapping.i_mmap.remove(vma)
         if vma.vm_flags & VM_SHARED and vma.vm_flags & VM_MAYWRITE:
             mapping.i_mmap_writable -= 1
-

@@ -80,6 +80,7 @@ class MmStruct:
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
     def_flags         flags of new mappings (mlockall)
     mmap_base, mmap_legacy_base, topdown  where the search for free space starts, and whether it goes down
+    randomized        its layout was randomised (PF_RANDOMIZE)
     """
 
     def __init__(self, system: System) -> None:
@@ -110,6 +111,7 @@ class MmStruct:
         self.mmap_base: i64 = 0
         self.mmap_legacy_base: i64 = 0
         self.topdown = True
+        self.randomized = False
         self.start_code: i64 = 0
         self.end_code: i64 = 0
         self.start_data: i64 = 0
@@ -230,4 +232,3 @@ def mm_alloc(system: System) -> MmStruct | None:
     """A new, empty address space; None where there is no frame for its root table."""
     mm = MmStruct(system)
     return mm if pgd_alloc(mm) else None
-

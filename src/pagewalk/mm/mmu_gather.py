@@ -91,4 +91,3 @@ def unmap_mapping_pages(mapping: AddressSpace, first: i64, last: i64, even_cows:
             end: i64 = vma.vm_start + ((high - vma.vm_pgoff + 1) << 12)
             if zap_pte_range(vma, start, end, keep_anon=not even_cows):
                 vma.vm_mm.flush_tlb_range(start, end)
-

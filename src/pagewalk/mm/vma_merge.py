@@ -12,7 +12,7 @@ from pagewalk.mm.file import File
 from pagewalk.mm.filemap import link_file, unlink_file
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.rmap import AnonVma, anon_vma_clone, is_fork_child, unlink_anon_vmas
-from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_WRITE, Vma, VmOps
+from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_WRITE, Vma
 
 
 def vm_get_page_prot(mm: MmStruct, vm_flags: i64) -> i64:
@@ -39,8 +39,8 @@ def _can_remove(vma: Vma) -> bool:
     return vma.vm_ops is None or not vma.vm_ops.has_close
 
 
-def _same_kind(vma: Vma, flags: i64, file: File | None, ops: VmOps | None) -> bool:
-    return vma.vm_flags == flags and vma.vm_file is file and vma.vm_ops is ops
+def _same_kind(vma: Vma, flags: i64, file: File | None) -> bool:
+    return vma.vm_flags == flags and vma.vm_file is file
 
 
 def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | None) -> bool:
@@ -52,9 +52,7 @@ def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | 
     return target.anon_vma is source_anon
 
 
-def vma_merge_new_range(
-    mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None, ops: VmOps | None
-) -> Vma | None:
+def vma_merge_new_range(mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None) -> Vma | None:
     """Lets a neighbour grow over the free range [start, end) that is to be mapped; the VMA that now covers it, or None."""
     if flags & VM_SPECIAL:
         return None
@@ -63,14 +61,14 @@ def vma_merge_new_range(
     left = (
         prev is not None
         and prev.vm_end == start
-        and _same_kind(prev, flags, file, ops)
+        and _same_kind(prev, flags, file)
         and prev.vm_pgoff + prev.nr_pages() == pgoff
         and _anon_vma_mergeable(prev, None, None)
     )
     right = (
         following is not None
         and following.vm_start == end
-        and _same_kind(following, flags, file, ops)
+        and _same_kind(following, flags, file)
         and following.vm_pgoff == pgoff + ((end - start) >> 12)
         and _anon_vma_mergeable(following, None, None)
     )
@@ -131,14 +129,14 @@ def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
     left = (
         prev is not None
         and prev.vm_end == start
-        and _same_kind(prev, flags, vma.vm_file, vma.vm_ops)
+        and _same_kind(prev, flags, vma.vm_file)
         and prev.vm_pgoff + prev.nr_pages() == pgoff
         and _anon_vma_mergeable(prev, vma, vma.anon_vma)
     )
     right = (
         following is not None
         and following.vm_start == end
-        and _same_kind(following, flags, vma.vm_file, vma.vm_ops)
+        and _same_kind(following, flags, vma.vm_file)
         and following.vm_pgoff == pgoff + ((end - start) >> 12)
         and _anon_vma_mergeable(following, vma, vma.anon_vma)
     )

@@ -1,0 +1,156 @@
+"""Reaching user memory: what copy_from_user and copy_to_user are to the kernel, and a program's own access to the face.
+
+Every access goes through the page table in RAM and takes faults as the program's own would.
+
+Mirrors: arch/x86/lib/usercopy.c, lib/strncpy_from_user.c (6.18)
+"""
+
+from mypy_extensions import i64
+
+from pagewalk.mm.fault import FAULT_SERVED, READ, WRITE, do_user_addr_fault
+from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.pgtable import pte_lookup
+
+
+def access_ok(mm: MmStruct, addr: i64, length: i64) -> bool:
+    """The range lies in user space."""
+    return 0 <= length <= mm.task_size and 0 <= addr <= mm.task_size - length
+
+
+def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
+    """Physical address behind a user address for READ or WRITE, faults served and A/D marked; minus the FAULT_* value
+    (``mm/fault.py``) where there is none."""
+    fmt = mm.system.format
+    words = mm.system.ram.words
+    while True:
+        index = pte_lookup(mm, addr)
+        if index >= 0:
+            pte: i64 = words[index]
+            if pte & fmt.present.mask == fmt.present.value:
+                if access != WRITE:
+                    words[index] = fmt.accessed.set(pte)
+                    return (pte & fmt.pfn_mask) | (addr & 4095)
+                if pte & fmt.write.mask == fmt.write.value:
+                    words[index] = fmt.dirty.set(fmt.accessed.set(pte))
+                    return (pte & fmt.pfn_mask) | (addr & 4095)
+        outcome = do_user_addr_fault(mm, addr, access)
+        if outcome != FAULT_SERVED:
+            return -outcome
+
+
+def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:
+    """``length`` bytes of user memory, or None (EFAULT)."""
+    if not access_ok(mm, addr, length):
+        return None
+    ram = mm.system.ram.bytes
+    parts: list[memoryview] = []
+    end: i64 = addr + length
+    while addr < end:
+        size: i64 = min(4096 - (addr & 4095), end - addr)
+        paddr = user_paddr(mm, addr, READ)
+        if paddr < 0:
+            return None
+        parts.append(ram[paddr : paddr + size])
+        addr += size
+    return b"".join(parts)
+
+
+def copy_from_user_partial(mm: MmStruct, addr: i64, length: i64) -> bytes:
+    """As much of ``length`` bytes of user memory as can be read before the first fault that cannot be served."""
+    ram = mm.system.ram.bytes
+    parts: list[memoryview] = []
+    end: i64 = addr + length if access_ok(mm, addr, length) else addr
+    while addr < end:
+        size: i64 = min(4096 - (addr & 4095), end - addr)
+        paddr = user_paddr(mm, addr, READ)
+        if paddr < 0:
+            break
+        parts.append(ram[paddr : paddr + size])
+        addr += size
+    return b"".join(parts)
+
+
+def copy_to_user(mm: MmStruct, addr: i64, data: bytes | memoryview) -> bool:
+    """Stores ``data`` in user memory; False (EFAULT) where not all of it could be."""
+    return copy_to_user_partial(mm, addr, data) == len(data)
+
+
+def copy_to_user_partial(mm: MmStruct, addr: i64, data: bytes | memoryview) -> i64:
+    """Stores as much of ``data`` as can be before the first fault that cannot be served; the bytes stored."""
+    length: i64 = len(data)
+    if not access_ok(mm, addr, length):
+        return 0
+    ram = mm.system.ram
+    done: i64 = 0
+    while done < length:
+        size: i64 = min(4096 - (addr & 4095), length - done)
+        paddr = user_paddr(mm, addr, WRITE)
+        if paddr < 0:
+            break
+        ram.bytes[paddr : paddr + size] = data[done : done + size]
+        ram.frame_changed(paddr >> 12)
+        addr += size
+        done += size
+    return done
+
+
+def clear_user(mm: MmStruct, addr: i64, length: i64) -> bool:
+    """Zeroes user memory; False (EFAULT) where not all of it could be."""
+    return copy_to_user(mm, addr, bytes(length))
+
+
+def strncpy_from_user(mm: MmStruct, addr: i64, limit: i64) -> bytes | int:
+    """The bytes before the NUL, at most ``limit`` of them; -EFAULT where memory ends first, -ENAMETOOLONG where no NUL comes
+    within ``limit`` bytes."""
+    ram = mm.system.ram.bytes
+    parts: list[bytes] = []
+    left = limit
+    while left > 0:
+        if addr < 0 or addr >= mm.task_size:
+            return -14
+        size: i64 = min(4096 - (addr & 4095), left)
+        paddr = user_paddr(mm, addr, READ)
+        if paddr < 0:
+            return -14
+        chunk = bytes(ram[paddr : paddr + size])
+        end = chunk.find(b"\0")
+        if end >= 0:
+            parts.append(chunk[:end])
+            return b"".join(parts)
+        parts.append(chunk)
+        addr += size
+        left -= size
+    return -36
+
+
+def get_user_u64(mm: MmStruct, addr: i64) -> int | None:
+    """An unsigned 64-bit word of user memory, or None (EFAULT)."""
+    data = copy_from_user(mm, addr, 8)
+    return None if data is None else int.from_bytes(data, "little")
+
+
+def get_user_u32(mm: MmStruct, addr: i64) -> int | None:
+    """An unsigned 32-bit word of user memory, or None (EFAULT)."""
+    data = copy_from_user(mm, addr, 4)
+    return None if data is None else int.from_bytes(data, "little")
+
+
+def put_user_u64(mm: MmStruct, addr: i64, value: int) -> bool:
+    """Stores a 64-bit word (any int, modulo 2**64); False (EFAULT) where it cannot."""
+    return copy_to_user(mm, addr, (value & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little"))
+
+
+def put_user_u32(mm: MmStruct, addr: i64, value: int) -> bool:
+    """Stores a 32-bit word (any int, modulo 2**32); False (EFAULT) where it cannot."""
+    return copy_to_user(mm, addr, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
+
+
+def touch_user(mm: MmStruct, addr: i64, length: i64, access: i64) -> int:
+    """One access a page over [addr, addr + length); FAULT_SERVED or the FAULT_* value of the first that failed."""
+    end: i64 = addr + length
+    while addr < end:
+        paddr = user_paddr(mm, addr, access)
+        if paddr < 0:
+            return int(-paddr)
+        addr = (addr & -4096) + 4096
+    return FAULT_SERVED
