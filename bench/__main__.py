@@ -1,0 +1,62 @@
+"""Runs the measurements and prints each with its budget: ``python -m bench [--json FILE] [NAME...]``.
+
+Names are faults, cpu, start, boot; all without any. Exit status 0 also where a budget is missed: the table says so.
+"""
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.measure import Measurement
+from pagewalk import _build
+
+NAMES = ("faults", "cpu", "start", "boot")
+
+
+def line(row: Measurement) -> str:
+    """A row of the table."""
+    if row.value is None:
+        return f"  {row.name:<36} {'-':>10} {'':<6} {row.detail}"
+    budget = "" if row.budget is None else f"{'>=' if row.least else '<='} {row.budget:g} {row.unit}"
+    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+    return f"  {row.name:<36} {row.value:>10.3g} {row.unit:<6} {budget:<14} {verdict:<7} {row.detail}".rstrip()
+
+
+def run(name: str) -> list[Measurement]:
+    """One module's measurements; a failure is a row too."""
+    try:
+        found: list[Measurement] = importlib.import_module(f"bench.{name}").measure()
+        return found
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        return [Measurement(name, None, "", detail=f"not measured: {type(error).__name__}: {first}")]
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES))
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
+    arguments = parser.parse_args()
+    why = _build.interpreted_because()
+    print(f"pagewalk, {'compiled' if not why else f'INTERPRETED ({why})'}, Python {platform.python_version()}, "
+          f"Linux {platform.release()}, {len(__import__('os').sched_getaffinity(0))} processors")  # fmt: skip
+    rows = []
+    for name in arguments.names or NAMES:
+        for row in run(name):
+            print(line(row), flush=True)
+            rows.append(row)
+    if arguments.json:
+        data = {"interpreted": why, "kernel": platform.release(), "rows": [{**asdict(r), "met": r.met} for r in rows]}
+        Path(arguments.json).write_text(json.dumps(data, indent=2) + "\n")
+    missed = [row.name for row in rows if row.met is False]
+    print(f"{len(missed)} budget{'' if len(missed) == 1 else 's'} missed{': ' if missed else ''}{', '.join(missed)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
