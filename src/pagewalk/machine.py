@@ -1,0 +1,211 @@
+"""A machine: RAM, a kernel, a CPU, and the host's files as a program may see them.
+
+    with Machine(ram="4G") as machine:
+        result = machine.run(["/bin/ls", "-l"])
+        print(result.status, result.report.rss.peak)
+
+    process = Machine().spawn()       # an empty address space to call mmap, read and write on
+"""
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pagewalk import _build
+from pagewalk.config import Config
+from pagewalk.errors import ConfigError
+from pagewalk.fs.namespace import host_namespace
+from pagewalk.fs.procfs import attach
+from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
+from pagewalk.kernel.kernel import Kernel
+from pagewalk.mm.current import RLIMIT_NAMES
+from pagewalk.mm.system import System
+from pagewalk.view.report import Report
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.cpu import Cpu
+    from pagewalk.kernel.task import Task
+    from pagewalk.process import Process
+
+__all__ = ["Machine", "Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program ended.
+
+    status  as a shell shows it: the exit status, or 128 + the signal that ended it
+    signal  that signal, 0 where the program ended by itself
+    report  what its memory did
+    """
+
+    status: int
+    signal: int
+    report: Report
+
+
+class Machine:
+    """One modelled machine. Keyword arguments are the fields of ``Config``: ``Machine(ram="512M", aslr=False)``.
+
+    Raises ConfigError where they cannot be, NotModelled where they are not modelled yet.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+        if config is not None and settings:
+            raise ConfigError("a machine: expected a Config or its fields, got both")
+        try:
+            self.config = config if config is not None else Config(**settings)
+        except TypeError:
+            known = ", ".join(Config.__dataclass_fields__)
+            wrong = ", ".join(sorted(set(settings) - set(Config.__dataclass_fields__)))
+            raise ConfigError(f"a machine has no setting {wrong}; expected some of: {known}") from None
+        self.system = System(self.config)
+        self.namespace = host_namespace(self.system, rw_dirs=[], warm=self.config.warm)
+        self.kernel = Kernel(self.system, self.namespace)
+        attach(self.namespace, self.kernel)
+        self._cpu: Cpu | None = None
+        self._running: Task | None = None
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.config.arch}, {self.system.totalram_pages >> 8} MiB, Linux {self.config.linux}>"
+
+    def __enter__(self) -> "Machine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the machine's memory and of what it holds of the host. Its processes cannot be used any more."""
+        for task in self.kernel.tasks():
+            self.kernel.release_task(task)
+        self.kernel.close()
+        self.system.mem_map.forget()
+
+    # Processes.
+
+    def spawn(self) -> "Process":
+        """A process without a program: an empty address space, whose calls Python makes. Raises OutOfMemory."""
+        from pagewalk.process import Process
+
+        return Process(self, self.kernel.new_task())
+
+    def run(
+        self,
+        argv: Sequence[str | bytes],
+        *,
+        program: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        rw: Sequence[str] = (),
+        timeout: float | None = None,
+        detail: bool = False,
+    ) -> Result:
+        """Runs a program to its end, with this process's standard streams as its own.
+
+        argv     its arguments, the first one its name
+        program  the path of the file to execute, ``argv[0]`` where it is not given; there is no search in PATH
+        env      its environment, this process's own where it is not given
+        cwd      its working directory
+        rw       directories below which it may write
+        timeout  seconds after which it is killed
+        detail   the report's ``smaps`` are wanted too
+
+        Raises ExecError where the program cannot be executed, OutOfMemory where the machine's RAM does not suffice.
+        """
+        if not argv:
+            raise ConfigError("run: expected a program, got an empty argv")
+        path = program if program is not None else os.fsdecode(argv[0])
+        environment = os.environ if env is None else env
+        for directory in rw:
+            self.namespace.allow_writing(os.path.realpath(directory))
+        task = self.kernel.spawn(
+            path,
+            [os.fsencode(word) for word in argv],
+            [os.fsencode(f"{key}={value}") for key, value in environment.items()],
+            cwd=os.path.abspath(cwd) if cwd is not None else os.getcwd(),
+            rlimits=host_limits(),
+        )
+        return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
+
+    def _run_task(self, task: "Task", command: list[str], timeout: float | None, detail: bool) -> Result:
+        """Runs a task that has its program; the report, then its memory is freed."""
+        from pagewalk.kernel.sched import run
+
+        timer = threading.Timer(timeout, self.stop, [f"timeout of {timeout:g} s"]) if timeout is not None else None
+        start = time.monotonic()
+        self._running = task
+        try:
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            status = run(self.kernel, self._the_cpu(), task)
+            report = self._report(task, command, status, time.monotonic() - start, detail)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._running = None
+            self.kernel.do_exit(task, 9)
+            self.kernel.release_task(task)
+            self.kernel.stop_reason = ""
+        return Result(report.status, report.signal, report)
+
+    def _the_cpu(self) -> "Cpu":
+        """The machine's CPU, made on first use: a process that Python drives needs none."""
+        if self._cpu is None:
+            from pagewalk.cpu.unicorn_x86 import UnicornX86
+
+            self._cpu = UnicornX86(self.system)
+        return self._cpu
+
+    def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
+        """What the task's memory did."""
+        from pagewalk.view.collect import collect_calls, collect_machine, collect_mm
+
+        stop = (status >> 8) & 0x7F if status & 0xFF == 0x7F else 0
+        signal = stop or status & 0x7F
+        report = Report(
+            command=command,
+            status=128 + signal if signal else status >> 8 & 0xFF,
+            signal=signal,
+            stopped=self.kernel.stop_reason,
+            pid=task.pid,
+            minor=task.min_flt,
+            major=task.maj_flt,
+            seconds=seconds,
+            interpreted=_build.interpreted_because(),
+        )
+        collect_mm(report, task.mm, maps_text(task.mm))
+        collect_machine(report, self.system)
+        collect_calls(report, task)
+        if detail:
+            report.smaps = smaps_text(task.mm)
+        return report
+
+    def stop(self, reason: str) -> None:
+        """Ends what runs, soon; ``reason`` is what the report says. May be called from another thread."""
+        self.kernel.stop(reason)
+
+    def progress(self) -> tuple[int, int, int]:
+        """Faults, resident bytes and system calls of what runs, so far. May be called from another thread."""
+        task = self._running
+        if task is None:
+            return 0, 0, 0
+        return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << 12, task.nr_syscalls
+
+
+def host_limits() -> dict[int, tuple[int, int]]:
+    """This process's resource limits, which a program inherits; -1 is unlimited."""
+    limits = {}
+    for number, name in enumerate(RLIMIT_NAMES):
+        which = getattr(resource, f"RLIMIT_{name}", None)
+        if which is not None:
+            limits[number] = resource.getrlimit(which)
+    return limits
