@@ -329,5 +329,3 @@ def _may_rename(
     if follow_up(source) is not source or (victim is not None and follow_up(victim) is not victim):
         return -errno.EBUSY
     return 0
-
-

@@ -147,7 +147,7 @@ class PathFile(VfsFile):
 
 
 class DirFile(VfsFile):
-    """An open directory. Positions: 0 is ".", 1 is "..", then each entry's own (``Dirent.d_off - 1``)."""
+    """An open directory. Positions: 0 is ".", 1 is "..", then what the file system gives (``Dirent.d_off``)."""
 
     def __init__(self, system: "System", dentry: Dentry, flags: int) -> None:
         super().__init__(system, dentry, flags)

@@ -24,8 +24,21 @@ def current_time() -> int:
     return time.time_ns()
 
 
+class InodeNumbers:
+    """A source of inode numbers: first, first + 1, ..."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def next(self) -> int:
+        """A number that was not given before."""
+        number = self._next
+        self._next += 1
+        return number
+
+
 class Dirent:
-    """One entry of a directory. ``d_off`` is the position behind it (lseek(2) goes on from there)."""
+    """One entry of a directory. ``d_off`` is the position of the next one (lseek(2) goes on from there)."""
 
     def __init__(self, name: str, d_ino: int, d_type: int, d_off: int) -> None:
         self.name = name
@@ -142,7 +155,7 @@ class Inode:
         return -errno.ENOTDIR
 
     def readdir(self, pos: int) -> list[Dirent] | int:
-        """All entries whose position is ``pos`` or later, "." and ".." left out (they are positions 0 and 1)."""
+        """The entries from position ``pos`` on, without "." and ".." (they are positions 0 and 1; 2 is the first of all)."""
         return -errno.ENOTDIR
 
     def create(self, name: str, mode: int, uid: int, gid: int) -> "Inode | int":
@@ -196,6 +209,10 @@ class Inode:
     def open(self, dentry: "Dentry", flags: int) -> "VfsFile | int":
         """An open file for ``flags`` (O_*); permission has been checked. A socket answers ENXIO, as Linux."""
         return -errno.ENXIO
+
+    def touch(self) -> None:
+        """The contents have changed: modification and change time are now."""
+        self.i_mtime = self.i_ctime = current_time()
 
     def setattr_mode(self, mode: int) -> int:
         """chmod: the permission bits (07777)."""

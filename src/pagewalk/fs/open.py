@@ -58,9 +58,7 @@ if TYPE_CHECKING:
 _VALID_OPEN: int = 0o37777703
 
 
-def do_openat(
-    fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, flags: int, mode: int
-) -> "VfsFile | int":
+def do_openat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, flags: int, mode: int) -> "VfsFile | int":
     """openat(2) up to the descriptor: a new open file with one reference, or a negative errno.
 
     Args:
@@ -238,9 +236,7 @@ def _at_lookup(at_flags: int) -> int:
     return how | LOOKUP_EMPTY if at_flags & AT_EMPTY_PATH else how
 
 
-def do_faccessat(
-    fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, at_flags: int
-) -> int:
+def do_faccessat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, at_flags: int) -> int:
     """faccessat2(2): F_OK, or R_OK | W_OK | X_OK for ``fs.cred`` (the caller puts real ids there unless AT_EACCESS)."""
     if mode & ~7 or at_flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         return -errno.EINVAL
@@ -270,9 +266,7 @@ def _setattr_mode(fs: FsStruct, dentry: Dentry, mode: int) -> int:
     return inode.setattr_mode(mode)
 
 
-def do_fchmodat(
-    fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, at_flags: int
-) -> int:
+def do_fchmodat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, at_flags: int) -> int:
     """fchmodat2(2)."""
     if at_flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         return -errno.EINVAL

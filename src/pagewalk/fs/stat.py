@@ -47,7 +47,9 @@ class Stat:
         self.st_btime_ns: int = -1  # birth; -1 where the file system does not know it
         self.mnt_id: int = 0
         self.attributes: int = 0  # STATX_ATTR_*
-        self.attributes_mask: int = STATX_ATTR_AUTOMOUNT | STATX_ATTR_MOUNT_ROOT | STATX_ATTR_DAX  # those that are meant
+        self.attributes_mask: int = (
+            STATX_ATTR_AUTOMOUNT | STATX_ATTR_MOUNT_ROOT | STATX_ATTR_DAX
+        )  # those that are meant
 
     def is_dir(self) -> bool:
         """Whether it describes a directory."""

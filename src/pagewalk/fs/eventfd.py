@@ -1,0 +1,89 @@
+"""eventfd(2).
+
+Mirrors: fs/eventfd.c (6.18)
+Differs: nothing.
+"""
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.fs.dcache import Dentry, Mount
+from pagewalk.fs.fcntl import ANON_INODE_FS_MAGIC, O_NONBLOCK, O_RDWR, POLLERR, POLLIN, POLLOUT
+from pagewalk.fs.file import WOULD_BLOCK, VfsFile
+from pagewalk.fs.inode import Inode, SuperBlock
+from pagewalk.fs.stat import Statfs
+
+if TYPE_CHECKING:
+    from pagewalk.mm.system import System
+
+EFD_SEMAPHORE: Final = 1
+ANON_INODE_DEV: Final = (0, 15)
+_ULLONG_MAX: Final = (1 << 64) - 1
+
+
+class AnonInodeFs(SuperBlock):
+    """anon_inodefs."""
+
+    def __init__(self) -> None:
+        super().__init__(ANON_INODE_DEV, "anon_inodefs")
+
+    def statfs(self) -> Statfs:
+        """anon_inodefs."""
+        return Statfs(ANON_INODE_FS_MAGIC)
+
+
+def anon_inode_dentry(name: str) -> Dentry:
+    """The name of a file that has nothing but one: ``anon_inode:[eventfd]``."""
+    sb = AnonInodeFs()
+    return Dentry(f"anon_inode:{name}", None, Inode(sb, 1037, 0o600), Mount(0, sb, "none", "rw", 0))
+
+
+class EventFile(VfsFile):
+    """An eventfd: a 64-bit counter."""
+
+    def __init__(self, system: "System", count: int, flags: int) -> None:
+        super().__init__(system, anon_inode_dentry("[eventfd]"), O_RDWR | flags & O_NONBLOCK)
+        self.count = count
+        self.semaphore = bool(flags & EFD_SEMAPHORE)
+
+    def read(self, count: int, pos: int = -1) -> bytes | int:
+        """The counter, which becomes 0 (or, as a semaphore, 1 less)."""
+        if pos != -1:
+            return -errno.ESPIPE
+        if count < 8:
+            return -errno.EINVAL
+        if self.count == 0:
+            return -errno.EAGAIN if self.nonblock else WOULD_BLOCK
+        taken = 1 if self.semaphore else self.count
+        self.count -= taken
+        return taken.to_bytes(8, "little")
+
+    def write(self, data: bytes, pos: int = -1) -> int:
+        """Adds to the counter."""
+        if pos != -1:
+            return -errno.ESPIPE
+        if len(data) < 8:
+            return -errno.EINVAL
+        value = int.from_bytes(data[:8], "little")
+        if value == _ULLONG_MAX:
+            return -errno.EINVAL
+        if self.count + value >= _ULLONG_MAX:
+            return -errno.EAGAIN if self.nonblock else WOULD_BLOCK
+        self.count += value
+        return 8
+
+    def poll(self) -> int:
+        """Readable above 0, writable below the largest value."""
+        events = POLLIN if self.count > 0 else 0
+        if self.count == _ULLONG_MAX:
+            events |= POLLERR
+        return events | POLLOUT if self.count < _ULLONG_MAX - 1 else events
+
+    def fdinfo(self) -> str:
+        """The counter."""
+        return f"eventfd-count: {self.count:16x}\n"
+
+
+def make_eventfd(system: "System", count: int, flags: int) -> VfsFile:
+    """eventfd2(2) without the descriptor; EFD_SEMAPHORE and O_NONBLOCK in ``flags``."""
+    return EventFile(system, count, flags)
