@@ -69,6 +69,7 @@ class PageFormat:
     write, user, execute, accessed, dirty   rights and marks of a leaf (for a user access, all levels must grant)
     protnone     software: a page that is there while nobody may access it (PROT_NONE); not present for the hardware
     special      software: the frame has no struct page to account (the zero page, device memory)
+    guard        software: the entry of a guard region (MADV_GUARD_INSTALL), not present
     table        all the bits of an entry that points to a table of user memory
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
     bit_names    (mask, name) pairs, low bits first, for showing an entry to a person
@@ -88,6 +89,7 @@ class PageFormat:
         dirty: Bits,
         protnone: Bits,
         special: Bits,
+        guard: i64,
         table: i64,
         protection_map: tuple[int, ...],
         bit_names: tuple[tuple[int, str], ...],
@@ -104,6 +106,7 @@ class PageFormat:
         self.dirty = dirty
         self.protnone = protnone
         self.special = special
+        self.guard = guard
         self.table = table
         self.protection_map = protection_map
         self.bit_names = bit_names

@@ -21,6 +21,7 @@ DIRTY: Final = 1 << 6
 PSE: Final = 1 << 7
 GLOBAL: Final = 1 << 8
 SOFTW1: Final = 1 << 9
+SOFTW2: Final = 1 << 10
 NX: Final = -(1 << 63)  # bit 63 of a signed word
 
 PFN_MASK: Final = 0x000F_FFFF_FFFF_F000
@@ -67,6 +68,7 @@ def page_format(levels: int) -> PageFormat:
         dirty=Bits(DIRTY, DIRTY),
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
         special=Bits(SOFTW1, SOFTW1),
+        guard=SOFTW1 | SOFTW2,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
         protection_map=_PROTECTION_MAP,
         bit_names=_BIT_NAMES,

@@ -16,6 +16,7 @@ from pagewalk.mm.fault_types import (
     VM_FAULT_NOPAGE,
     VM_FAULT_OOM,
     VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
 )
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_special, PG_swapbacked
@@ -60,6 +61,8 @@ def handle_pte_fault(vmf: VmFault) -> i64:
             return do_anonymous_page(vmf)
         return do_fault(vmf)
     fmt = mm.system.format
+    if pte == fmt.guard:
+        return VM_FAULT_SIGSEGV
     if vmf.flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE):
         if pte & fmt.write.mask != fmt.write.value:
             return do_wp_page(vmf, pte)

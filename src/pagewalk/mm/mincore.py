@@ -42,6 +42,7 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
     """A byte a page: 1 where it is mapped, or in the page cache of a file that the task could write."""
     mm = vma.vm_mm
     words = mm.system.ram.words
+    guard = mm.system.format.guard
     mapping = None if vma.vm_file is None else vma.vm_file.mapping
     if vma.vm_file is not None and not can_do_mincore(vma):
         return bytes([1]) * int(nr_pages)
@@ -50,7 +51,7 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
     while at < nr_pages:
         addr: i64 = start + (at << 12)
         index = pte_lookup(mm, addr)
-        if index >= 0 and words[index] != 0:
+        if index >= 0 and words[index] != 0 and words[index] != guard:
             vec[at] = 1
         elif mapping is not None:
             pgoff: i64 = vma.pgoff_of(addr)

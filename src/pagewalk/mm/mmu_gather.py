@@ -15,23 +15,26 @@ from pagewalk.mm.system import System
 from pagewalk.mm.vma import Vma
 
 
+def unmap_vma(vma: Vma) -> None:
+    """Unmaps every page of a VMA that goes, guard regions included."""
+    if zap_pte_range(vma, vma.vm_start, vma.vm_end, keep_anon=False, drop_markers=True):
+        vma.vm_mm.flush_tlb_range(vma.vm_start, vma.vm_end)
+
+
 def zap_page_range(vma: Vma, start: i64, end: i64) -> None:
-    """Unmaps every page of [start, end), which lies in ``vma``; shared memory and page cache keep theirs."""
-    if zap_pte_range(vma, start, end, keep_anon=False):
+    """Unmaps every page of [start, end), which lies in ``vma``; shared memory and page cache keep theirs, and guard regions
+    stay. Last-level tables that became empty go too (CONFIG_PT_RECLAIM)."""
+    if zap_pte_range(vma, start, end, keep_anon=False, drop_markers=False):
         vma.vm_mm.flush_tlb_range(start, end)
-
-
-def zap_page_range_reclaim(vma: Vma, start: i64, end: i64) -> None:
-    """As ``zap_page_range``, and last-level tables that it emptied go too (madvise, CONFIG_PT_RECLAIM)."""
-    zap_page_range(vma, start, end)
     table: i64 = (start + PMD_SIZE - 1) & -PMD_SIZE
     while table + PMD_SIZE <= end:
         try_to_free_pte(vma.vm_mm, table)
         table += PMD_SIZE
 
 
-def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool) -> bool:
-    """Clears the entries of [start, end); with ``keep_anon`` private copies stay. Whether anything was mapped."""
+def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers: bool) -> bool:
+    """Clears the entries of [start, end): private copies stay with ``keep_anon``, guard regions without ``drop_markers``.
+    Whether anything was mapped."""
     mm = vma.vm_mm
     system = mm.system
     words = system.ram.words
@@ -47,7 +50,10 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool) -> bool:
         table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
         while addr < table_end:
             pte: i64 = words[index]
-            if pte != 0:
+            if pte == fmt.guard:
+                if drop_markers:
+                    words[index] = 0
+            elif pte != 0:
                 page = vm_normal_page(system, pte)
                 if page is None or not (keep_anon and page.flags & PG_anon):
                     words[index] = 0
@@ -89,5 +95,5 @@ def unmap_mapping_pages(mapping: AddressSpace, first: i64, last: i64, even_cows:
         if low <= high:
             start: i64 = vma.vm_start + ((low - vma.vm_pgoff) << 12)
             end: i64 = vma.vm_start + ((high - vma.vm_pgoff + 1) << 12)
-            if zap_pte_range(vma, start, end, keep_anon=not even_cows):
+            if zap_pte_range(vma, start, end, keep_anon=not even_cows, drop_markers=False):
                 vma.vm_mm.flush_tlb_range(start, end)

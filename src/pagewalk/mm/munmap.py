@@ -10,7 +10,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.filemap import unlink_file
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.mmu_gather import zap_page_range
+from pagewalk.mm.mmu_gather import unmap_vma
 from pagewalk.mm.pgtable import free_pgtables, pgd_free
 from pagewalk.mm.rmap import unlink_anon_vmas
 from pagewalk.mm.util import vm_unacct_memory
@@ -69,7 +69,7 @@ def complete_munmap(mm: MmStruct, start: i64, end: i64) -> None:
         return
     mm.update_hiwater()
     for vma in going:
-        zap_page_range(vma, vma.vm_start, vma.vm_end)
+        unmap_vma(vma)
     before = mm.find_vma_prev(going[0].vm_start)
     after = mm.find_vma(going[-1].vm_end)
     floor: i64 = 0 if before is None else before.vm_end

@@ -52,10 +52,16 @@ def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | 
     return target.anon_vma is source_anon
 
 
-def vma_merge_new_range(mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None) -> Vma | None:
-    """Lets a neighbour grow over the free range [start, end) that is to be mapped; the VMA that now covers it, or None."""
+def vma_merge_new_range(
+    mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None, source: Vma | None = None
+) -> Vma | None:
+    """Lets a neighbour grow over the free range [start, end) that is to be mapped; the VMA that now covers it, or None.
+
+    ``source``: the VMA whose pages will move into the range (mremap); None for a new mapping.
+    """
     if flags & VM_SPECIAL:
         return None
+    anon_vma = None if source is None else source.anon_vma
     prev = mm.find_vma_prev(start)
     following = mm.find_vma(start)
     left = (
@@ -63,28 +69,41 @@ def vma_merge_new_range(mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i
         and prev.vm_end == start
         and _same_kind(prev, flags, file)
         and prev.vm_pgoff + prev.nr_pages() == pgoff
-        and _anon_vma_mergeable(prev, None, None)
+        and _anon_vma_mergeable(prev, source, anon_vma)
     )
     right = (
         following is not None
         and following.vm_start == end
         and _same_kind(following, flags, file)
         and following.vm_pgoff == pgoff + ((end - start) >> 12)
-        and _anon_vma_mergeable(following, None, None)
+        and _anon_vma_mergeable(following, source, anon_vma)
     )
+    merged: Vma | None = None
     if left and right and prev is not None and following is not None:
         agree = prev.anon_vma is None or following.anon_vma is None or prev.anon_vma is following.anon_vma
         if agree and _can_remove(following):
             _absorb(prev, following)
-            return prev
-        right = False
-    if left and prev is not None:
+            merged = prev
+        else:
+            right = False
+    if merged is None and left and prev is not None:
         _resize(prev, prev.vm_start, end, prev.vm_pgoff)
-        return prev
-    if right and following is not None:
+        merged = prev
+    elif merged is None and right and following is not None:
         _resize(following, start, following.vm_end, pgoff)
-        return following
-    return None
+        merged = following
+    if merged is not None and source is not None:
+        _dup_anon_vma(merged, source)
+    return merged
+
+
+def vma_merge_extend(vma: Vma, delta: i64) -> None:
+    """Lets a VMA grow by ``delta`` bytes into the free range behind it, and swallow the neighbour that it then touches."""
+    grown = vma_merge_new_range(
+        vma.vm_mm, vma.vm_end, vma.vm_end + delta, vma.vm_flags, vma.pgoff_of(vma.vm_end), vma.vm_file, vma
+    )
+    if grown is None:
+        _resize(vma, vma.vm_start, vma.vm_end + delta, vma.vm_pgoff)
 
 
 def _resize(vma: Vma, start: i64, end: i64, pgoff: i64) -> None:

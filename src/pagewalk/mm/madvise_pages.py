@@ -1,0 +1,116 @@
+"""The advice that changes pages or page-table entries: MADV_FREE, COLD, PAGEOUT, GUARD_*.
+
+Mirrors: mm/madvise.c (6.18)
+Differs: without LRU lists MADV_COLD only clears the accessed bits; MADV_PAGEOUT reclaims clean page-cache pages that nobody
+    else maps.
+"""
+
+import errno
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.filemap import delete_from_page_cache
+from pagewalk.mm.memory import vm_normal_page
+from pagewalk.mm.mmu_gather import zap_pte_range
+from pagewalk.mm.page import PG_anon, PG_referenced, PG_swapbacked
+from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
+from pagewalk.mm.rmap import anon_vma_prepare
+from pagewalk.mm.vma import VM_MAYSHARE, Vma
+
+
+def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
+    """Addresses in [start, end) whose entries are present."""
+    mm = vma.vm_mm
+    fmt = mm.system.format
+    found: list[int] = []
+    addr = start
+    while addr < end:
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            addr = next_table(addr, index)
+            continue
+        if fmt.present.test(mm.system.ram.words[index]):
+            found.append(int(addr))
+        addr += 4096
+    return found
+
+
+def madvise_free(vma: Vma, start: i64, end: i64) -> None:
+    """MADV_FREE: pages that only this process maps lose their dirty and accessed marks; until they are written again they
+    may be dropped instead of swapped."""
+    mm = vma.vm_mm
+    fmt = mm.system.format
+    words = mm.system.ram.words
+    changed = False
+    for addr in present_ptes(vma, start, end):
+        index = pte_lookup(mm, addr)
+        pte: i64 = words[index]
+        page = vm_normal_page(mm.system, pte)
+        if page is None or page.mapcount != 1:
+            continue
+        page.flags &= ~(PG_swapbacked | PG_referenced)
+        if fmt.accessed.test(pte) or fmt.dirty.test(pte):
+            words[index] = fmt.dirty.clear(fmt.accessed.clear(pte))
+            changed = True
+    if changed:
+        mm.flush_tlb_range(start, end)
+
+
+def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
+    """MADV_COLD: the pages count as not accessed. MADV_PAGEOUT: what can be had back goes at once."""
+    mm = vma.vm_mm
+    system = mm.system
+    if pageout and not vma.is_anonymous() and not system.current.capable and vma.vm_flags & VM_MAYSHARE:
+        return
+    fmt = system.format
+    words = system.ram.words
+    for addr in present_ptes(vma, start, end):
+        index = pte_lookup(mm, addr)
+        pte: i64 = words[index]
+        page = vm_normal_page(system, pte)
+        if page is None or page.mapcount != 1:
+            continue
+        words[index] = fmt.accessed.clear(pte)
+        mapping = page.mapping
+        if not pageout or page.flags & PG_anon or not isinstance(mapping, AddressSpace) or mapping.is_shmem:
+            continue
+        if fmt.dirty.test(pte) or page.index in mapping.dirty:
+            continue
+        zap_pte_range(vma, addr, addr + 4096, keep_anon=True, drop_markers=False)
+        delete_from_page_cache(system, mapping, page.index)
+    mm.flush_tlb_range(start, end)
+
+
+def guard_install(vma: Vma, start: i64, end: i64) -> int:
+    """MADV_GUARD_INSTALL: the range loses its pages, and touching it raises SIGSEGV until MADV_GUARD_REMOVE."""
+    mm = vma.vm_mm
+    if vma.is_anonymous():
+        anon_vma_prepare(vma)  # so that fork copies the markers
+    if zap_pte_range(vma, start, end, keep_anon=False, drop_markers=False):
+        mm.flush_tlb_range(start, end)
+    words = mm.system.ram.words
+    addr = start
+    while addr < end:
+        index = pte_alloc(mm, addr)
+        if index < 0:
+            return -errno.ENOMEM
+        words[index] = mm.system.format.guard
+        addr += 4096
+    return 0
+
+
+def guard_remove(vma: Vma, start: i64, end: i64) -> int:
+    """MADV_GUARD_REMOVE: guarded pages are ordinary untouched ones again."""
+    mm = vma.vm_mm
+    words = mm.system.ram.words
+    addr = start
+    while addr < end:
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            addr = next_table(addr, index)
+            continue
+        if words[index] == mm.system.format.guard:
+            words[index] = 0
+        addr += 4096
+    return 0
