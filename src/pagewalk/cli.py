@@ -68,8 +68,10 @@ def run(
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
+    from pagewalk.config import Config
     from pagewalk.path import find_program
 
+    config = Config(ram=ram, seed=seed, aslr=not no_aslr, warm=not cold_cache)
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
     if timeout is not None and not 0 < timeout < 1e9:
@@ -81,9 +83,9 @@ def run(
     from pagewalk.session import Session
     from pagewalk.view.text import print_report
 
-    machine = Machine(ram=ram, seed=seed, aslr=not no_aslr, warm=not cold_cache)
+    machine = Machine(config, rw=writable)
     with Session(machine, timeout, quiet) as session:
-        result = machine.run(list(command), program=program, env=environment, rw=writable, detail=smaps)
+        result = machine.run(list(command), program=program, env=environment, detail=smaps)
     report = result.report
     say_interpreted_once(report.interpreted)
     texts = [report.maps if maps else "", report.smaps if smaps else "", report.as_json() if json_file == "-" else ""]

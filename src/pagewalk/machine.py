@@ -1,10 +1,10 @@
 """A machine: RAM, a kernel, a CPU, and the host's files as a program may see them.
 
-    with Machine(ram="4G") as machine:
-        result = machine.run(["/bin/ls", "-l"])
-        print(result.status, result.report.rss.peak)
+with Machine(ram="4G") as machine:
+    result = machine.run(["/bin/ls", "-l"])
+    print(result.status, result.report.rss.peak)
 
-    process = Machine().spawn()       # an empty address space to call mmap, read and write on
+process = Machine().spawn()       # an empty address space to call mmap, read and write on
 """
 
 import os
@@ -52,10 +52,11 @@ class Result:
 class Machine:
     """One modelled machine. Keyword arguments are the fields of ``Config``: ``Machine(ram="512M", aslr=False)``.
 
+    ``rw`` names the directories of the host below which its programs may write; everything else is read-only to them.
     Raises ConfigError where they cannot be, NotModelled where they are not modelled yet.
     """
 
-    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, *, rw: Sequence[str] = (), **settings: Any) -> None:
         if config is not None and settings:
             raise ConfigError("a machine: expected a Config or its fields, got both")
         try:
@@ -65,7 +66,7 @@ class Machine:
             wrong = ", ".join(sorted(set(settings) - set(Config.__dataclass_fields__)))
             raise ConfigError(f"a machine has no setting {wrong}; expected some of: {known}") from None
         self.system = System(self.config)
-        self.namespace = host_namespace(self.system, rw_dirs=[], warm=self.config.warm)
+        self.namespace = host_namespace(self.system, rw_dirs=list(rw), warm=self.config.warm)
         self.kernel = Kernel(self.system, self.namespace)
         attach(self.namespace, self.kernel)
         self._cpu: Cpu | None = None
@@ -104,7 +105,6 @@ class Machine:
         program: str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
-        rw: Sequence[str] = (),
         timeout: float | None = None,
         detail: bool = False,
     ) -> Result:
@@ -114,7 +114,6 @@ class Machine:
         program  the path of the file to execute, ``argv[0]`` where it is not given; there is no search in PATH
         env      its environment, this process's own where it is not given
         cwd      its working directory
-        rw       directories below which it may write
         timeout  seconds after which it is killed
         detail   the report's ``smaps`` are wanted too
 
@@ -124,8 +123,6 @@ class Machine:
             raise ConfigError("run: expected a program, got an empty argv")
         path = program if program is not None else os.fsdecode(argv[0])
         environment = os.environ if env is None else env
-        for directory in rw:
-            self.namespace.allow_writing(os.path.realpath(directory))
         task = self.kernel.spawn(
             path,
             [os.fsencode(word) for word in argv],
@@ -162,7 +159,7 @@ class Machine:
         if self._cpu is None:
             from pagewalk.cpu.unicorn_x86 import UnicornX86
 
-            self._cpu = UnicornX86(self.system)
+            self._cpu = UnicornX86(self.system.ram, self.system.format)
         return self._cpu
 
     def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
