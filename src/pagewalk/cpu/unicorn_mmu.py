@@ -1,0 +1,250 @@
+"""The emulated CPU's MMU: TLB misses, page faults, and code that the translator must forget.
+
+A miss goes first to machine code (hw/callbacks.py). Only what that cannot grant comes to ``_on_miss`` here, and from
+there to the kernel.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from unicorn import x86_const as x86
+
+from pagewalk.arch.format import PageFormat
+from pagewalk.cpu.unicorn_lib import (
+    CTL_TB_FLUSH,
+    CTL_TB_REMOVE_CACHE,
+    CTL_TLB_FLUSH,
+    FILL_CALLBACK,
+    UC_HOOK_TLB_FILL,
+    Registers,
+    hook_add,
+    remove_cache,
+    tlb_flush,
+)
+from pagewalk.cpu.x86_insn import MAX_LENGTH, writes_what_it_reads
+from pagewalk.errors import PagewalkError
+from pagewalk.hw import fill as filling
+from pagewalk.hw.state import (
+    STATE_CODE,
+    STATE_FILLS,
+    STATE_FORMAT,
+    STATE_NR_WORDS,
+    STATE_OUT,
+    STATE_OWNERS,
+    STATE_RAM,
+    STATE_ROOT,
+    STATE_STATUS,
+    STATE_WINDOW,
+    STATE_WORDS,
+    WINDOW,
+    WINDOW_MASK,
+)
+from pagewalk.hw.walker import (
+    FETCH,
+    NON_CANONICAL,
+    OK,
+    OUT_PFN,
+    OUT_RIGHTS,
+    OUT_WORDS,
+    PEEK,
+    READ,
+    RESERVED,
+    RIGHT_EXECUTE,
+    RIGHT_READ,
+    WRITE,
+    pack_format,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
+    from pagewalk.mm.ram import Ram
+
+_FIRST_KIND: Final = 16  # UC_MEM_READ; writes and fetches follow
+_SIGN: Final = 1 << 63
+_WORD: Final = 1 << 64
+_STALE_LIMIT: Final = 2048  # with more stale frames, all translations are dropped at once
+_DECODED_LIMIT: Final = 4096  # instructions whose kind is remembered
+_ATTEMPTS: Final = 16  # times that a fault may be served before the access must be granted
+
+
+def _refuse(addr: int, access: int) -> bool:
+    raise PagewalkError("a page fault outside of run()")
+
+
+class Mmu:
+    """One engine's MMU over one RAM.
+
+    state      the words that the C callbacks share (hw/state.py)
+    fault      (address of the page, access, how the walk ended) of the last fault that was refused, or None
+    exception  what ``on_fault`` raised, or None
+    flushes    times that the TLB was flushed
+    """
+
+    def __init__(self, engine: int, ram: "Ram", fmt: PageFormat, machine_code: Any | None) -> None:
+        self._engine = engine
+        self._ram = ram
+        self._fmt = fmt
+        self._format = pack_format(fmt)
+        self._nr_words = ram.size >> 3
+        self._owners_map = mmap.mmap(-1, max(ram.size >> 9, 4096), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+        self._owners = memoryview(self._owners_map).cast("q")
+        self._state = (ctypes.c_int64 * STATE_WORDS)()
+        self.state_address = ctypes.addressof(self._state)
+        self.state = memoryview(self._state).cast("B").cast("q")
+        self._out = self.state[STATE_OUT : STATE_OUT + OUT_WORDS]
+        self.state[STATE_RAM] = ram.address
+        self.state[STATE_NR_WORDS] = self._nr_words
+        self.state[STATE_OWNERS] = ctypes.addressof(ctypes.c_char.from_buffer(self._owners_map))
+        self.state[STATE_CODE] = ram.code_address
+        for at, word in enumerate(self._format):
+            self.state[STATE_FORMAT + at] = word
+        self._rip = Registers([x86.UC_X86_REG_RIP])
+        self._decoded: dict[int, bool] = {}
+        self._mm: MmStruct | None = None
+        self._gen = -1
+        self._on_fault: Callable[[int, int], bool] = _refuse
+        self.fault: tuple[int, int, int] | None = None
+        self.exception: BaseException | None = None
+        self.flushes = 0
+        self._compiled = None if machine_code is None else FILL_CALLBACK(machine_code.on_tlb_fill.address)
+        self._callback = FILL_CALLBACK(self._on_miss)
+        if machine_code is not None:
+            hook_add(engine, UC_HOOK_TLB_FILL, machine_code.on_tlb_fill.address, self.state_address)
+        hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+
+    def enter(self, mm: "MmStruct", on_fault: Callable[[int, int], bool]) -> None:
+        """Before a program runs in ``mm``: the TLB and the translations hold nothing that is no longer so."""
+        self._on_fault = on_fault
+        if mm is not self._mm or mm.tlb_gen != self._gen or mm.pgd_pfn != self.state[STATE_ROOT]:
+            self._mm = mm
+            self._gen = mm.tlb_gen
+            self.state[STATE_ROOT] = mm.pgd_pfn
+            self.flush()
+        if self._ram.stale_code:
+            if len(self._ram.stale_code) > _STALE_LIMIT:
+                self._ram.stale_code.clear()
+                tlb_flush(self._engine, CTL_TB_FLUSH)
+                self.flush()
+            else:
+                self._forget_stale_code()
+
+    def flush(self) -> None:
+        """Empties the emulator's TLB."""
+        self.flushes += 1
+        self._decoded.clear()
+        tlb_flush(self._engine, CTL_TLB_FLUSH)
+
+    def code_at(self, addr: int, length: int) -> bytes:
+        """Up to ``length`` bytes of the program at ``addr`` (signed), as far as they are mapped."""
+        assert self._mm is not None
+        found = b""
+        while len(found) < length:
+            at = addr + len(found)
+            came_to = walk(self._ram, self._fmt, self._mm.pgd_pfn, at, PEEK)
+            if came_to.status != OK:
+                break
+            start = (came_to.pfn << 12) + (at & 4095)
+            found += bytes(self._ram.bytes[start : start + min(length - len(found), 4096 - (at & 4095))])
+        return found
+
+    def _forget_stale_code(self) -> None:
+        """Drops the translations of the frames in ``ram.stale_code``.
+
+        The emulator is told by virtual address and looks it up in its TLB: while the window is open, the fill answers
+        any fetch with the frame that the low bits name. The entries that this leaves are flushed.
+        """
+        self.state[STATE_WINDOW] = 1
+        try:
+            for pfn in self._ram.stale_code:
+                start = WINDOW | pfn << 12
+                remove_cache(self._engine, CTL_TB_REMOVE_CACHE, start, start + 4096)
+        finally:
+            self.state[STATE_WINDOW] = 0
+        self._ram.stale_code.clear()
+        self.flush()
+
+    def _on_miss(self, engine: int, vaddr: int, kind: int, entry: int, user_data: int) -> bool:
+        """The hook: what machine code did not grant. False stops the program before the instruction."""
+        try:
+            addr = vaddr - _WORD if vaddr & _SIGN else vaddr
+            access = kind - _FIRST_KIND
+            if self._compiled is None:
+                status = self._fill(addr, access, entry)
+            else:
+                status = self.state[STATE_STATUS]
+            return status == OK or self._serve(addr, access, status, entry)
+        except BaseException as exception:  # it must not reach the emulator's C code: run() raises it
+            self.exception = exception
+            return False
+
+    def _serve(self, addr: int, access: int, status: int, entry: int) -> bool:
+        """Asks the kernel until the access is granted or refused."""
+        if status != filling.FLUSH and access == READ and self._writes_what_it_reads():
+            access = WRITE
+        for _ in range(_ATTEMPTS):
+            if status == OK:
+                return True
+            if status == filling.FLUSH:
+                self.flush()
+                filling.claim(addr, self._out, self._owners, self._ram.code_frames)
+                _write_entry(entry, self._out[OUT_PFN] << 12, self._out[OUT_RIGHTS])
+                return True
+            if status == RESERVED:
+                raise PagewalkError(f"corrupted page table: the walk for {addr & _WORD - 1:#x} met a reserved bit")
+            if status == NON_CANONICAL or not self._on_fault(addr, access):
+                self.fault = (addr, access, status)
+                return False
+            mm = self._mm
+            assert mm is not None
+            if mm.tlb_gen != self._gen or mm.pgd_pfn != self.state[STATE_ROOT]:
+                self._gen = mm.tlb_gen
+                self.state[STATE_ROOT] = mm.pgd_pfn
+                self.flush()
+            if self._ram.stale_code:
+                self._forget_stale_code()
+            status = self._fill(addr, access, entry)
+        raise PagewalkError(
+            f"a fault at {addr & _WORD - 1:#x} was served {_ATTEMPTS} times, "
+            "but the page table does not grant the access"
+        )
+
+    def _fill(self, addr: int, access: int, entry: int) -> int:
+        """The fill, called from here: compiled where it can be."""
+        if self._compiled is not None:
+            self._compiled(self._engine, addr, access + _FIRST_KIND, entry, self.state_address)
+            return self.state[STATE_STATUS]
+        if self.state[STATE_WINDOW] and access == FETCH:
+            _write_entry(entry, addr & WINDOW_MASK, RIGHT_READ | RIGHT_EXECUTE)
+            return OK
+        self.state[STATE_FILLS] += 1
+        ram = self._ram
+        root = self.state[STATE_ROOT]
+        out = self._out
+        status = filling.fill(
+            ram.words, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames
+        )
+        if status == OK:
+            _write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
+        return status
+
+    def _writes_what_it_reads(self) -> bool:
+        """Whether the instruction that is loading now will store to the same place."""
+        self._rip.read(self._engine)
+        rip = self._rip.values[0]
+        known = self._decoded.get(rip)
+        if known is None:
+            if len(self._decoded) >= _DECODED_LIMIT:
+                self._decoded.clear()
+            known = writes_what_it_reads(self.code_at(rip, MAX_LENGTH))
+            self._decoded[rip] = known
+        return known
+
+
+def _write_entry(entry: int, paddr: int, rights: int) -> None:
+    """struct uc_tlb_entry."""
+    words = (ctypes.c_int64 * 2).from_address(entry)
+    words[0] = paddr
+    words[1] = rights

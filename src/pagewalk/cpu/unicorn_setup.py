@@ -1,0 +1,104 @@
+"""An engine in the state in which Linux runs a program: 64-bit mode, user privilege, our MMU, one RAM.
+
+The CPU model is Westmere: x86-64-v2 with AES and carry-less multiply, which is what the emulator carries out in full.
+It claims no AVX (there is none), no XSAVE, no ERMS (``rep movsb`` is slow here, and the C library would choose it) and
+no RDRAND (a run can be repeated). RDTSC reads the host's counter.
+"""
+
+import ctypes
+from typing import Any, Final
+
+import unicorn
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+
+from pagewalk.cpu.unicorn_lib import UC_ERR_OK, UC_PROT_ALL, mem_map_ptr, strerror
+from pagewalk.errors import PagewalkError
+
+_unicorn: Any = unicorn  # its types say too little
+
+_CR0: Final = 0x33  # PE MP ET NE: x87 errors are exceptions
+_CR4: Final = 0x6B0  # PSE PAE PGE OSFXSR OSXMMEXCPT
+_MSR_EFER: Final = 0xC0000080
+_MSR_STAR: Final = 0xC0000081
+_EFER_SCE: Final = 1
+
+_SCRATCH: Final = 0x1000  # physical address of a page that exists while the engine is set up
+_SYSRETQ: Final = b"\x48\x0f\x07"
+_CPUID: Final = b"\x0f\xa2"
+_LOAD: Final = b"\x48\x8b\x00"  # mov rax, [rax]
+_USER_SEGMENTS: Final = 0x23 << 48  # STAR: SYSRET loads CS 0x33 and SS 0x2b, Linux's
+
+
+class Engine:
+    """An engine with ``ram_size`` bytes at host address ``ram_address`` as its physical memory, in user mode.
+
+    uc              the ``unicorn.Uc`` that owns it
+    address         the ``uc_engine *``
+    hwcap           CPUID 1's EDX, which Linux hands to programs as AT_HWCAP
+    fault_address   host address of the word that holds the exact address of the last fault, 0 where it is not known
+
+    Raises PagewalkError where the emulator refuses.
+    """
+
+    def __init__(self, ram_address: int, ram_size: int) -> None:
+        self.uc = uc = _unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+        self.address: int = uc._uch.value
+        uc.ctl_set_cpu_model(x86.UC_CPU_X86_WESTMERE)
+        uc.mem_map(_SCRATCH, 0x1000)
+        self.hwcap = _cpuid_features(uc)
+        offset = _fault_address_offset(uc, self.address)
+        self.fault_address = self.address + offset if offset >= 0 else 0
+        uc.reg_write(x86.UC_X86_REG_CR0, _CR0)
+        uc.reg_write(x86.UC_X86_REG_CR4, _CR4)
+        _enter_user_mode(uc)
+        uc.mem_unmap(_SCRATCH, 0x1000)
+        uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
+        uc.ctl_exits_enabled(True)  # no address ends a run
+        uc.ctl_set_exits([])
+        status = mem_map_ptr(self.address, 0, ram_size, UC_PROT_ALL, ram_address)
+        if status != UC_ERR_OK:
+            raise PagewalkError(f"the CPU emulator cannot map {ram_size} bytes of RAM: {strerror(status)}")
+
+
+def _cpuid_features(uc: Any) -> int:
+    """CPUID 1's EDX."""
+    uc.mem_write(_SCRATCH, _CPUID)
+    uc.reg_write(x86.UC_X86_REG_RAX, 1)
+    uc.reg_write(x86.UC_X86_REG_RCX, 0)
+    uc.emu_start(_SCRATCH, _SCRATCH + len(_CPUID))
+    features: int = uc.reg_read(x86.UC_X86_REG_RDX)
+    return features
+
+
+def _enter_user_mode(uc: Any) -> None:
+    """Executes SYSRET: writing the segment registers from outside does not change the privilege level."""
+    uc.msr_write(_MSR_EFER, uc.msr_read(_MSR_EFER) | _EFER_SCE)
+    uc.msr_write(_MSR_STAR, _USER_SEGMENTS)
+    uc.mem_write(_SCRATCH, _SYSRETQ)
+    uc.reg_write(x86.UC_X86_REG_RCX, _SCRATCH + 0x800)
+    uc.reg_write(x86.UC_X86_REG_R11, 0x202)
+    uc.emu_start(_SCRATCH, _SCRATCH + 0x800)
+    if uc.reg_read(x86.UC_X86_REG_CS) != 0x33:
+        raise PagewalkError("the CPU emulator did not enter user mode")
+
+
+def _fault_address_offset(uc: Any, engine: int) -> int:
+    """Where in the engine's own structure the exact address of the last fault is; -1 where it cannot be found.
+
+    The fill hook is told the page only, while a signal needs the byte. Two loads from addresses where there is no
+    memory leave the two addresses in one place.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc_usable_size.restype = ctypes.c_size_t
+    libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
+    words = (ctypes.c_uint64 * (libc.malloc_usable_size(engine) // 8)).from_address(engine)
+    uc.mem_write(_SCRATCH, _LOAD)
+    places = set(range(len(words)))
+    for addr in (0x12_3456_789A, 0x0B_ADF0_0D43):
+        uc.reg_write(x86.UC_X86_REG_RAX, addr)
+        try:
+            uc.emu_start(_SCRATCH, _SCRATCH + len(_LOAD))
+        except _unicorn.UcError:
+            places &= {at for at, word in enumerate(words) if word == addr}
+    return 8 * places.pop() if len(places) == 1 else -1

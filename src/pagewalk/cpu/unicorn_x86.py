@@ -1,0 +1,387 @@
+"""An x86-64 CPU: Unicorn (QEMU's translator), with pagewalk's page tables as its MMU.
+
+Unicorn keeps a TLB of its own. Where that has no answer it calls machine code that walks the page table in RAM
+(hw/callbacks.py); where the walk does not grant the access, Python and the kernel (unicorn_mmu.py). System calls and
+exceptions stop the emulator, with no Python on the way.
+
+Differs: a load and a store of one instruction fault one after the other, except for read-modify-write, which faults as
+a write; #GP carries no selector; a non-canonical address is #GP also where the stack segment would make it #SS; there
+are no SIMD floating-point exceptions, and no #GP for a misaligned 16-byte operand; instructions with a VEX prefix,
+which CPUID does not offer, are not all refused.
+"""
+
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+from ctypes import c_uint64
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from unicorn import x86_const as x86
+
+from pagewalk.arch.format import PageFormat
+from pagewalk.cpu import unicorn_lib as ulib
+from pagewalk.cpu.unicorn_mmu import Mmu
+from pagewalk.cpu.unicorn_setup import Engine
+from pagewalk.cpu.x86_fxsave import FxState
+from pagewalk.cpu.x86_insn import is_software_interrupt
+from pagewalk.errors import PagewalkError
+from pagewalk.hw.state import (
+    EVENT_INTERRUPT,
+    EVENT_NONE,
+    EVENT_REFUSED,
+    EVENT_SYSCALL,
+    STATE_EVENT,
+    STATE_FILLS,
+    STATE_VECTOR,
+)
+from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
+from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP, Cpu
+from pagewalk.kernel.ptrace import PtRegs
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
+    from pagewalk.mm.ram import Ram
+
+# Vectors (AMD64 Architecture Programmer's Manual volume 2, table 8-1).
+_DB: Final = 1
+_BP: Final = 3
+_OF: Final = 4
+_UD: Final = 6
+_GP: Final = 13
+_CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})  # a second one in a row would become a double fault
+
+_TF: Final = 0x100  # EFLAGS: trap after each instruction
+_ICEBP: Final = 0xF1
+_STOP_INTERVAL: Final = 0.001  # seconds between two attempts to stop
+_IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason before we give up
+_STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into early
+
+_REGISTERS: Final = [
+    x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX, x86.UC_X86_REG_RSI,
+    x86.UC_X86_REG_RDI, x86.UC_X86_REG_RBP, x86.UC_X86_REG_RSP, x86.UC_X86_REG_R8, x86.UC_X86_REG_R9,
+    x86.UC_X86_REG_R10, x86.UC_X86_REG_R11, x86.UC_X86_REG_R12, x86.UC_X86_REG_R13, x86.UC_X86_REG_R14,
+    x86.UC_X86_REG_R15, x86.UC_X86_REG_EFLAGS, x86.UC_X86_REG_FS_BASE, x86.UC_X86_REG_GS_BASE, x86.UC_X86_REG_RIP,
+]  # fmt: skip
+_EFLAGS: Final = 16  # their places in the list
+_RIP: Final = 19
+_READ_FORMAT: Final = struct.Struct("<20q")
+_WRITE_FORMAT: Final = struct.Struct("<19q")  # all but rip, which a run takes as an argument
+
+
+def machine_code() -> Any | None:
+    """The C functions of hw/callbacks, or None where Numba is missing or PAGEWALK_INTERPRETED is set."""
+    if os.environ.get("PAGEWALK_INTERPRETED") or find_spec("numba") is None:
+        return None
+    from pagewalk.hw import callbacks
+
+    return callbacks
+
+
+class UnicornX86(Cpu):
+    """One CPU over one RAM, which may run any address space in it whose page tables have the format ``fmt``.
+
+    hwcap  CPUID 1's EDX: AT_HWCAP
+
+    Raises PagewalkError where the emulator cannot be set up.
+    """
+
+    def __init__(self, ram: "Ram", fmt: PageFormat) -> None:
+        super().__init__()
+        code = machine_code()
+        self._owner = Engine(ram.address, ram.size)
+        self._ram = ram  # its memory must outlive the engine
+        self._engine = self._owner.address
+        self.hwcap = self._owner.hwcap
+        self._mmu = Mmu(self._engine, ram, fmt, code)
+        self._state = self._mmu.state
+        self._callbacks: list[Any] = []
+        self._add_event_hooks(code)
+        self._registers = ulib.Registers(_REGISTERS)
+        self._written = ulib.Registers(_REGISTERS[:_RIP])
+        self._known: tuple[int, ...] = ()  # what the engine's registers are known to hold
+        self._fx = FxState(self._engine)
+        self._fx.reset()
+        uc: Any = self._owner.uc
+        self._clean = uc.context_save()
+        self._running = False
+        self._stop_wanted = False
+        self._thread = 0
+
+    # What the program's other state is (Fpu).
+
+    def save(self) -> bytes:
+        """The 512 bytes of FXSAVE64."""
+        return self._fx.save()
+
+    def restore(self, image: bytes) -> None:
+        """Loads 512 bytes in FXSAVE64's layout."""
+        self._fx.restore(image)
+
+    def reset(self) -> None:
+        """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""
+        self._fx.reset()
+
+    # Running.
+
+    def run(self, mm: "MmStruct", regs: PtRegs, on_fault: Callable[[int, int], bool]) -> int:
+        """See ``Cpu.run``. ``addr`` is exact in EXIT_FAULT; ``on_fault`` gets the start of the page."""
+        self._thread = threading.get_ident()
+        self._running = True  # before the look at _stop_wanted: see stop()
+        try:
+            if self._stop_wanted:
+                self._stop_wanted = False
+                return EXIT_STOPPED
+            self._mmu.enter(mm, on_fault)
+            self._load(regs)
+            return self._execute(regs)
+        finally:
+            self._running = False
+
+    def stop(self) -> None:
+        """Makes ``run`` come back with EXIT_STOPPED: the one under way, or else the next one.
+
+        From another thread: returns when ``run`` has come back. A request that reaches the emulator while it starts is
+        lost there, so it is repeated until it is seen.
+        """
+        self._stop_wanted = True
+        if threading.get_ident() == self._thread:
+            ulib.emu_stop(self._engine)
+            return
+        while self._stop_wanted and self._running:
+            ulib.emu_stop(self._engine)
+            time.sleep(_STOP_INTERVAL)
+
+    @property
+    def tlb_misses(self) -> int:
+        """Times that the emulator's TLB had no answer and the page table was walked."""
+        return self._state[STATE_FILLS]
+
+    @property
+    def tlb_flushes(self) -> int:
+        """Times that the emulator's TLB was flushed."""
+        return self._mmu.flushes
+
+    def _load(self, regs: PtRegs) -> None:
+        """Into the engine, where anything but rip differs from what it holds."""
+        wanted = (
+            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
+            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15, regs.eflags, regs.fs_base, regs.gs_base,
+        )  # fmt: skip
+        if wanted != self._known:
+            _WRITE_FORMAT.pack_into(self._written.bytes, 0, *wanted)
+            self._written.write(self._engine)
+
+    def _store(self, regs: PtRegs) -> None:
+        """From the engine."""
+        self._registers.read(self._engine)
+        self._unpack(regs)
+
+    def _unpack(self, regs: PtRegs) -> None:
+        """From the last registers that were read."""
+        values = _READ_FORMAT.unpack(self._registers.bytes)
+        (
+            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
+            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15, regs.eflags, regs.fs_base, regs.gs_base, regs.rip,
+        ) = values  # fmt: skip
+        self._known = values[:_RIP]
+
+    def _execute(self, regs: PtRegs) -> int:
+        """Until the kernel is needed; an EXIT_* value, with ``regs`` stored."""
+        engine = self._engine
+        state = self._state
+        mmu = self._mmu
+        rip = regs.rip
+        idle = 0
+        while True:
+            state[STATE_EVENT] = EVENT_NONE
+            error = ulib.emu_start(engine, rip, 0, 0, 0)
+            event = state[STATE_EVENT]
+            if event == EVENT_SYSCALL and mmu.exception is None:
+                self._store(regs)
+                regs.rcx = regs.rip
+                regs.r11 = regs.eflags
+                return EXIT_SYSCALL
+            if event != EVENT_REFUSED:
+                self._store(regs)
+            else:
+                self._unpack(regs)
+                self._known = ()  # the engine went on to the end of its block: load all of them next time
+            if mmu.exception is not None:
+                exception, mmu.exception = mmu.exception, None
+                mmu.fault = None
+                raise exception
+            if event != EVENT_NONE:
+                return self._trap(regs, state[STATE_VECTOR], at_instruction=event == EVENT_REFUSED)
+            if mmu.fault is not None:
+                if mmu.fault[1] == FETCH and mmu.fault[0] >> 12 != regs.rip >> 12:
+                    return self._step_to_fault(regs)
+                return self._refused_fault()
+            if error == ulib.UC_ERR_INSN_INVALID:
+                return self._trap(regs, _UD, at_instruction=True)
+            if error != ulib.UC_ERR_OK:
+                raise PagewalkError(
+                    f"the CPU emulator gave up at rip {regs.rip & (1 << 64) - 1:#x}: {ulib.strerror(error)}"
+                )
+            if self._stop_wanted:
+                self._stop_wanted = False
+                return EXIT_STOPPED
+            idle = idle + 1 if regs.rip == rip else 0  # a stop() that came too late for the run before
+            if idle > _IDLE_LIMIT:
+                raise PagewalkError(f"the CPU emulator does not go on at rip {rip & (1 << 64) - 1:#x}")
+            rip = regs.rip
+
+    def _refused_fault(self) -> int:
+        """``on_fault`` said False, or the address cannot be one."""
+        assert self._mmu.fault is not None
+        page, access, status = self._mmu.fault
+        self._mmu.fault = None
+        self.addr = page
+        if self._owner.fault_address:
+            exact = c_uint64.from_address(self._owner.fault_address).value
+            if exact >> 12 == page >> 12 & (1 << 52) - 1:
+                self.addr = page + (exact & 4095)
+        self.access = access
+        if status == NON_CANONICAL:
+            self.vector = _GP
+            self.error_code = 0
+            return EXIT_TRAP
+        # U, and P, W, I as they apply
+        self.error_code = 4 | (status == NO_RIGHT) | (access == WRITE) << 1 | (access == FETCH) << 4
+        return EXIT_FAULT
+
+    def _step_to_fault(self, regs: PtRegs) -> int:
+        """Translation ran ahead of the program onto a page that cannot be executed: carries out what comes before it.
+
+        With the trap flag set, a block is one instruction.
+        """
+        state = self._state
+        mmu = self._mmu
+        flags = regs.eflags
+        for _ in range(_STEP_LIMIT):
+            mmu.fault = None
+            regs.eflags |= _TF
+            self._load(regs)
+            state[STATE_EVENT] = EVENT_NONE
+            error = ulib.emu_start(self._engine, regs.rip, 0, 0, 0)
+            event = state[STATE_EVENT]
+            vector = state[STATE_VECTOR]
+            if event != EVENT_REFUSED:
+                self._registers.read(self._engine)
+            self._unpack(regs)
+            self._known = ()
+            if not flags & _TF:
+                regs.eflags &= ~_TF
+            if mmu.exception is not None:
+                exception, mmu.exception = mmu.exception, None
+                raise exception
+            if mmu.fault is not None:
+                return self._refused_fault()
+            if event == EVENT_SYSCALL:
+                regs.rcx = regs.rip
+                regs.r11 = regs.eflags
+                return EXIT_SYSCALL
+            if event == EVENT_INTERRUPT and vector == _DB and not flags & _TF:
+                continue
+            if event != EVENT_NONE:
+                return self._trap(regs, vector, at_instruction=event == EVENT_REFUSED)
+            if error == ulib.UC_ERR_INSN_INVALID:
+                return self._trap(regs, _UD, at_instruction=True)
+            if self._stop_wanted:
+                self._stop_wanted = False
+                return EXIT_STOPPED
+        return self._execute(regs)
+
+    def _trap(self, regs: PtRegs, vector: int, *, at_instruction: bool) -> int:
+        """An exception; ``at_instruction``: rip is known to be at the instruction, not behind it."""
+        self.vector = vector
+        self.error_code = 0
+        if vector == _UD:
+            code = self._mmu.code_at(regs.rip, 2)
+            if is_software_interrupt(code, _UD):
+                self._software_interrupt(_UD)
+            elif code[:1] == bytes((_ICEBP,)):
+                self.vector = _DB
+                regs.rip += 1
+        elif (
+            not at_instruction
+            and vector not in (_BP, _OF)
+            and is_software_interrupt(self._mmu.code_at(regs.rip - 2, 2), vector)
+        ):
+            regs.rip -= 2
+            self._software_interrupt(vector)
+        if vector in _CONTRIBUTORY:
+            self._forget_exception()
+        return EXIT_TRAP
+
+    def _software_interrupt(self, vector: int) -> None:
+        """``int n``: Linux's gates are closed to user mode but for 3 and 4. The error code names the gate."""
+        self.vector = _GP
+        self.error_code = vector << 3 | 2
+
+    def _forget_exception(self) -> None:
+        """The emulator remembers an exception until it is delivered, which never happens here: two #GP would be a #DF.
+
+        What it remembers is among what a saved context brings back; the program's own registers are then loaded again.
+        """
+        image = self._fx.save()
+        uc: Any = self._owner.uc
+        uc.context_restore(self._clean)
+        self._fx.restore(image)
+        self._known = ()
+        self._mmu.flush()
+
+    # Hooks.
+
+    def _add_event_hooks(self, code: Any | None) -> None:
+        """System calls and exceptions leave a note in the state and stop the emulator."""
+        engine = self._engine
+        user_data = self._mmu.state_address
+        if code is not None:
+            on_syscall, on_interrupt = code.on_syscall.address, code.on_interrupt.address
+        else:
+            on_syscall = ulib.SYSCALL_CALLBACK(self._on_syscall)
+            on_interrupt = ulib.INTERRUPT_CALLBACK(self._on_interrupt)
+        stop = ulib.emu_stop_address  # itself a hook: it takes the engine, and ignores the rest
+        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_syscall, user_data, x86.UC_X86_INS_SYSCALL)
+        ulib.hook_add(engine, ulib.UC_HOOK_INSN, stop, user_data, x86.UC_X86_INS_SYSCALL)
+        ulib.hook_add(engine, ulib.UC_HOOK_INTR, on_interrupt, user_data)
+        ulib.hook_add(engine, ulib.UC_HOOK_INTR, stop, user_data)
+        on_in = ulib.IN_CALLBACK(self._on_in)
+        on_out = ulib.OUT_CALLBACK(self._on_out)
+        on_sysenter = ulib.SYSCALL_CALLBACK(self._on_sysenter)
+        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_in, user_data, x86.UC_X86_INS_IN)
+        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_out, user_data, x86.UC_X86_INS_OUT)
+        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_sysenter, user_data, x86.UC_X86_INS_SYSENTER)
+        self._callbacks += [on_syscall, on_interrupt, on_in, on_out, on_sysenter]
+
+    def _on_syscall(self, engine: int, user_data: int) -> None:
+        self._state[STATE_EVENT] = EVENT_SYSCALL
+
+    def _on_interrupt(self, engine: int, vector: int, user_data: int) -> None:
+        if self._state[STATE_EVENT] == EVENT_NONE:
+            self._state[STATE_EVENT] = EVENT_INTERRUPT
+            self._state[STATE_VECTOR] = vector
+
+    def _on_in(self, engine: int, port: int, size: int, user_data: int) -> int:
+        self._refuse(_GP)
+        return 0
+
+    def _on_out(self, engine: int, port: int, size: int, value: int, user_data: int) -> None:
+        self._refuse(_GP)
+
+    def _on_sysenter(self, engine: int, user_data: int) -> None:
+        self._refuse(_UD)
+
+    def _refuse(self, vector: int) -> None:
+        """Port input and output, SYSENTER: the emulator would carry them out.
+
+        It goes on to the end of the block; what that does to registers is undone.
+        """
+        if self._state[STATE_EVENT] == EVENT_NONE:
+            self._registers.read(self._engine)
+            self._state[STATE_EVENT] = EVENT_REFUSED
+            self._state[STATE_VECTOR] = vector
+        ulib.emu_stop(self._engine)
