@@ -1,0 +1,36 @@
+"""A random sequence of memory-management calls and accesses prints the same natively and in pagewalk."""
+
+import os
+
+import harness
+import pytest
+
+pytestmark = [pytest.mark.linux, pytest.mark.slow]
+
+SEEDS = [int(seed) for seed in os.environ.get("PAGEWALK_FUZZ_SEEDS", "1 2 3 4 5 6 7 8 9 10 11 12").split()]
+COUNT = os.environ.get("PAGEWALK_FUZZ_COUNT", "1500")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_calls_do_what_the_kernel_does(seed: int) -> None:
+    harness.need_reference_kernel()
+    harness.need_disk_file_system(harness.base())
+    program = harness.compile_c("mmfuzz")
+    argv = [program, "{work}", str(seed), COUNT]
+    theirs, ours = harness.run_both(argv, aslr=False, work={})
+    assert theirs.status == 0
+    if ours.stdout != theirs.stdout:
+        native, model = theirs.stdout.decode().splitlines(), ours.stdout.decode("utf-8", "replace").splitlines()
+        same = 0
+        while same < min(len(native), len(model)) and native[same] == model[same]:
+            same += 1
+        shown = [f"  {line}" for line in native[max(0, same - 12) : same]]
+        shown += [f"- {line}" for line in native[same : same + 6]]
+        shown += [f"+ {line}" for line in model[same : same + 6]]
+        pytest.fail(
+            f"seed {seed}: the first difference is in line {same + 1} of {len(native)} (- native, + pagewalk)\n"
+            + "\n".join(shown)
+            + f"\nagain: {program} DIRECTORY {seed} {COUNT}\nstatus {ours.status}\n{ours.stderr.decode()[-1500:]}",
+            pytrace=False,
+        )
+    harness.assert_same(argv, theirs, ours)
