@@ -17,8 +17,9 @@ from pagewalk.errors import (
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
+    from pagewalk.flags import Map, Prot
     from pagewalk.machine import Machine
-    from pagewalk.process import Map, Process, Prot
+    from pagewalk.process import Process
 
 __all__ = [
     "BusError",
@@ -42,9 +43,9 @@ __version__ = "0.1.0"
 _LATER = {
     "Config": "pagewalk.config",
     "Machine": "pagewalk.machine",
-    "Map": "pagewalk.process",
+    "Map": "pagewalk.flags",
     "Process": "pagewalk.process",
-    "Prot": "pagewalk.process",
+    "Prot": "pagewalk.flags",
 }
 
 _build.check()

@@ -1,7 +1,7 @@
 """memfd_create(2): files without a name, in memory.
 
 Mirrors: mm/memfd.c, mm/shmem.c (6.18)
-Differs: no hugetlb (MFD_HUGETLB answers ENOSYS); sysctl vm.memfd_noexec is 0.
+Differs: no hugetlb pages (MFD_HUGETLB answers ENOMEM, as with empty pools); sysctl vm.memfd_noexec is 0.
 """
 
 import errno
@@ -25,7 +25,7 @@ from pagewalk.mm.shmem import SHMEM_DEV
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
-_MFD_NAME_MAX_LEN: Final = 249  # NAME_MAX - len("memfd:")
+MFD_NAME_MAX_LEN: Final = 249  # NAME_MAX - len("memfd:")
 
 
 class ShmMount(TmpBase):
@@ -40,19 +40,26 @@ class ShmMount(TmpBase):
         return int(self.system.nr_shmem_inodes)
 
 
+def memfd_flags_error(flags: int) -> int:
+    """0, or -EINVAL for flags that memfd_create(2) does not know or that exclude each other."""
+    known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC
+    if flags & MFD_HUGETLB:
+        known |= MFD_HUGETLB | 0x3F << 26
+    return -errno.EINVAL if flags & ~known or flags & (MFD_EXEC | MFD_NOEXEC_SEAL) == MFD_EXEC | MFD_NOEXEC_SEAL else 0
+
+
 def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int = 0) -> VfsFile | int:
     """A new memfd, readable and writable, with one reference; the caller installs it (MFD_CLOEXEC).
 
-    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes.
+    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB.
     """
+    failed = memfd_flags_error(flags)
+    if failed:
+        return failed
+    if len(name.encode("utf-8", "surrogateescape")) > MFD_NAME_MAX_LEN:
+        return -errno.EINVAL
     if flags & MFD_HUGETLB:
-        return -errno.ENOSYS
-    if flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC):
-        return -errno.EINVAL
-    if flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
-        return -errno.EINVAL
-    if len(name.encode("utf-8", "surrogateescape")) > _MFD_NAME_MAX_LEN:
-        return -errno.EINVAL
+        return -errno.ENOMEM
     sb = ShmMount(system)
     inode = TmpInode(sb, S_IFREG | 0o777, uid, gid)
     inode.i_nlink = 0

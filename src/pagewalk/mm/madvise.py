@@ -44,6 +44,7 @@ from pagewalk.mm.madvise_flags import (
 from pagewalk.mm.madvise_pages import cold_or_pageout, guard_install, guard_remove, madvise_free
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmu_gather import zap_page_range
+from pagewalk.mm.shmem import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from pagewalk.mm.vma import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -237,5 +238,6 @@ def remove(vma: Vma, start: i64, end: i64) -> int:
         return -errno.EACCES
     if not vma.vm_file.f_mode & FMODE_WRITE:
         return -errno.EBADF
-    keep_size_punch_hole = 0x1 | 0x2
-    return vma.vm_file.fallocate(keep_size_punch_hole, int(vma.pgoff_of(start)) << 12, int(end - start))
+    return vma.vm_file.fallocate(
+        FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, int(vma.pgoff_of(start)) << 12, int(end - start)
+    )

@@ -20,6 +20,8 @@ from pagewalk.mm.util import vm_acct_memory, vm_enough_memory, vm_unacct_memory
 from pagewalk.mm.vma import VM_MAYWRITE, VM_NORESERVE, VM_SHARED, Vma, VmFault, VmOps
 
 SHMEM_DEV: Final = (0, 1)  # the kernel's internal tmpfs mount, as maps shows it
+FALLOC_FL_KEEP_SIZE: Final = 0x1
+FALLOC_FL_PUNCH_HOLE: Final = 0x2
 MAX_LFS_FILESIZE: Final = 0x7FFF_FFFF_FFFF_FFFF
 
 _ZEROS: Final = bytes(4096)
@@ -241,6 +243,14 @@ class ShmemFile(File):
     def mmap(self, vma: Vma) -> int:
         """As tmpfs."""
         return shmem_mmap(self, vma)
+
+    def fallocate(self, mode: int, offset: int, length: int) -> int:
+        """Punches a hole, which is all that madvise(2) asks for."""
+        if mode != FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE:
+            return -errno.EOPNOTSUPP
+        assert self.mapping is not None
+        shmem_punch_hole(self.system, self.mapping, offset, offset + length)
+        return 0
 
     def release(self) -> None:
         """Nobody can reach the object any more."""

@@ -1,0 +1,125 @@
+"""shmget, shmat, shmdt, shmctl.
+
+Mirrors: ipc/shm.c (6.18)
+Differs: SHM_STAT and SHM_STAT_ANY take the id itself as index.
+"""
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.kernel.clock import CLOCK_REALTIME, host_clock_ns
+from pagewalk.kernel.shm import SHM_LOCKED, SHMALL, SHMMAX, SHMMNI, Segment, do_shmat, do_shmdt
+from pagewalk.kernel.word import WORD, signed32
+from pagewalk.mm.uaccess import copy_from_user, copy_to_user
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+IPC_RMID: Final = 0
+IPC_SET: Final = 1
+IPC_STAT: Final = 2
+IPC_INFO: Final = 3
+SHM_LOCK: Final = 11
+SHM_UNLOCK: Final = 12
+SHM_STAT: Final = 13
+SHM_INFO: Final = 14
+SHM_STAT_ANY: Final = 15
+
+_SHMID64_DS: Final = "<iIIIIIHHIQQQqqqiiQQQ"
+
+
+def _seconds() -> int:
+    return host_clock_ns(CLOCK_REALTIME) // 1_000_000_000
+
+
+def sys_shmget(task: "Task", key: int, size: int, flags: int) -> int:
+    """shmget(2)."""
+    return task.kernel.shm.get(signed32(key), size & WORD, flags & 0xFFFF_FFFF, task.tgid, _seconds())
+
+
+def sys_shmat(task: "Task", ident: int, addr: int, flags: int) -> int:
+    """shmat(2)."""
+    return do_shmat(task.kernel.shm, task.mm, signed32(ident), addr, flags & 0xFFFF_FFFF, task.tgid, _seconds())
+
+
+def sys_shmdt(task: "Task", addr: int) -> int:
+    """shmdt(2)."""
+    return do_shmdt(task.mm, addr, task.tgid, _seconds())
+
+
+def sys_shmctl(task: "Task", ident: int, command: int, buffer: int) -> int:
+    """shmctl(2)."""
+    ident = signed32(ident)
+    command = signed32(command) & ~0x100  # IPC_64
+    if ident < 0 or command < 0:
+        return -errno.EINVAL
+    if command == IPC_INFO or command == SHM_INFO:
+        return _info(task, command, buffer)
+    if command not in (IPC_RMID, IPC_SET, IPC_STAT, SHM_LOCK, SHM_UNLOCK, SHM_STAT, SHM_STAT_ANY):
+        return -errno.EINVAL
+    change = b""
+    if command == IPC_SET:
+        data = copy_from_user(task.mm, buffer, struct.calcsize(_SHMID64_DS))
+        if data is None:
+            return -errno.EFAULT
+        change = data
+    segment = task.kernel.shm.find(ident)
+    if segment is None:
+        return -errno.EINVAL
+    if command == IPC_RMID:
+        task.kernel.shm.remove(segment)
+    elif command == IPC_SET:
+        fields = struct.unpack(_SHMID64_DS, change)
+        segment.uid, segment.gid = fields[1], fields[2]
+        segment.mode = (segment.mode & ~0o777) | (fields[5] & 0o777)
+        segment.ctime = _seconds()
+    elif command == SHM_LOCK:
+        segment.mode |= SHM_LOCKED
+    elif command == SHM_UNLOCK:
+        segment.mode &= ~SHM_LOCKED
+    else:
+        if not copy_to_user(task.mm, buffer, _shmid64_ds(segment)):
+            return -errno.EFAULT
+        return segment.ident if command != IPC_STAT else 0
+    return 0
+
+
+def _shmid64_ds(segment: Segment) -> bytes:
+    """struct shmid64_ds."""
+    permissions = (segment.key, segment.uid, segment.gid, segment.cuid, segment.cgid, segment.mode, 0, 0, 0, 0, 0)
+    times = (segment.atime, segment.dtime, segment.ctime)
+    return struct.pack(
+        _SHMID64_DS, *permissions, segment.size, *times, segment.cpid, segment.lpid, segment.nattch, 0, 0
+    )
+
+
+def _info(task: "Task", command: int, buffer: int) -> int:
+    """IPC_INFO: the limits; SHM_INFO: what is in use. The highest index, or -EFAULT."""
+    segments = task.kernel.shm.segments
+    if command == IPC_INFO:
+        limits = (SHMMAX, 1, SHMMNI, SHMMNI, SHMALL)
+        data = struct.pack("<9Q", *limits, 0, 0, 0, 0)
+    else:
+        total = sum((segment.size + 4095) >> 12 for segment in segments.values())
+        resident = sum(len(segment.mapping().i_pages) for segment in segments.values())
+        data = struct.pack("<i4x5Q", len(segments), total, resident, 0, 0, 0)
+    if not copy_to_user(task.mm, buffer, data):
+        return -errno.EFAULT
+    return max(segments, default=0)
+
+
+def shm_proc_text(task: "Task") -> str:
+    """/proc/sysvipc/shm."""
+    lines = [
+        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid"
+        "      atime      dtime      ctime                   rss                  swap\n"
+    ]
+    for segment in task.kernel.shm.segments.values():
+        lines.append(
+            f"{segment.key:10d} {segment.ident:10d}  {segment.mode:4o} {segment.size:21d} {segment.cpid:5d}"
+            f" {segment.lpid:5d}  {segment.nattch:5d} {segment.uid:5d} {segment.gid:5d} {segment.cuid:5d}"
+            f" {segment.cgid:5d} {segment.atime:10d} {segment.dtime:10d} {segment.ctime:10d}"
+            f" {len(segment.mapping().i_pages) << 12:21d} {0:21d}\n"
+        )
+    return "".join(lines)
