@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # Why ``run`` came back.
 EXIT_SYSCALL: Final = 0  # rip is behind the syscall instruction, rcx and r11 are as the hardware leaves them
 EXIT_FAULT: Final = 1  # on_fault said False: ``addr`` and ``access`` tell which; rip is the faulting instruction
-EXIT_TRAP: Final = 2  # an exception: ``vector`` (0 divide, 3 breakpoint, 4 overflow, 6 opcode, 13 protection, 16, 19 float)
+EXIT_TRAP: Final = (
+    2  # an exception: ``vector`` (0 divide, 3 breakpoint, 4 overflow, 6 opcode, 13 protection, 16, 19 float)
+)
 EXIT_STOPPED: Final = 3  # ``stop`` was called (timer, watchdog, end of the time slice)
 
 # Kinds of access, for faults.

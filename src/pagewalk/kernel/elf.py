@@ -1,0 +1,125 @@
+"""The ELF64 format as the program loader needs it: header and program headers, out of bytes that nobody has checked.
+
+All fields are unsigned Python ints, so that sizes near 2**64 stay what they are. Nothing here raises.
+
+Sources: elf(5); System V gABI chapter 5; x86-64 psABI.
+
+Mirrors: include/uapi/linux/elf.h (6.18)
+Differs: 64-bit only.
+"""
+
+import struct
+from typing import Final
+
+from pagewalk.kernel.word import WORD
+
+ET_EXEC: Final = 2
+ET_DYN: Final = 3
+EM_386: Final = 3
+EM_X86_64: Final = 62
+ELFCLASS64: Final = 2
+ELFDATA2LSB: Final = 1
+
+PT_LOAD: Final = 1
+PT_INTERP: Final = 3
+PT_GNU_STACK: Final = 0x6474E551
+
+PF_X: Final = 1
+PF_W: Final = 2
+PF_R: Final = 4
+
+EHDR_SIZE: Final = 64
+PHDR_SIZE: Final = 56
+
+_EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR: Final = struct.Struct("<IIQQQQQQ")
+
+_MACHINES: Final = {
+    0: "no machine", 2: "SPARC", 3: "i386", 4: "68000", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "ARM",
+    42: "SuperH", 43: "SPARC V9", 50: "IA-64", 183: "AArch64", 243: "RISC-V", 247: "BPF", 258: "LoongArch",
+}  # fmt: skip
+_TYPES: Final = {0: "no type", 1: "relocatable object", 4: "core dump"}
+
+
+class ElfHeader:
+    """struct elf64_hdr; ``data`` may be shorter than a header (what is missing reads as zero)."""
+
+    def __init__(self, data: bytes) -> None:
+        ident, e_type, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _EHDR.unpack(
+            data[:EHDR_SIZE].ljust(EHDR_SIZE, b"\0")
+        )
+        self.e_ident: bytes = ident
+        self.e_type: int = e_type
+        self.e_machine: int = machine
+        self.e_entry: int = entry
+        self.e_phoff: int = phoff
+        self.e_phentsize: int = phentsize
+        self.e_phnum: int = phnum
+
+    def has_magic(self) -> bool:
+        """Whether it starts as every ELF file does."""
+        return self.e_ident[:4] == b"\x7fELF"
+
+    def problem(self) -> str:
+        """Why this header is none that x86-64 Linux loads, in a few words; "" where it is."""
+        if not self.has_magic():
+            return "not an ELF file"
+        if self.e_ident[5] not in (0, ELFDATA2LSB):
+            return "a big-endian program; this machine is little-endian x86-64"
+        if self.e_type not in (ET_EXEC, ET_DYN):
+            return f"an ELF {_TYPES.get(self.e_type, f'file of type {self.e_type}')}, not a program"
+        if self.e_machine != EM_X86_64:
+            name = _MACHINES.get(self.e_machine, f"machine number {self.e_machine}")
+            return f"a program for another architecture ({name}); this machine is x86-64"
+        return ""
+
+
+class ProgramHeader:
+    """struct elf64_phdr."""
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        p_type, flags, file_offset, vaddr, _, filesz, memsz, align = _PHDR.unpack_from(data, offset)
+        self.p_type: int = p_type
+        self.p_flags: int = flags
+        self.p_offset: int = file_offset
+        self.p_vaddr: int = vaddr
+        self.p_filesz: int = filesz
+        self.p_memsz: int = memsz
+        self.p_align: int = align
+
+
+def parse_program_headers(data: bytes) -> list[ProgramHeader]:
+    """Every whole program header in ``data``."""
+    return [ProgramHeader(data, at) for at in range(0, len(data) - PHDR_SIZE + 1, PHDR_SIZE)]
+
+
+def total_mapping_size(headers: list[ProgramHeader]) -> int:
+    """Bytes from the first loaded page to the end of the last segment, modulo 2**64; 0 where nothing is loaded."""
+    lowest = WORD
+    highest = 0
+    found = False
+    for header in headers:
+        if header.p_type == PT_LOAD:
+            lowest = min(lowest, header.p_vaddr & ~4095)
+            highest = max(highest, (header.p_vaddr + header.p_memsz) & WORD)
+            found = True
+    return (highest - lowest) & WORD if found else 0
+
+
+def maximum_alignment(headers: list[ProgramHeader]) -> int:
+    """The largest alignment that a segment asks for, rounded up to pages; odd ones are ignored."""
+    alignment = 0
+    for header in headers:
+        if header.p_type == PT_LOAD and header.p_align & (header.p_align - 1) == 0:
+            alignment = max(alignment, header.p_align)
+    return page_align(alignment)
+
+
+def page_align(addr: int) -> int:
+    """``addr`` rounded up to a page, modulo 2**64."""
+    return (addr + 4095) & ~4095 & WORD
+
+
+def page_start(addr: int) -> int:
+    """``addr`` rounded down to a page."""
+    return addr & ~4095 & WORD

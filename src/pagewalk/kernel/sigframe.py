@@ -1,0 +1,203 @@
+"""The frame of a signal handler on the user's stack, and the way back: rt_sigreturn.
+
+From high addresses to low: 128 bytes of red zone, the FXSAVE image (aligned to 64), siginfo, ucontext, and the return
+address (the restorer) at an address that is 8 modulo 16, as after a call.
+
+Sources: x86-64 psABI section 3.2.2 (red zone); sigaltstack(2); AMD64 manual volume 2, FXSAVE; Documentation/arch/x86/elf_auxvec.rst.
+
+Mirrors: arch/x86/kernel/signal.c, signal_64.c, arch/x86/kernel/fpu/signal.c (6.18)
+Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 512 bytes and uc_flags lacks UC_FP_XSTATE.
+"""
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.kernel.signal_types import (
+    SA_NODEFER,
+    SA_ONSTACK,
+    SA_RESTORER,
+    SA_SIGINFO,
+    SS_AUTODISARM,
+    SS_DISABLE,
+    SS_ONSTACK,
+    SigAction,
+    SigInfo,
+    sigmask,
+)
+from pagewalk.kernel.word import WORD, signed, signed32
+from pagewalk.mm.uaccess import copy_from_user, copy_to_user
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+RED_ZONE: Final = 128
+FXSAVE_SIZE: Final = 512
+UCONTEXT_SIZE: Final = 304
+SIGINFO_SIZE: Final = 128
+MINSIGSTKSZ: Final = 2048
+FRAME_SIZE: Final = 8 + UCONTEXT_SIZE + SIGINFO_SIZE
+
+UC_SIGCONTEXT_SS: Final = 0x2
+UC_STRICT_RESTORE_SS: Final = 0x4
+
+USER_CS: Final = 0x33
+USER_DS: Final = 0x2B
+
+_DF: Final = 0x400
+_RF: Final = 0x10000
+_TF: Final = 0x100
+_FIX_EFLAGS: Final = 0x40000 | 0x800 | _DF | _TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | _RF
+
+# uc_flags uc_link | ss_sp ss_flags ss_size | sigcontext | fpstate, reserved | uc_sigmask
+_UCONTEXT: Final = struct.Struct("<QQ" + "QiiQ" + "18Q" + "HHHH" + "QQQQ" + "Q64x" + "Q")
+
+
+def sigframe_size() -> int:
+    """The largest frame, with its paddings: AT_MINSIGSTKSZ."""
+    return (FRAME_SIZE + 15 + FXSAVE_SIZE + 63 + 15) & ~15
+
+
+def on_sig_stack(task: "Task", sp: int) -> bool:
+    """Whether ``sp`` lies on the alternate stack (which SS_AUTODISARM lets one leave at once)."""
+    if task.sas_ss_flags & SS_AUTODISARM:
+        return False
+    return inside_sig_stack(task, sp)
+
+
+def inside_sig_stack(task: "Task", sp: int) -> bool:
+    """__on_sig_stack: whether ``sp`` lies within the alternate stack's bounds."""
+    return task.sas_ss_sp < sp <= task.sas_ss_sp + task.sas_ss_size
+
+
+def sas_ss_flags(task: "Task", sp: int) -> int:
+    """What sigaltstack(2) says of the alternate stack: SS_DISABLE, SS_ONSTACK or 0."""
+    if task.sas_ss_size == 0:
+        return SS_DISABLE
+    return SS_ONSTACK if on_sig_stack(task, sp) else 0
+
+
+def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
+    """(address of the frame, address of the FXSAVE image); (-1, 0) where the alternate stack is too small."""
+    sp = task.regs.rsp & WORD
+    nested = on_sig_stack(task, sp)
+    entering = False
+    sp = (sp - RED_ZONE) & WORD
+    if action.flags & SA_ONSTACK and sas_ss_flags(task, task.regs.rsp & WORD) == 0:
+        sp = task.sas_ss_sp + task.sas_ss_size
+        entering = True
+    fpstate = (sp - FXSAVE_SIZE) & ~63 & WORD
+    frame = (((fpstate - FRAME_SIZE) & ~15) - 8) & WORD
+    if (nested or entering) and not inside_sig_stack(task, frame):
+        return -1, 0
+    return frame, fpstate
+
+
+def setup_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int) -> bool:
+    """Writes the frame and points the registers at the handler; ``mask`` is what sigreturn restores. False: EFAULT."""
+    regs = task.regs
+    frame, fpstate = get_sigframe(task, action)
+    if frame < 0 or not action.flags & SA_RESTORER:
+        return False
+    if not copy_to_user(task.mm, signed(fpstate), task.fpu.save()):
+        return False
+    altstack_flags = signed32(task.sas_ss_flags)
+    ucontext = _UCONTEXT.pack(
+        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0,
+        task.sas_ss_sp, altstack_flags, 0, task.sas_ss_size,
+        regs.r8 & WORD, regs.r9 & WORD, regs.r10 & WORD, regs.r11 & WORD,
+        regs.r12 & WORD, regs.r13 & WORD, regs.r14 & WORD, regs.r15 & WORD,
+        regs.rdi & WORD, regs.rsi & WORD, regs.rbp & WORD, regs.rbx & WORD,
+        regs.rdx & WORD, regs.rax & WORD, regs.rcx & WORD, regs.rsp & WORD,
+        regs.rip & WORD, regs.eflags & WORD,
+        USER_CS, 0, 0, USER_DS,
+        task.error_code, task.trap_nr, mask, task.cr2 & WORD,
+        fpstate, mask,
+    )  # fmt: skip
+    data = struct.pack("<Q", action.restorer) + ucontext
+    if not copy_to_user(task.mm, signed(frame), data):
+        return False
+    siginfo = frame + 8 + UCONTEXT_SIZE
+    if action.flags & SA_SIGINFO and not copy_to_user(task.mm, signed(siginfo), info.pack()):
+        return False
+    regs.rdi = sig
+    regs.rax = 0
+    regs.rsi = signed(siginfo)
+    regs.rdx = signed(frame + 8)
+    regs.rip = signed(action.handler)
+    regs.rsp = signed(frame)
+    regs.eflags &= ~(_DF | _RF | _TF)
+    return True
+
+
+def signal_delivered(task: "Task", sig: int, action: SigAction) -> None:
+    """The handler runs: block what it asked for, and disarm the alternate stack where that was asked."""
+    blocked = task.blocked | action.mask
+    if not action.flags & SA_NODEFER:
+        blocked |= sigmask(sig)
+    task.set_blocked(blocked)
+    if task.sas_ss_flags & SS_AUTODISARM:
+        task.sas_ss_sp = 0
+        task.sas_ss_size = 0
+        task.sas_ss_flags = SS_DISABLE
+
+
+def restore_sigframe(task: "Task") -> bool:
+    """rt_sigreturn: registers, mask, alternate stack and floating point from the frame. False where it is unreadable."""
+    regs = task.regs
+    data = copy_from_user(task.mm, regs.rsp, UCONTEXT_SIZE)
+    if data is None:
+        return False
+    words = _UCONTEXT.unpack(data)
+    fpstate = words[32]
+    image: bytes | None = None
+    if fpstate:
+        image = copy_from_user(task.mm, signed(fpstate), FXSAVE_SIZE)
+        if image is None or struct.unpack_from("<I", image, 24)[0] & ~0xFFFF:
+            return False
+    task.set_blocked(words[33])
+    regs.r8 = signed(words[6])
+    regs.r9 = signed(words[7])
+    regs.r10 = signed(words[8])
+    regs.r11 = signed(words[9])
+    regs.r12 = signed(words[10])
+    regs.r13 = signed(words[11])
+    regs.r14 = signed(words[12])
+    regs.r15 = signed(words[13])
+    regs.rdi = signed(words[14])
+    regs.rsi = signed(words[15])
+    regs.rbp = signed(words[16])
+    regs.rbx = signed(words[17])
+    regs.rdx = signed(words[18])
+    regs.rax = signed(words[19])
+    regs.rcx = signed(words[20])
+    regs.rsp = signed(words[21])
+    regs.rip = signed(words[22])
+    regs.eflags = (regs.eflags & ~_FIX_EFLAGS) | (signed(words[23]) & _FIX_EFLAGS)
+    regs.orig_rax = -1
+    if image is None:
+        task.fpu.reset()
+    else:
+        task.fpu.restore(image)
+    do_sigaltstack(task, words[2], words[3] & 0xFFFF_FFFF, words[5])
+    return True
+
+
+def do_sigaltstack(task: "Task", sp: int, flags: int, size: int) -> int:
+    """Sets the alternate stack. 0; EPERM while it is in use, EINVAL for unknown flags, ENOMEM where it is too small."""
+    mode = flags & ~SS_AUTODISARM
+    if on_sig_stack(task, task.regs.rsp & WORD):
+        return -errno.EPERM
+    if mode not in (0, SS_ONSTACK, SS_DISABLE):
+        return -errno.EINVAL
+    if sp == task.sas_ss_sp and size == task.sas_ss_size and flags == task.sas_ss_flags:
+        return 0
+    if mode == SS_DISABLE:
+        sp = 0
+        size = 0
+    elif size < MINSIGSTKSZ:
+        return -errno.ENOMEM
+    task.sas_ss_sp = sp
+    task.sas_ss_size = size
+    task.sas_ss_flags = flags
+    return 0

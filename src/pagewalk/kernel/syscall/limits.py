@@ -1,0 +1,189 @@
+"""Resource limits, priorities and CPU sets.
+
+Sources: getrlimit(2), sched(7), getpriority(2).
+
+Mirrors: kernel/sys.c, kernel/sched/syscalls.c (6.18)
+Differs: one CPU; scheduling classes are remembered by nobody, so only SCHED_OTHER is granted.
+"""
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.kernel.word import signed, signed32
+from pagewalk.mm.current import RLIM_NLIMITS, RLIMIT_NOFILE
+from pagewalk.mm.uaccess import copy_from_user, copy_to_user
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+NR_OPEN: Final = 1 << 20
+_RANGES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
+
+
+def sys_getrlimit(task: "Task", which: int, addr: int) -> int:
+    """getrlimit(2)."""
+    return sys_prlimit64(task, 0, which, 0, addr) if addr else bad_limit(which)
+
+
+def bad_limit(which: int) -> int:
+    """EINVAL for an unknown limit, EFAULT for a known one without a place to write it."""
+    return -errno.EFAULT if 0 <= which & 0xFFFF_FFFF < RLIM_NLIMITS else -errno.EINVAL
+
+
+def sys_setrlimit(task: "Task", which: int, addr: int) -> int:
+    """setrlimit(2)."""
+    if addr == 0:
+        return -errno.EFAULT
+    return sys_prlimit64(task, 0, which, addr, 0)
+
+
+def sys_prlimit64(task: "Task", pid: int, which: int, new: int, old: int) -> int:
+    """prlimit(2)."""
+    which &= 0xFFFF_FFFF
+    given: tuple[int, int] | None = None
+    if new:
+        data = copy_from_user(task.mm, new, 16)
+        if data is None:
+            return -errno.EFAULT
+        given = struct.unpack("<QQ", data)
+    if signed32(pid) not in (0, task.pid):
+        return -errno.ESRCH
+    if which >= RLIM_NLIMITS:
+        return -errno.EINVAL
+    before = (task.rlim_cur[which] & (1 << 64) - 1, task.rlim_max[which] & (1 << 64) - 1)
+    if given is not None:
+        soft, hard = given
+        if soft > hard:
+            return -errno.EINVAL
+        if which == RLIMIT_NOFILE and hard > NR_OPEN:
+            return -errno.EPERM
+        if hard > before[1] and task.euid != 0:
+            return -errno.EPERM
+        task.rlim_cur[which] = signed(soft)
+        task.rlim_max[which] = signed(hard)
+    if old and not copy_to_user(task.mm, old, struct.pack("<QQ", *before)):
+        return -errno.EFAULT
+    return 0
+
+
+def is_self(task: "Task", pid: int) -> bool:
+    """Whether a pid argument names the caller."""
+    return signed32(pid) in (0, task.pid)
+
+
+def sys_sched_yield(task: "Task") -> int:
+    """sched_yield(2)."""
+    return 0
+
+
+def sys_sched_getaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
+    """sched_getaffinity(2): CPU 0; the bytes written."""
+    size &= 0xFFFF_FFFF
+    if size * 8 < task.kernel.config.cpus or size & 7:
+        return -errno.EINVAL
+    if not is_self(task, pid):
+        return -errno.ESRCH
+    size = min(size, 8)
+    bits = ((1 << task.kernel.config.cpus) - 1).to_bytes(size, "little")
+    return size if copy_to_user(task.mm, mask, bits) else -errno.EFAULT
+
+
+def sys_sched_setaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
+    """sched_setaffinity(2): some CPU that exists must be in the set."""
+    size &= 0xFFFF_FFFF
+    data = copy_from_user(task.mm, mask, min(size, 8))
+    if data is None:
+        return -errno.EFAULT
+    if not is_self(task, pid):
+        return -errno.ESRCH
+    wanted = int.from_bytes(data, "little")
+    return 0 if wanted & (1 << task.kernel.config.cpus) - 1 else -errno.EINVAL
+
+
+def sys_getcpu(task: "Task", cpu: int, node: int) -> int:
+    """getcpu(2)."""
+    for addr in (cpu, node):
+        if addr and not copy_to_user(task.mm, addr, bytes(4)):
+            return -errno.EFAULT
+    return 0
+
+
+def sys_getpriority(task: "Task", which: int, who: int) -> int:
+    """getpriority(2): 20 - nice."""
+    if signed32(which) not in (0, 1, 2):
+        return -errno.EINVAL
+    if signed32(which) != 2 and signed32(who) not in (0, task.pid, task.pgid):
+        return -errno.ESRCH
+    return 20 - task.nice
+
+
+def sys_setpriority(task: "Task", which: int, who: int, nice: int) -> int:
+    """setpriority(2)."""
+    if signed32(which) not in (0, 1, 2):
+        return -errno.EINVAL
+    if signed32(which) != 2 and signed32(who) not in (0, task.pid, task.pgid):
+        return -errno.ESRCH
+    nice = max(-20, min(19, signed32(nice)))
+    if nice < task.nice and task.euid != 0:
+        return -errno.EACCES
+    task.nice = nice
+    return 0
+
+
+def sys_sched_getscheduler(task: "Task", pid: int) -> int:
+    """sched_getscheduler(2): SCHED_OTHER."""
+    if signed32(pid) < 0:
+        return -errno.EINVAL
+    return 0 if is_self(task, pid) else -errno.ESRCH
+
+
+def sys_sched_setscheduler(task: "Task", pid: int, policy: int, param: int) -> int:
+    """sched_setscheduler(2): SCHED_OTHER with priority 0 only; others EPERM."""
+    if param == 0 or signed32(pid) < 0 or signed32(policy) < 0:
+        return -errno.EINVAL
+    data = copy_from_user(task.mm, param, 4)
+    if data is None:
+        return -errno.EFAULT
+    if not is_self(task, pid):
+        return -errno.ESRCH
+    policy = signed32(policy) & ~0x40000000
+    if policy not in _RANGES:
+        return -errno.EINVAL
+    low, high = _RANGES[policy]
+    if not low <= struct.unpack("<i", data)[0] <= high:
+        return -errno.EINVAL
+    return 0 if policy == 0 else -errno.EPERM
+
+
+def sys_sched_getparam(task: "Task", pid: int, param: int) -> int:
+    """sched_getparam(2): priority 0."""
+    if param == 0 or signed32(pid) < 0:
+        return -errno.EINVAL
+    if not is_self(task, pid):
+        return -errno.ESRCH
+    return 0 if copy_to_user(task.mm, param, bytes(4)) else -errno.EFAULT
+
+
+def sys_sched_setparam(task: "Task", pid: int, param: int) -> int:
+    """sched_setparam(2): priority 0 is the only one of SCHED_OTHER."""
+    return sys_sched_setscheduler(task, pid, 0, param)
+
+
+def sys_sched_get_priority_max(task: "Task", policy: int) -> int:
+    """sched_get_priority_max(2)."""
+    return _RANGES[signed32(policy)][1] if signed32(policy) in _RANGES else -errno.EINVAL
+
+
+def sys_sched_get_priority_min(task: "Task", policy: int) -> int:
+    """sched_get_priority_min(2)."""
+    return _RANGES[signed32(policy)][0] if signed32(policy) in _RANGES else -errno.EINVAL
+
+
+def sys_sched_rr_get_interval(task: "Task", pid: int, tp: int) -> int:
+    """sched_rr_get_interval(2): 0, as for a task that shares its CPU with nobody."""
+    if signed32(pid) < 0:
+        return -errno.EINVAL
+    if not is_self(task, pid):
+        return -errno.ESRCH
+    return 0 if copy_to_user(task.mm, tp, bytes(16)) else -errno.EFAULT

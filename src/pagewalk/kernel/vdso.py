@@ -1,0 +1,292 @@
+"""The vDSO: a small shared object that the kernel maps into every program, and the [vvar] pages before it.
+
+The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section headers,
+so that the dynamic linker, readelf and gdb take it. Its functions do the system call; nothing reads [vvar].
+
+Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning.
+
+Mirrors: arch/x86/entry/vdso/vma.c, arch/x86/entry/vdso/vdso.lds.S (6.18)
+Differs: functions enter the kernel rather than read [vvar]; no getrandom and no SGX entry; no unwind table.
+"""
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.mm.page_alloc import GFP_ZERO
+from pagewalk.mm.special_mapping import install_special_mapping
+from pagewalk.mm.unmapped_area import get_unmapped_area
+from pagewalk.mm.vma import (
+    VM_DONTDUMP,
+    VM_DONTEXPAND,
+    VM_EXEC,
+    VM_IO,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_MAYWRITE,
+    VM_PFNMAP,
+    VM_READ,
+)
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+    from pagewalk.mm.system import System
+
+VVAR_PAGES: Final = 4
+VCLOCK_PAGES: Final = 2
+VDSO_PAGES: Final = 2
+
+SONAME: Final = "linux-vdso.so.1"
+VERSION: Final = "LINUX_2.6"
+LINUX_VERSION_CODE: Final = 0x61200
+
+# name without prefix, number of the system call
+FUNCTIONS: Final = (("clock_gettime", 228), ("gettimeofday", 96), ("time", 201), ("clock_getres", 229), ("getcpu", 309))
+
+_STT_FUNC: Final = 2
+_STT_OBJECT: Final = 1
+_STB_GLOBAL: Final = 1
+_STB_WEAK: Final = 2
+_SHN_ABS: Final = 0xFFF1
+_TEXT_SECTION: Final = 9
+
+
+class Symbol:
+    """One entry of the dynamic symbol table; ``bind`` STB_*, ``index`` of its section."""
+
+    def __init__(self, name: str, value: int, size: int, bind: int, kind: int, index: int) -> None:
+        self.name = name
+        self.value = value
+        self.size = size
+        self.bind = bind
+        self.kind = kind
+        self.index = index
+
+
+class StringTable:
+    """An ELF string table that grows."""
+
+    def __init__(self) -> None:
+        self.data = b"\0"
+
+    def add(self, name: str) -> int:
+        """The offset of ``name``."""
+        at = self.data.find(b"\0" + name.encode() + b"\0")
+        if at >= 0:
+            return at + 1
+        at = len(self.data)
+        self.data += name.encode() + b"\0"
+        return at
+
+
+def sysv_hash(name: str) -> int:
+    """The hash of DT_HASH tables and of version definitions."""
+    value = 0
+    for byte in name.encode():
+        value = (value << 4) + byte
+        value = (value ^ (value >> 24 & 0xF0)) & 0x0FFF_FFFF
+    return value
+
+
+def gnu_hash(name: str) -> int:
+    """The hash of DT_GNU_HASH tables."""
+    value = 5381
+    for byte in name.encode():
+        value = (value * 33 + byte) & 0xFFFF_FFFF
+    return value
+
+
+def hash_section(symbols: list[Symbol]) -> bytes:
+    """DT_HASH of ``symbols`` (the null symbol, index 0, is not among them)."""
+    nr_buckets = 3
+    buckets = [0] * nr_buckets
+    chains = [0] * (len(symbols) + 1)
+    for index, symbol in enumerate(symbols, 1):
+        bucket = sysv_hash(symbol.name) % nr_buckets
+        chains[index] = buckets[bucket]
+        buckets[bucket] = index
+    words = [nr_buckets, len(chains), *buckets, *chains]
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def gnu_hash_section(symbols: list[Symbol], nr_buckets: int) -> bytes:
+    """DT_GNU_HASH; ``symbols`` are sorted by bucket. One Bloom word, which the hashes' bits fill."""
+    shift = 6
+    bloom = 0
+    buckets = [0] * nr_buckets
+    chain = []
+    for index, symbol in enumerate(symbols, 1):
+        value = gnu_hash(symbol.name)
+        bloom |= 1 << (value % 64) | 1 << ((value >> shift) % 64)
+        bucket = value % nr_buckets
+        if buckets[bucket] == 0:
+            buckets[bucket] = index
+        last = index == len(symbols) or gnu_hash(symbols[index].name) % nr_buckets != bucket
+        chain.append(value & ~1 | (1 if last else 0))
+    head = struct.pack("<IIIIQ", nr_buckets, 1, 1, shift, bloom)
+    return head + struct.pack(f"<{nr_buckets}I", *buckets) + struct.pack(f"<{len(chain)}I", *chain)
+
+
+def version_definitions(strings: StringTable) -> bytes:
+    """DT_VERDEF: the object itself (1), and LINUX_2.6 (2)."""
+    out = b""
+    for index, flags, name in ((1, 1, SONAME), (2, 0, VERSION)):
+        out += struct.pack("<HHHHIII", 1, flags, index, 1, sysv_hash(name), 20, 28 if index == 1 else 0)
+        out += struct.pack("<II", strings.add(name), 0)
+    return out
+
+
+def text_section() -> tuple[bytes, list[tuple[str, int, int]]]:
+    """The machine code, and (name, offset, size) of each function: mov eax, number; syscall; ret."""
+    code = b""
+    places = []
+    for name, number in FUNCTIONS:
+        body = b"\xb8" + struct.pack("<I", number) + b"\x0f\x05\xc3"
+        places.append((name, len(code), len(body)))
+        code += body.ljust(16, b"\xcc")
+    return code, places
+
+
+def build_image() -> bytes:
+    """The whole object, VDSO_PAGES pages."""
+    nr_buckets = 3
+    code, places = text_section()
+    strings = StringTable()
+    symbols = [Symbol(VERSION, 0, 0, _STB_GLOBAL, _STT_OBJECT, _SHN_ABS)]
+    for name, at, size in places:
+        symbols.append(Symbol("__vdso_" + name, at, size, _STB_GLOBAL, _STT_FUNC, _TEXT_SECTION))
+        symbols.append(Symbol(name, at, size, _STB_WEAK, _STT_FUNC, _TEXT_SECTION))
+    symbols.sort(key=bucket_of)
+    for symbol in symbols:
+        strings.add(symbol.name)
+    verdef = version_definitions(strings)
+    note = struct.pack("<III", 6, 4, 0) + b"Linux\0\0\0" + struct.pack("<I", LINUX_VERSION_CODE)
+    versym = struct.pack(f"<{len(symbols) + 1}H", 0, *([2] * len(symbols)))
+    # name, type, flags, contents, link, info, alignment, size of an entry
+    sections: list[tuple[str, int, int, bytes, int, int, int, int]] = [
+        (".hash", 5, 2, hash_section(symbols), 3, 0, 8, 4),
+        (".gnu.hash", 0x6FFF_FFF6, 2, gnu_hash_section(symbols, nr_buckets), 3, 0, 8, 0),
+        (".dynsym", 11, 2, bytes(24 * (len(symbols) + 1)), 4, 1, 8, 24),
+        (".dynstr", 3, 2, strings.data, 0, 0, 1, 0),
+        (".gnu.version", 0x6FFF_FFFF, 2, versym, 3, 0, 2, 2),
+        (".gnu.version_d", 0x6FFF_FFFD, 2, verdef, 4, 2, 8, 0),
+        (".note", 7, 2, note, 0, 0, 4, 0),
+        (".dynamic", 6, 3, bytes(16 * 10), 4, 0, 8, 16),
+        (".text", 1, 6, code, 0, 0, 16, 0),
+    ]
+    offsets = place(sections, 64 + 3 * 56)
+    contents = [section[3] for section in sections]
+    contents[2] = symbol_table(symbols, strings, offsets[8])
+    contents[7] = struct.pack(
+        "<20Q",
+        14, strings.add(SONAME), 4, offsets[0], 0x6FFF_FEF5, offsets[1], 5, offsets[3], 6, offsets[2],
+        10, len(strings.data), 11, 24, 0x6FFF_FFFC, offsets[5], 0x6FFF_FFFD, 2, 0x6FFF_FFF0, offsets[4],
+    )  # fmt: skip
+    contents[7] += bytes(16)
+    end = offsets[8] + len(code)
+    return assemble(sections, offsets, contents, end)
+
+
+def bucket_of(symbol: Symbol) -> int:
+    """Where DT_GNU_HASH wants a symbol."""
+    return gnu_hash(symbol.name) % 3
+
+
+def place(sections: list[tuple[str, int, int, bytes, int, int, int, int]], start: int) -> list[int]:
+    """The offset of each section's contents; the dynamic section is 16 bytes longer than it was declared."""
+    offsets = []
+    for section in sections:
+        start = (start + section[6] - 1) & -section[6]
+        offsets.append(start)
+        start += len(section[3]) + (16 if section[0] == ".dynamic" else 0)
+    return offsets
+
+
+def symbol_table(symbols: list[Symbol], strings: StringTable, text: int) -> bytes:
+    """DT_SYMTAB."""
+    out = bytes(24)
+    for symbol in symbols:
+        value = symbol.value + text if symbol.index == _TEXT_SECTION else symbol.value
+        info = symbol.bind << 4 | symbol.kind
+        out += struct.pack("<IBBHQQ", strings.add(symbol.name), info, 0, symbol.index, value, symbol.size)
+    return out
+
+
+def assemble(
+    sections: list[tuple[str, int, int, bytes, int, int, int, int]],
+    offsets: list[int],
+    contents: list[bytes],
+    end: int,
+) -> bytes:
+    """Header, program headers, contents and section headers, padded to whole pages."""
+    names = StringTable()
+    image = bytearray(VDSO_PAGES * 4096)
+    for offset, data in zip(offsets, contents, strict=True):
+        image[offset : offset + len(data)] = data
+    headers = bytes(64)
+    for section, offset, data in zip(sections, offsets, contents, strict=True):
+        name, kind, flags, _, link, info, align, entry = section
+        headers += struct.pack(
+            "<IIQQQQIIQQ", names.add(name), kind, flags, offset, offset, len(data), link, info, align, entry
+        )
+    name_at = names.add(".shstrtab")
+    headers += struct.pack("<IIQQQQIIQQ", name_at, 3, 0, 0, end, len(names.data), 0, 0, 1, 0)
+    table = (end + len(names.data) + 7) & ~7
+    image[end : end + len(names.data)] = names.data
+    image[table : table + len(headers)] = headers
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    image[0:64] = ident + struct.pack(
+        "<HHIQQQIHHHHHH", 3, 62, 1, offsets[8], 64, table, 0, 64, 56, 3, 64, len(sections) + 2, len(sections) + 1
+    )
+    program_headers = (
+        struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, end, end, 4096)
+        + struct.pack("<IIQQQQQQ", 2, 4, offsets[7], offsets[7], offsets[7], len(contents[7]), len(contents[7]), 8)
+        + struct.pack("<IIQQQQQQ", 4, 4, offsets[6], offsets[6], offsets[6], len(contents[6]), len(contents[6]), 4)
+    )
+    image[64 : 64 + len(program_headers)] = program_headers
+    return bytes(image)
+
+
+class Vdso:
+    """The machine's vDSO: the image in frames of RAM that every address space shares."""
+
+    def __init__(self, system: "System") -> None:
+        self.image = build_image()
+        self.pfns: list[int] = []
+        self.vvar_pfns: list[int] = []
+        for index in range(VDSO_PAGES):
+            pfn = kernel_frame(system)
+            system.ram.page(pfn)[:] = self.image[index * 4096 : (index + 1) * 4096]
+            self.pfns.append(pfn)
+        for _ in range(VVAR_PAGES):
+            self.vvar_pfns.append(kernel_frame(system))
+
+
+def kernel_frame(system: "System") -> int:
+    """A zeroed frame that stays the kernel's."""
+    page = system.node.alloc_page(GFP_ZERO)
+    assert page is not None
+    return int(page.pfn)
+
+
+def map_vdso(task: "Task") -> int:
+    """Maps [vvar], [vvar_vclock] and [vdso] next to each other at the top of the mmap area. 0 or a negative errno."""
+    mm = task.mm
+    vdso = task.kernel.vdso
+    length = (VVAR_PAGES + VCLOCK_PAGES + VDSO_PAGES) << 12
+    addr = get_unmapped_area(mm, None, 0, length, 0, 0)
+    if addr < 0:
+        return addr
+    data = VM_READ | VM_MAYREAD | VM_IO | VM_DONTDUMP | VM_PFNMAP | VM_DONTEXPAND
+    text = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_DONTEXPAND
+    vclock = addr + (VVAR_PAGES << 12)
+    base = vclock + (VCLOCK_PAGES << 12)
+    for start, nr_pages, flags, name, pfns in (
+        (base, VDSO_PAGES, text, "[vdso]", vdso.pfns),
+        (addr, VVAR_PAGES, data, "[vvar]", vdso.vvar_pfns),
+        (vclock, VCLOCK_PAGES, data, "[vvar_vclock]", []),
+    ):
+        error = install_special_mapping(mm, start, nr_pages << 12, flags, name, pfns)
+        if error < 0:
+            return error
+    task.vdso_base = base
+    return 0

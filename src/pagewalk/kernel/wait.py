@@ -1,0 +1,44 @@
+"""Waiting: for a file, for a time, for a signal.
+
+Mirrors: kernel/time/hrtimer.c, fs/select.c (6.18)
+Differs: one task, so only the host, a timer or a signal from outside can end a wait.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.fs.fcntl import POLLERR, POLLHUP
+from pagewalk.fs.stream import HostStream
+from pagewalk.kernel.clock import monotonic_ns
+from pagewalk.kernel.signal import ERESTARTSYS, signal_pending
+
+if TYPE_CHECKING:
+    from pagewalk.fs.file import VfsFile
+    from pagewalk.kernel.task import Task
+
+FOREVER: Final = -1
+
+
+def host_fd(file: "VfsFile") -> int:
+    """The host's descriptor behind ``file`` that one can wait for; -1 where there is none."""
+    return file.host_fd if isinstance(file, HostStream) and not file.regular else -1
+
+
+def wait_for_file(task: "Task", file: "VfsFile", events: int) -> int:
+    """Waits until ``file`` is ready for POLLIN or POLLOUT. 0, or -ERESTARTSYS for a signal."""
+    fd = host_fd(file)
+    fds = [(fd, events)] if fd >= 0 else []
+    while not signal_pending(task):
+        if file.poll() & (events | POLLERR | POLLHUP):
+            return 0
+        task.kernel.wait(task, FOREVER, fds)
+    return -ERESTARTSYS
+
+
+def sleep_until(task: "Task", deadline_ns: int) -> bool:
+    """Sleeps until the monotonic clock reaches ``deadline_ns`` (FOREVER: for ever). False where a signal came first."""
+    while True:
+        if signal_pending(task):
+            return False
+        if 0 <= deadline_ns <= monotonic_ns():
+            return True
+        task.kernel.wait(task, deadline_ns, [])

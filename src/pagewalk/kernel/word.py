@@ -1,0 +1,20 @@
+"""64-bit words: the kernel rooms keep them signed, structures in memory hold them unsigned.
+
+Mirrors: nothing; C has both kinds.
+"""
+
+from typing import Final
+
+WORD: Final = (1 << 64) - 1
+
+
+def signed(value: int) -> int:
+    """``value`` modulo 2**64 as a signed word."""
+    value &= WORD
+    return value - (1 << 64) if value >> 63 else value
+
+
+def signed32(value: int) -> int:
+    """The low half of ``value`` as a C int."""
+    value &= 0xFFFF_FFFF
+    return value - (1 << 32) if value >> 31 else value
