@@ -5,8 +5,8 @@
     p.write(a, b"hello")
     print(p.explain(a))
 
-Every call answers what the system call would, or raises LinuxError with its errno. Addresses and lengths are bytes; lengths
-may be text such as ``"64M"``.
+Every call answers what the system call would, or raises LinuxError with its errno. Addresses and lengths are bytes;
+lengths may be text such as ``"64M"``.
 """
 
 from typing import TYPE_CHECKING, NoReturn
@@ -79,7 +79,8 @@ class Process:
         path: str | None = None,
         offset: Size = 0,
     ) -> int:
-        """mmap(2); ``path`` opens a file of the machine for it (for writing where a shared mapping asks for it). The address."""
+        """mmap(2); ``path`` opens a file of the machine for it (for writing where a shared mapping asks for it). The
+        address."""
         self._enter()
         file = None
         if path is not None:
@@ -156,8 +157,8 @@ class Process:
     # Accesses.
 
     def read(self, addr: int, length: Size) -> bytes:
-        """Loads bytes as the program would: faults are taken and counted. SegmentationFault or BusError where it would get
-        the signal, OutOfMemory where no frame is left."""
+        """Loads bytes as the program would: faults are taken and counted. SegmentationFault or BusError where it
+        would get the signal, OutOfMemory where no frame is left."""
         self._enter()
         ram = self.machine.system.ram
         parts = []
@@ -204,8 +205,8 @@ class Process:
         return smaps_text(self._task.mm)
 
     def explain(self, addr: int) -> "Explanation":
-        """All that is known of an address: VMA, each level of the walk with its bits, the frame, who shares it. Printable;
-        looking leaves no mark."""
+        """All that is known of an address: VMA, each level of the walk with its bits, the frame, who shares it.
+        Printable; looking leaves no mark."""
         from pagewalk.view.collect_explain import explain_address
 
         return explain_address(self._task.mm, addr, self.maps(), self._owner)

@@ -5,6 +5,9 @@ property is a ``Bits``: it holds where ``entry & mask == value``, so that bits o
 and fields of several bits (ARM's descriptor type) are the same kind of thing.
 
 Sources: the manuals named in each format's own module.
+
+Mirrors: include/linux/pgtable.h (6.18)
+Differs: one description of data in place of each architecture's macros.
 """
 
 from dataclasses import dataclass

@@ -37,7 +37,8 @@ _READ_EXEC: Final = PRESENT | USER | ACCESSED
 _SHARED: Final = PRESENT | USER | ACCESSED | RW | NX
 _SHARED_EXEC: Final = PRESENT | USER | ACCESSED | RW
 
-# Indexed by VM_READ 1 | VM_WRITE 2 | VM_EXEC 4 | VM_SHARED 8. A private mapping that may write starts read-only: copy on write.
+# Indexed by VM_READ 1 | VM_WRITE 2 | VM_EXEC 4 | VM_SHARED 8. A private mapping that may write starts read-only, for
+# copy on write.
 _PROTECTION_MAP: Final = (
     _NONE, _READ, _READ, _READ, _READ_EXEC, _READ_EXEC, _READ_EXEC, _READ_EXEC,
     _NONE, _READ, _SHARED, _SHARED, _READ_EXEC, _READ_EXEC, _SHARED_EXEC, _SHARED_EXEC,

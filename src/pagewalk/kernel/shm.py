@@ -40,7 +40,8 @@ class Segment:
     """struct shmid_kernel.
 
     nattch          attachments; a segment marked SHM_DEST goes with the last one
-    atime, dtime, ctime  seconds since 1970 of the last attach, detach, change; cpid, lpid: who made it, who last used it
+    atime, dtime, ctime  seconds since 1970 of the last attach, detach, change; cpid, lpid: who made it, who last used
+    it
     """
 
     def __init__(self, ident: int, key: int, file: ShmemFile, size: int, mode: int, cpid: int, now: int) -> None:
@@ -207,9 +208,8 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
     if segment is None:
         return -errno.EINVAL
     size = (segment.size + 4095) & ~4095
-    if addr and not flags & SHM_REMAP:
-        if addr > 0 and mm.find_vma_intersection(addr, min(addr + size, int(mm.task_size))) is not None:
-            return -errno.EINVAL
+    if addr > 0 and not flags & SHM_REMAP and mm.find_vma_intersection(addr, addr + size) is not None:
+        return -errno.EINVAL
     segment.nattch += 1  # held while it is mapped
     file = ShmFile(ns, segment, FMODE_READ if flags & SHM_RDONLY else FMODE_READ | FMODE_WRITE)
     result = int(vm_mmap(mm, file, addr, segment.size, prot, map_flags, 0))

@@ -20,7 +20,8 @@ from pagewalk.mm.vma_merge import vma_merge_new_range, vma_set_page_prot
 
 
 def brk(mm: MmStruct, new: i64) -> i64:
-    """Sets the break to ``new`` and returns it; where that cannot be, returns the old one (as the kernel's brk does)."""
+    """Sets the break to ``new`` and returns it; where that cannot be, returns the old one (as the kernel's brk
+    does)."""
     if new < mm.start_brk:
         return mm.brk
     current = mm.system.current

@@ -45,6 +45,7 @@ class Current:
     rlim_cur, rlim_max soft and hard limits, indexed by RLIMIT_*
     capable            holds CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, CAP_SYS_RESOURCE (a root task does)
     personality        personality(2) bits
+    oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Current:
         self.rlim_max: list[int] = [hard for _, hard in RLIMIT_DEFAULTS]
         self.capable = True
         self.personality = 0
+        self.oom_score_adj = 0
 
     def rlimit(self, which: int) -> int:
         """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""

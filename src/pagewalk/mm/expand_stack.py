@@ -17,8 +17,8 @@ from pagewalk.mm.vma import VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, Vma
 
 
 def expand_stack(vma: Vma, address: i64) -> int:
-    """Extends ``vma`` down to ``address``; 0, or -EFAULT (not a stack), -EPERM (mmap_min_addr), -ENOMEM (the guard gap to
-    the mapping below, RLIMIT_STACK, AS, MEMLOCK, or no memory to promise)."""
+    """Extends ``vma`` down to ``address``; 0, or -EFAULT (not a stack), -EPERM (mmap_min_addr), -ENOMEM (the guard
+    gap to the mapping below, RLIMIT_STACK, AS, MEMLOCK, or no memory to promise)."""
     if not vma.vm_flags & VM_GROWSDOWN:
         return -errno.EFAULT
     mm = vma.vm_mm

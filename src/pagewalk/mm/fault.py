@@ -1,6 +1,7 @@
 """The page-fault entry of the architecture: which mapping, may the access be, and what to tell the program if not.
 
 Mirrors: arch/x86/mm/fault.c (do_user_addr_fault) (6.18)
+Differs: nothing.
 """
 
 from typing import Final

@@ -1,6 +1,7 @@
 """What a fault handler is asked and what it answers.
 
 Mirrors: include/linux/mm_types.h (enum fault_flag, enum vm_fault_reason) (6.18)
+Differs: nothing.
 """
 
 from typing import Final

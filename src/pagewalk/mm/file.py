@@ -59,7 +59,8 @@ class AddressSpace:
         return -errno.EIO
 
     def write_folio(self, index: i64, data: memoryview) -> int:
-        """Store ``data`` (up to 4096 bytes of RAM, cut at ``i_size``) as page ``index``. Returns 0 or a negative errno."""
+        """Store ``data`` (up to 4096 bytes of RAM, cut at ``i_size``) as page ``index``. Returns 0 or a negative
+        errno."""
         return -errno.EIO
 
 
@@ -69,7 +70,8 @@ class File:
     f_mode     FMODE_READ | FMODE_WRITE
     f_flags    O_* of open(2), without the creation flags
     f_pos      read/write offset in bytes
-    path       absolute path as the task sees it, for /proc/PID/maps and /proc/PID/fd ("/memfd:x (deleted)", "socket:[7]")
+    path       absolute path as the task sees it, for /proc/PID/maps and /proc/PID/fd ("/memfd:x (deleted)",
+    "socket:[7]")
     mapping    its pages, or None where the file has none (pipe, terminal)
     st_dev     (major, minor) of its file system, for maps
     st_ino     inode number, for maps

@@ -1,8 +1,8 @@
 """The page cache: pages of files, read, written, mapped, dirtied and written back.
 
 Mirrors: mm/filemap.c, mm/readahead.c, mm/truncate.c, mm/page-writeback.c (6.18)
-Differs: one-page folios; write-back happens on fsync, msync, close and exit, never by a flusher thread; a ``warm`` file's
-    pages count as cached though they are read from the host on first use; no eviction yet.
+Differs: one-page folios; write-back happens on fsync, msync, close and exit, never by a flusher thread; a ``warm``
+    file's pages count as cached though they are read from the host on first use; no eviction yet.
 """
 
 import errno
@@ -149,7 +149,8 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
 
 
 def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> None:
-    """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is zeroed."""
+    """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is
+    zeroed."""
     old_size = mapping.i_size
     mapping.i_size = new_size
     if new_size >= old_size:

@@ -1,6 +1,7 @@
 """The limits that every call of the family checks: RLIMIT_AS, DATA, STACK and MEMLOCK.
 
 Mirrors: mm/vma.c (may_expand_vm), mm/mmap.c (mlock_future_ok), mm/mlock.c (can_do_mlock) (6.18)
+Differs: nothing.
 """
 
 from mypy_extensions import i64

@@ -70,7 +70,7 @@ from pagewalk.mm.vma import (
 from pagewalk.mm.vma_merge import vma_modify_flags
 
 _VALID: Final = frozenset(
-    (*range(0, 5), *range(8, 26), MADV_GUARD_INSTALL, MADV_GUARD_REMOVE)
+    (*range(5), *range(8, 26), MADV_GUARD_INSTALL, MADV_GUARD_REMOVE)
 )  # HWPOISON and SOFT_OFFLINE need CONFIG_MEMORY_FAILURE
 
 _DISCARDS: Final = (MADV_FREE, MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_REMOVE, MADV_DONTFORK, MADV_WIPEONFORK,
@@ -80,7 +80,8 @@ _DISCARDS: Final = (MADV_FREE, MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_REMOVE,
 def madvise(mm: MmStruct, start: i64, length: i64, behavior: i64) -> int:
     """madvise(2). A hole does not stop the advice for what lies behind it: -ENOMEM comes at the end.
 
-    0, -EINVAL (unaligned, unknown, not for this mapping), -ENOMEM, -EBADF, -EACCES, -EPERM (sealed), -EFAULT (populate).
+    0, -EINVAL (unaligned, unknown, not for this mapping), -ENOMEM, -EBADF, -EACCES, -EPERM (sealed), -EFAULT
+    (populate).
     """
     if behavior not in _VALID or start & 4095:
         return -errno.EINVAL

@@ -1,6 +1,9 @@
 """MADV_* as programs know them.
 
 Source: madvise(2); include/uapi/asm-generic/mman-common.h (6.18)
+
+Mirrors: include/uapi/asm-generic/mman-common.h (6.18)
+Differs: nothing.
 """
 
 from typing import Final

@@ -1,8 +1,8 @@
 """The advice that changes pages or page-table entries: MADV_FREE, COLD, PAGEOUT, GUARD_*.
 
 Mirrors: mm/madvise.c (6.18)
-Differs: without LRU lists MADV_COLD only clears the accessed bits; MADV_PAGEOUT reclaims clean page-cache pages that nobody
-    else maps.
+Differs: without LRU lists MADV_COLD only clears the accessed bits; MADV_PAGEOUT reclaims clean page-cache pages that
+    nobody else maps.
 """
 
 import errno
@@ -37,8 +37,8 @@ def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
 
 
 def madvise_free(vma: Vma, start: i64, end: i64) -> None:
-    """MADV_FREE: pages that only this process maps lose their dirty and accessed marks; until they are written again they
-    may be dropped instead of swapped."""
+    """MADV_FREE: pages that only this process maps lose their dirty and accessed marks; until they are written again
+    they may be dropped instead of swapped."""
     mm = vma.vm_mm
     fmt = mm.system.format
     words = mm.system.ram.words

@@ -28,7 +28,8 @@ from pagewalk.mm.vma import VM_MAYSHARE, VM_SHARED, VM_WRITE, Vma, VmFault
 
 
 def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
-    """Serves a fault at ``address`` in ``vma``; the caller has checked the VMA's rights. Counts it for the current task.
+    """Serves a fault at ``address`` in ``vma``; the caller has checked the VMA's rights. Counts it for the current
+    task.
 
     Returns a VM_FAULT_* mask: 0 or VM_FAULT_MAJOR when served, one of VM_FAULT_ERROR otherwise.
     """
@@ -232,11 +233,10 @@ def do_wp_page(vmf: VmFault, pte: i64) -> i64:
     page = vm_normal_page(system, pte)
     if vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return wp_page_shared(vmf, pte, page)
-    if page is not None and page.flags & PG_anon:
-        if page.flags & PG_anon_exclusive or page.refcount == 1:
-            page.flags |= PG_anon_exclusive
-            wp_page_reuse(vmf, pte)
-            return 0
+    if page is not None and page.flags & PG_anon and (page.flags & PG_anon_exclusive or page.refcount == 1):
+        page.flags |= PG_anon_exclusive
+        wp_page_reuse(vmf, pte)
+        return 0
     return wp_page_copy(vmf, page)
 
 

@@ -1,6 +1,7 @@
 """mincore(2): which pages are in memory.
 
 Mirrors: mm/mincore.c (6.18)
+Differs: nothing.
 """
 
 import errno

@@ -26,7 +26,8 @@ MCL_ONFAULT: Final = 4
 def mlock(mm: MmStruct, start: i64, length: i64, vm_flags: i64) -> int:
     """mlock(2), mlock2(2): ``vm_flags`` is VM_LOCKED, with VM_LOCKONFAULT for MLOCK_ONFAULT.
 
-    0, -EPERM (nothing may be locked), -ENOMEM (RLIMIT_MEMLOCK, hole), -EINVAL (wraps), -EAGAIN (could not be faulted in).
+    0, -EPERM (nothing may be locked), -ENOMEM (RLIMIT_MEMLOCK, hole), -EINVAL (wraps), -EAGAIN (could not be faulted
+    in).
     """
     if not can_do_mlock(mm):
         return -errno.EPERM
@@ -93,7 +94,8 @@ def apply_vma_lock_flags(mm: MmStruct, start: i64, length: i64, flags: i64) -> i
 
 
 def mlock_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
-    """Gives [start, end) of one VMA its lock flags; special mappings are passed over in silence. 0 or a negative errno."""
+    """Gives [start, end) of one VMA its lock flags; special mappings are passed over in silence. 0 or a negative
+    errno."""
     old_flags = vma.vm_flags
     if new_flags == old_flags or old_flags & (VM_SPECIAL | VM_HUGETLB | VM_DROPPABLE):
         return 0

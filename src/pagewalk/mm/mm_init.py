@@ -2,9 +2,9 @@
 
 The memory map is that of a PC: RAM below 640 KiB, from 1 MiB to at most 3 GiB, and the rest from 4 GiB on.
 
-Mirrors: mm/mm_init.c, mm/page_alloc.c (setup_per_zone_wmarks, setup_per_zone_lowmem_reserve), arch/x86/kernel/e820.c (6.18)
-Differs: what the kernel image and early boot reserve is estimated: all below 1 MiB, 40 MiB at 16 MiB for the image, and 64
-    bytes of struct page a frame, taken from the top of the highest zone.
+Mirrors: mm/mm_init.c, mm/page_alloc.c (setup_per_zone_wmarks), arch/x86/kernel/e820.c (6.18)
+Differs: what the kernel image and early boot reserve is estimated: all below 1 MiB, 40 MiB at 16 MiB for the image,
+    and 64 bytes of struct page a frame, taken from the top of the highest zone.
 """
 
 from math import isqrt
@@ -21,6 +21,7 @@ _HIGH_START: Final = 0x100
 _HOLE_START: Final = 0xC0000
 _IMAGE: Final = (0x1000, 0x1000 + (40 << 8))
 _STRUCT_PAGE: Final = 64
+_PAGEBLOCK_PAGES: Final = 512
 
 PfnRange = tuple[int, int]
 
@@ -82,11 +83,17 @@ def build_zones(config: Config, mem_map: MemMap) -> list[Zone]:
 
 
 def min_free_kbytes(zones: list[Zone], config: Config) -> int:
-    """vm.min_free_kbytes: the configured one, or 4 * sqrt(lowmem in KiB), 128 to 262144."""
+    """vm.min_free_kbytes: the configured one, or 4 * sqrt(lowmem in KiB), 128 to 262144; from 512 MiB on, where
+    transparent huge pages are enabled, at least what they recommend: 11 page blocks a zone, at most 5 % of lowmem."""
     if config.min_free_kbytes >= 0:
         return config.min_free_kbytes
-    lowmem_kbytes = sum(zone.managed_pages for zone in zones) * 4
-    return min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+    lowmem = sum(zone.managed_pages for zone in zones)
+    kbytes = min(max(isqrt(lowmem * 4 * 16), 128), 262144)
+    if lowmem >= (512 << 20) >> 12:
+        populated = sum(1 for zone in zones if zone.managed_pages)
+        recommended = min(_PAGEBLOCK_PAGES * populated * 11, lowmem // 20)
+        kbytes = max(kbytes, recommended * 4)
+    return kbytes
 
 
 def setup_watermarks(zones: list[Zone], config: Config) -> None:
@@ -111,8 +118,8 @@ def setup_watermarks(zones: list[Zone], config: Config) -> None:
 
 
 def zone_batchsize(managed_pages: int) -> int:
-    """Pages moved between a per-CPU list and the buddy lists at a time: a quarter of 1/1024 of the zone, of at most 1 MiB,
-    rounded to one less than a power of two."""
+    """Pages moved between a per-CPU list and the buddy lists at a time: a quarter of 1/1024 of the zone, of at most 1
+    MiB, rounded to one less than a power of two."""
     batch = max(min(managed_pages >> 10, (1 << 20) // 4096) // 4, 1)
     power = 1 << ((batch + batch // 2).bit_length() - 1)
     return max(power - 1, 1)

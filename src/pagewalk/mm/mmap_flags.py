@@ -1,6 +1,9 @@
 """PROT_*, MAP_* and MREMAP_* as programs know them.
 
 Source: mmap(2), mprotect(2), mremap(2); include/uapi/asm-generic/mman-common.h, arch/x86/include/uapi/asm/mman.h (6.18)
+
+Mirrors: include/uapi/asm-generic/mman-common.h, include/uapi/linux/mman.h (6.18)
+Differs: nothing.
 """
 
 from typing import Final

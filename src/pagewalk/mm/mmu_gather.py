@@ -22,8 +22,8 @@ def unmap_vma(vma: Vma) -> None:
 
 
 def zap_page_range(vma: Vma, start: i64, end: i64) -> None:
-    """Unmaps every page of [start, end), which lies in ``vma``; shared memory and page cache keep theirs, and guard regions
-    stay. Last-level tables that became empty go too (CONFIG_PT_RECLAIM)."""
+    """Unmaps every page of [start, end), which lies in ``vma``; shared memory and page cache keep theirs, and guard
+    regions stay. Last-level tables that became empty go too (CONFIG_PT_RECLAIM)."""
     if zap_pte_range(vma, start, end, keep_anon=False, drop_markers=False):
         vma.vm_mm.flush_tlb_range(start, end)
     table: i64 = (start + PMD_SIZE - 1) & -PMD_SIZE
@@ -33,8 +33,8 @@ def zap_page_range(vma: Vma, start: i64, end: i64) -> None:
 
 
 def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers: bool) -> bool:
-    """Clears the entries of [start, end): private copies stay with ``keep_anon``, guard regions without ``drop_markers``.
-    Whether anything was mapped."""
+    """Clears the entries of [start, end): private copies stay with ``keep_anon``, guard regions without
+    ``drop_markers``. Whether anything was mapped."""
     mm = vma.vm_mm
     system = mm.system
     words = system.ram.words

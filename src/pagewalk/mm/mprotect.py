@@ -44,8 +44,8 @@ from pagewalk.mm.vma_merge import vma_modify_flags, vma_set_page_prot, vma_wants
 def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64) -> int:
     """mprotect(2). What lies before a hole or a refusal keeps its new rights.
 
-    0, -EINVAL (unaligned, unknown bits, GROWSDOWN elsewhere than on a stack), -ENOMEM (hole, limits), -EACCES (a right that
-    the mapping may never have), -EPERM (sealed).
+    0, -EINVAL (unaligned, unknown bits, GROWSDOWN elsewhere than on a stack), -ENOMEM (hole, limits), -EACCES (a
+    right that the mapping may never have), -EPERM (sealed).
     """
     read_implies_exec = mm.system.current.personality & READ_IMPLIES_EXEC != 0 and prot & PROT_READ != 0
     grows: i64 = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
@@ -141,8 +141,8 @@ def mprotect_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
 
 
 def change_protection(vma: Vma, start: i64, end: i64) -> None:
-    """Rewrites the entries of [start, end) for the VMA's new ``vm_page_prot``. A page that a write fault would merely make
-    writable becomes so now: private, anonymous and exclusive, or shared and already dirty."""
+    """Rewrites the entries of [start, end) for the VMA's new ``vm_page_prot``. A page that a write fault would merely
+    make writable becomes so now: private, anonymous and exclusive, or shared and already dirty."""
     mm = vma.vm_mm
     system = mm.system
     fmt = system.format

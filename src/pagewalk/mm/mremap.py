@@ -51,7 +51,8 @@ class Remap:
 
 
 def mremap(mm: MmStruct, addr: i64, old_len: i64, new_len: i64, flags: i64, new_addr: i64) -> i64:
-    """mremap(2): the mapping's address, or -EINVAL, -EFAULT (no such mapping), -EAGAIN (locked memory), -ENOMEM, -EPERM."""
+    """mremap(2): the mapping's address, or -EINVAL, -EFAULT (no such mapping), -EAGAIN (locked memory), -ENOMEM,
+    -EPERM."""
     if flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP) or addr & 4095:
         return -errno.EINVAL
     old_len = page_align_u64(old_len)
@@ -257,8 +258,8 @@ def account(mm: MmStruct, vma: Vma, nr_pages: i64) -> None:
 
 
 def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
-    """Makes the mapping anew at ``new_addr``, moves its page-table entries, and unmaps the old range (or keeps it, empty,
-    with MREMAP_DONTUNMAP). ``new_addr`` may be a negative errno: that is the answer then."""
+    """Makes the mapping anew at ``new_addr``, moves its page-table entries, and unmaps the old range (or keeps it,
+    empty, with MREMAP_DONTUNMAP). ``new_addr`` may be a negative errno: that is the answer then."""
     if new_addr < 0:
         return new_addr
     mm = vrm.mm
@@ -315,8 +316,8 @@ def copy_vma(vma: Vma, addr: i64, length: i64, pgoff: i64) -> Vma:
 
 
 def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) -> i64:
-    """Moves the entries of [old_addr, old_addr + length) to ``new_addr``; the bytes done, fewer where no frame is left for a
-    page table."""
+    """Moves the entries of [old_addr, old_addr + length) to ``new_addr``; the bytes done, fewer where no frame is
+    left for a page table."""
     words = mm.system.ram.words
     addr = old_addr
     end: i64 = old_addr + length

@@ -1,6 +1,7 @@
 """mseal(2): mappings that can no longer be changed.
 
 Mirrors: mm/mseal.c (6.18)
+Differs: nothing.
 """
 
 import errno

@@ -18,8 +18,9 @@ MS_SYNC: Final = 4
 
 
 def msync(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
-    """msync(2): 0, -EINVAL (unaligned, bad flags), -ENOMEM (wraps, hole), -EBUSY (MS_INVALIDATE of locked memory), -EIO."""
-    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start & 4095 or flags & MS_ASYNC and flags & MS_SYNC:
+    """msync(2): 0, -EINVAL (unaligned, bad flags), -ENOMEM (wraps, hole), -EBUSY (MS_INVALIDATE of locked memory),
+    -EIO."""
+    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start & 4095 or (flags & MS_ASYNC and flags & MS_SYNC):
         return -errno.EINVAL
     first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
     rounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + 4095) & ~4095 & 0xFFFF_FFFF_FFFF_FFFF
@@ -45,13 +46,10 @@ def msync(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
         if flags & MS_INVALIDATE and vma.vm_flags & VM_LOCKED:
             return -errno.EBUSY
         upto: i64 = min(vma.vm_end, end)
-        file = vma.vm_file
-        if flags & MS_SYNC and file is not None and vma.vm_flags & VM_SHARED and file.mapping is not None:
-            if not file.mapping.is_shmem:
-                failed = filemap_write_and_wait_range(
-                    mm.system, file.mapping, vma.pgoff_of(at), vma.pgoff_of(upto - 4096)
-                )
-                if failed:
-                    return failed
+        mapping = None if vma.vm_file is None else vma.vm_file.mapping
+        if flags & MS_SYNC and vma.vm_flags & VM_SHARED and mapping is not None and not mapping.is_shmem:
+            failed = filemap_write_and_wait_range(mm.system, mapping, vma.pgoff_of(at), vma.pgoff_of(upto - 4096))
+            if failed:
+                return failed
         at = upto
     return -errno.ENOMEM if unmapped else 0

@@ -48,8 +48,8 @@ def _free_table(mm: "MmStruct", pfn: i64) -> None:
 
 
 def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
-    """Index of the last-level entry for ``addr``; where a table is missing, minus the shift of the level it is missing from
-    (nothing is mapped up to the next multiple of ``1 << shift``)."""
+    """Index of the last-level entry for ``addr``; where a table is missing, minus the shift of the level it is
+    missing from (nothing is mapped up to the next multiple of ``1 << shift``)."""
     if addr >> PMD_SHIFT == mm.pte_cache_tag:
         return mm.pte_cache_base + ((addr >> 12) & 511)
     fmt = mm.system.format

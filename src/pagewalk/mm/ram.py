@@ -2,6 +2,9 @@
 
 Untouched frames cost nothing. Kernel code sees 64-bit words (``words``, indexed by physical address / 8) and bytes
 (``bytes``, indexed by physical address); ``address`` is where the host has it, for the walker and the emulator.
+
+Mirrors: arch/x86/mm/init_64.c (the direct map) (6.18)
+Differs: indexed by physical address; a hole is address space that nobody touches.
 """
 
 import ctypes

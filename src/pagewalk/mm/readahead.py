@@ -17,8 +17,8 @@ def ra_pages(config: Config) -> int:
 
 
 def mmap_readahead_window(config: Config, vma: Vma, pgoff: i64) -> tuple[int, int]:
-    """(first page, pages) to read for a missing page of a mapping: the page alone where access is random, the window from
-    it on where it is sequential, the window around it otherwise."""
+    """(first page, pages) to read for a missing page of a mapping: the page alone where access is random, the window
+    from it on where it is sequential, the window around it otherwise."""
     pages = ra_pages(config)
     if vma.vm_flags & VM_RAND_READ:
         return int(pgoff), 1

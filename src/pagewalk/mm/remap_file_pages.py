@@ -1,6 +1,7 @@
 """remap_file_pages(2): another part of the file behind a shared mapping, emulated by a new mapping since 4.0.
 
 Mirrors: mm/mmap.c (remap_file_pages) (6.18)
+Differs: nothing.
 """
 
 import errno

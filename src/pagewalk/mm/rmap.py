@@ -34,7 +34,8 @@ class AnonVma:
 
 
 def anon_vma_prepare(vma: Vma) -> None:
-    """Gives a VMA its AnonVma before the first anonymous page: a neighbour's where the two may merge later, or a new one."""
+    """Gives a VMA its AnonVma before the first anonymous page: a neighbour's where the two may merge later, or a new
+    one."""
     if vma.anon_vma is not None:
         return
     anon_vma = find_mergeable_anon_vma(vma)

@@ -1,6 +1,7 @@
 """Mappings that the kernel itself puts into a process: [vdso], [vvar], [vvar_vclock].
 
 Mirrors: mm/mmap.c, mm/vma.c (_install_special_mapping), arch/x86/entry/vdso/vma.c (6.18)
+Differs: nothing.
 """
 
 import errno

@@ -100,8 +100,8 @@ def clear_user(mm: MmStruct, addr: i64, length: i64) -> bool:
 
 
 def strncpy_from_user(mm: MmStruct, addr: i64, limit: i64) -> bytes | int:
-    """The bytes before the NUL, at most ``limit`` of them; -EFAULT where memory ends first, -ENAMETOOLONG where no NUL comes
-    within ``limit`` bytes."""
+    """The bytes before the NUL, at most ``limit`` of them; -EFAULT where memory ends first, -ENAMETOOLONG where no
+    NUL comes within ``limit`` bytes."""
     ram = mm.system.ram.bytes
     parts: list[bytes] = []
     left = limit

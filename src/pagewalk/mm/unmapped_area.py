@@ -47,17 +47,18 @@ def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
 
 
 def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, pgoff: i64, flags: i64) -> i64:
-    """An address for ``length`` bytes (page aligned): ``addr`` itself with MAP_FIXED, near it where that is free, else the
-    highest (top-down) or lowest (legacy) gap. A negative errno where there is none: -ENOMEM, -EINVAL, -EPERM."""
+    """An address for ``length`` bytes (page aligned): ``addr`` itself with MAP_FIXED, near it where that is free,
+    else the highest (top-down) or lowest (legacy) gap. A negative errno where there is none: -ENOMEM, -EINVAL,
+    -EPERM."""
     if length < 0 or length > mm.task_size:
         return -errno.ENOMEM
     if file is None:
         pgoff = 0
     if flags & MAP_FIXED:
         found = addr
-    elif file is not None and file.thp_aligned:
-        found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
-    elif file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0:
+    elif (file is not None and file.thp_aligned) or (
+        file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0
+    ):
         found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
     else:
         found = mm_get_unmapped_area(mm, addr, length, flags)

@@ -22,8 +22,9 @@ def vm_commit_limit(system: System) -> int:
 
 
 def vm_enough_memory(system: System, pages: i64) -> bool:
-    """Whether ``pages`` more may be promised, by vm.overcommit_memory: 0 refuses only what is larger than the machine, 1
-    nothing, 2 what exceeds CommitLimit (3 % of it, or 8 MiB, kept for root; 1/32 of the mm, or 128 MiB, for recovery)."""
+    """Whether ``pages`` more may be promised, by vm.overcommit_memory: 0 refuses only what is larger than the
+    machine, 1 nothing, 2 what exceeds CommitLimit (3 % of it, or 8 MiB, kept for root; 1/32 of the mm, or 128 MiB, for
+    recovery)."""
     mode = system.config.overcommit_memory
     if mode == OVERCOMMIT_ALWAYS:
         return True

@@ -98,7 +98,8 @@ def vma_merge_new_range(
 
 
 def vma_merge_extend(vma: Vma, delta: i64) -> None:
-    """Lets a VMA grow by ``delta`` bytes into the free range behind it, and swallow the neighbour that it then touches."""
+    """Lets a VMA grow by ``delta`` bytes into the free range behind it, and swallow the neighbour that it then
+    touches."""
     grown = vma_merge_new_range(
         vma.vm_mm, vma.vm_end, vma.vm_end + delta, vma.vm_flags, vma.pgoff_of(vma.vm_end), vma.vm_file, vma
     )
@@ -134,7 +135,8 @@ def discard_vma(vma: Vma) -> None:
 
 
 def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
-    """Lets a neighbour take [start, end) of ``vma``, whose flags become ``flags``; the VMA that then covers it, or None."""
+    """Lets a neighbour take [start, end) of ``vma``, whose flags become ``flags``; the VMA that then covers it, or
+    None."""
     mm = vma.vm_mm
     if flags & VM_SPECIAL:
         return None

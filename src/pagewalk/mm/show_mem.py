@@ -1,0 +1,283 @@
+"""Counters as Linux prints them: /proc/vmstat, zoneinfo, buddyinfo and meminfo, from the model's own state.
+
+Mirrors: mm/vmstat.c, fs/proc/meminfo.c, mm/show_mem.c (6.18)
+Differs: what the model does not have yet (LRU activity, slab, kernel stacks, swap, huge pages) prints as 0; every
+    page of the LRU kind counts as inactive.
+"""
+
+from typing import Final
+
+from pagewalk.mm.mm_init import MAX_DMA32_PFN
+from pagewalk.mm.system import System
+from pagewalk.mm.util import vm_commit_limit
+from pagewalk.mm.zone import NR_PAGE_ORDERS, ZONE_NAMES, Zone
+
+PAGEBLOCK_ORDER: Final = 9
+VMALLOC_TOTAL_KB: Final = 34359738367
+
+ZONE_STATS: Final = """
+    nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
+    nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma
+""".split()
+
+NUMA_STATS: Final = """
+    numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other
+""".split()
+
+NODE_STATS: Final = """
+    nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable
+    nr_slab_unreclaimable nr_isolated_anon nr_isolated_file workingset_nodes workingset_refault_anon
+    workingset_refault_file workingset_activate_anon workingset_activate_file workingset_restore_anon
+    workingset_restore_file workingset_nodereclaim nr_anon_pages nr_mapped nr_file_pages nr_dirty nr_writeback
+    nr_shmem nr_shmem_hugepages nr_shmem_pmdmapped nr_file_hugepages nr_file_pmdmapped
+    nr_anon_transparent_hugepages nr_vmscan_write nr_vmscan_immediate_reclaim nr_dirtied nr_written
+    nr_throttled_written nr_kernel_misc_reclaimable nr_foll_pin_acquired nr_foll_pin_released nr_kernel_stack
+    nr_page_table_pages nr_sec_page_table_pages nr_iommu_pages nr_swapcached pgpromote_success
+    pgpromote_candidate pgpromote_candidate_nrl pgdemote_kswapd pgdemote_direct pgdemote_khugepaged
+    pgdemote_proactive nr_hugetlb nr_balloon_pages nr_kernel_file_pages
+""".split()
+
+EVENTS: Final = """
+    nr_dirty_threshold nr_dirty_background_threshold nr_memmap_pages nr_memmap_boot_pages pgpgin pgpgout pswpin
+    pswpout pgalloc_dma pgalloc_dma32 pgalloc_normal pgalloc_movable pgalloc_device allocstall_dma
+    allocstall_dma32 allocstall_normal allocstall_movable allocstall_device pgskip_dma pgskip_dma32
+    pgskip_normal pgskip_movable pgskip_device pgfree pgactivate pgdeactivate pglazyfree pgfault pgmajfault
+    pglazyfreed pgrefill pgreuse pgsteal_kswapd pgsteal_direct pgsteal_khugepaged pgsteal_proactive
+    pgscan_kswapd pgscan_direct pgscan_khugepaged pgscan_proactive pgscan_direct_throttle pgscan_anon
+    pgscan_file pgsteal_anon pgsteal_file zone_reclaim_success zone_reclaim_failed pginodesteal slabs_scanned
+    kswapd_inodesteal kswapd_low_wmark_hit_quickly kswapd_high_wmark_hit_quickly pageoutrun pgrotated
+    drop_pagecache drop_slab oom_kill numa_pte_updates numa_huge_pte_updates numa_hint_faults
+    numa_hint_faults_local numa_pages_migrated pgmigrate_success pgmigrate_fail thp_migration_success
+    thp_migration_fail thp_migration_split compact_migrate_scanned compact_free_scanned compact_isolated
+    compact_stall compact_fail compact_success compact_daemon_wake compact_daemon_migrate_scanned
+    compact_daemon_free_scanned htlb_buddy_alloc_success htlb_buddy_alloc_fail unevictable_pgs_culled
+    unevictable_pgs_scanned unevictable_pgs_rescued unevictable_pgs_mlocked unevictable_pgs_munlocked
+    unevictable_pgs_cleared unevictable_pgs_stranded thp_fault_alloc thp_fault_fallback
+    thp_fault_fallback_charge thp_collapse_alloc thp_collapse_alloc_failed thp_file_alloc thp_file_fallback
+    thp_file_fallback_charge thp_file_mapped thp_split_page thp_split_page_failed thp_deferred_split_page
+    thp_underused_split_page thp_split_pmd thp_scan_exceed_none_pte thp_scan_exceed_swap_pte
+    thp_scan_exceed_share_pte thp_split_pud thp_zero_page_alloc thp_zero_page_alloc_failed thp_swpout
+    thp_swpout_fallback balloon_inflate balloon_deflate balloon_migrate swap_ra swap_ra_hit swpin_zero
+    swpout_zero ksm_swpin_copy cow_ksm zswpin zswpout zswpwb direct_map_level2_splits direct_map_level3_splits
+    direct_map_level2_collapses direct_map_level3_collapses nr_unstable
+""".split()
+
+
+def zone_stats(system: System, zone: Zone) -> dict[str, int]:
+    """Counters of one zone. User pages are accounted to the highest zone with memory, from which they come first."""
+    vmstat = system.vmstat
+    stats = {
+        "nr_free_pages": int(zone.free_pages),
+        "nr_free_pages_blocks": sum(zone.nr_free(order) << order for order in range(PAGEBLOCK_ORDER, NR_PAGE_ORDERS)),
+        "numa_hit": int(zone.numa_hit),
+        "numa_local": int(zone.numa_hit),
+    }
+    if system.node.zonelist[0] is zone:
+        stats["nr_zone_inactive_anon"] = int(vmstat.nr_anon_mapped + vmstat.nr_shmem)
+        stats["nr_zone_inactive_file"] = int(vmstat.nr_file_pages - vmstat.nr_shmem)
+        stats["nr_zone_write_pending"] = int(vmstat.nr_dirty)
+        stats["nr_mlock"] = int(vmstat.nr_mlock)
+    return stats
+
+
+def node_stats(system: System) -> dict[str, int]:
+    """Counters of the node."""
+    vmstat = system.vmstat
+    return {
+        "nr_inactive_anon": int(vmstat.nr_anon_mapped + vmstat.nr_shmem),
+        "nr_inactive_file": int(vmstat.nr_file_pages - vmstat.nr_shmem),
+        "nr_anon_pages": int(vmstat.nr_anon_mapped),
+        "nr_mapped": int(vmstat.nr_file_mapped),
+        "nr_file_pages": int(vmstat.nr_file_pages),
+        "nr_dirty": int(vmstat.nr_dirty),
+        "nr_shmem": int(vmstat.nr_shmem),
+        "nr_dirtied": int(vmstat.nr_dirtied),
+        "nr_written": int(vmstat.nr_written),
+        "nr_page_table_pages": int(vmstat.nr_page_table_pages),
+    }
+
+
+def event_stats(system: System) -> dict[str, int]:
+    """Events since boot, and the node's dirty limits."""
+    vmstat = system.vmstat
+    dirtyable = system.node.nr_free_pages() + int(vmstat.nr_file_pages - vmstat.nr_shmem)
+    memmap = system.mem_map.max_pfn * 64 >> 12
+    return {
+        "nr_dirty_threshold": dirtyable * 20 // 100,
+        "nr_dirty_background_threshold": dirtyable * 10 // 100,
+        "nr_memmap_boot_pages": memmap,
+        "pgpgin": int(vmstat.pgpgin),
+        "pgpgout": int(vmstat.pgpgout),
+        "pgalloc_dma": vmstat.pgalloc[0],
+        "pgalloc_dma32": vmstat.pgalloc[1],
+        "pgalloc_normal": vmstat.pgalloc[2],
+        "pgfree": int(vmstat.pgfree),
+        "pgfault": int(vmstat.pgfault),
+        "pgmajfault": int(vmstat.pgmajfault),
+        "pgreuse": int(vmstat.pgreuse),
+        "unevictable_pgs_mlocked": int(vmstat.unevictable_pgs_mlocked),
+        "unevictable_pgs_munlocked": int(vmstat.unevictable_pgs_munlocked),
+    }
+
+
+def vmstat_text(system: System) -> str:
+    """/proc/vmstat."""
+    zones: dict[str, int] = {}
+    for zone in system.node.zonelist:
+        for name, value in zone_stats(system, zone).items():
+            zones[name] = zones.get(name, 0) + value
+    node = node_stats(system)
+    events = event_stats(system)
+    lines = [f"{name} {zones.get(name, 0)}\n" for name in ZONE_STATS + NUMA_STATS]
+    lines += [f"{name} {node.get(name, 0)}\n" for name in NODE_STATS]
+    lines += [f"{name} {events.get(name, 0)}\n" for name in EVENTS]
+    return "".join(lines)
+
+
+def buddyinfo_text(system: System) -> str:
+    """/proc/buddyinfo: free blocks by order, for each zone with memory."""
+    lines = []
+    for zone in system.node.zones:
+        if zone.managed_pages:
+            counts = "".join(f"{zone.nr_free(order):6d} " for order in range(NR_PAGE_ORDERS))
+            lines.append(f"Node 0, zone {zone.name:>8} {counts}\n")
+    return "".join(lines)
+
+
+def zoneinfo_text(system: System) -> str:
+    """/proc/zoneinfo."""
+    parts = []
+    first = True
+    for index, name in enumerate(ZONE_NAMES):
+        zone = system.node.zones[index] if index < len(system.node.zones) else None
+        populated = zone is not None and zone.present_pages > 0
+        parts.append(f"Node 0, zone {name:>8}")
+        if populated and first:
+            first = False
+            node = node_stats(system)
+            parts.append("\n  per-node stats")
+            parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in NODE_STATS]
+        parts.append(zone_text(system, zone, index))
+    return "".join(parts)
+
+
+def zone_text(system: System, zone: Zone | None, index: int) -> str:
+    """One zone's part of zoneinfo; ``zone`` is None for the zones that a machine never has (Movable, Device)."""
+    marks = [0, 0, 0, 0] if zone is None else zone_marks(zone)
+    sizes = (0, 0, 0) if zone is None else (zone.spanned_pages, zone.present_pages, zone.managed_pages)
+    free = 0 if zone is None else int(zone.free_pages)
+    reserve = [0] * len(ZONE_NAMES) if zone is None else zone.lowmem_reserve
+    protection = ", ".join(str(pages) for pages in reserve)
+    rows = [("pages free", free), ("boost", 0), *zip(("min", "low", "high", "promo"), marks, strict=True)]
+    rows += zip(("spanned", "present", "managed"), sizes, strict=True)
+    text = f"\n  pages free     {free}" + "".join(
+        f"\n        {name:<8} {value}" for name, value in [*rows[1:], ("cma", 0)]
+    )
+    text += f"\n        protection: ({protection})"
+    if zone is None or not zone.present_pages:
+        return text + "\n"
+    stats = zone_stats(system, zone)
+    text += "".join(f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in ZONE_STATS + NUMA_STATS)
+    pcp = zone.pcp
+    text += (
+        f"\n  pagesets\n    cpu: 0\n              count:    {pcp.count}\n              high:     {pcp.high}"
+        f"\n              batch:    {pcp.batch}\n              high_min: {pcp.high}"
+        f"\n              high_max: {max(zone.managed_pages // 8, int(pcp.batch) * 4)}"
+        f"\n  vm stats threshold: {stat_threshold(zone)}"
+    )
+    return text + f"\n  node_unreclaimable:  0\n  start_pfn:           {zone.zone_start_pfn}\n"
+
+
+def zone_marks(zone: Zone) -> list[int]:
+    """min, low, high, promo."""
+    return [zone.watermark_min, zone.watermark_low, zone.watermark_high, zone.watermark_promo]
+
+
+def stat_threshold(zone: Zone) -> int:
+    """How far a CPU's counters may drift on a machine with one CPU (calculate_normal_threshold)."""
+    return min(125, 2 * (1 + (zone.managed_pages >> (27 - 12)).bit_length()))
+
+
+def mem_available(system: System) -> int:
+    """MemAvailable in pages: free pages above the reserves, and half or more of the page cache."""
+    zones = system.node.zones
+    wmark_low = sum(zone.watermark_low for zone in zones)
+    reserves = sum(min(max(zone.lowmem_reserve) + zone.watermark_high, zone.managed_pages) for zone in zones)
+    cache = int(system.vmstat.nr_file_pages - system.vmstat.nr_shmem)
+    return max(system.node.nr_free_pages() - reserves + cache - min(cache // 2, wmark_low), 0)
+
+
+def meminfo_text(system: System) -> str:
+    """/proc/meminfo."""
+    vmstat = system.vmstat
+    anon = int(vmstat.nr_anon_mapped + vmstat.nr_shmem) * 4
+    file = int(vmstat.nr_file_pages - vmstat.nr_shmem) * 4
+    rows: list[tuple[str, int]] = [
+        ("MemTotal", system.totalram_pages * 4),
+        ("MemFree", system.node.nr_free_pages() * 4),
+        ("MemAvailable", mem_available(system) * 4),
+        ("Buffers", 0),
+        ("Cached", int(vmstat.nr_file_pages) * 4),
+        ("SwapCached", 0),
+        ("Active", 0),
+        ("Inactive", anon + file),
+        ("Active(anon)", 0),
+        ("Inactive(anon)", anon),
+        ("Active(file)", 0),
+        ("Inactive(file)", file),
+        ("Unevictable", int(vmstat.nr_mlock) * 4),
+        ("Mlocked", int(vmstat.nr_mlock) * 4),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Zswap", 0),
+        ("Zswapped", 0),
+        ("Dirty", int(vmstat.nr_dirty) * 4),
+        ("Writeback", 0),
+        ("AnonPages", int(vmstat.nr_anon_mapped) * 4),
+        ("Mapped", int(vmstat.nr_file_mapped) * 4),
+        ("Shmem", int(vmstat.nr_shmem) * 4),
+        ("KReclaimable", 0),
+        ("Slab", 0),
+        ("SReclaimable", 0),
+        ("SUnreclaim", 0),
+        ("KernelStack", 0),
+        ("PageTables", int(vmstat.nr_page_table_pages) * 4),
+        ("SecPageTables", 0),
+        ("NFS_Unstable", 0),
+        ("Bounce", 0),
+        ("WritebackTmp", 0),
+        ("CommitLimit", vm_commit_limit(system) * 4),
+        ("Committed_AS", int(system.vm_committed_as) * 4),
+        ("VmallocTotal", VMALLOC_TOTAL_KB),
+        ("VmallocUsed", 0),
+        ("VmallocChunk", 0),
+        ("Percpu", 0),
+        ("AnonHugePages", 0),
+        ("ShmemHugePages", 0),
+        ("ShmemPmdMapped", 0),
+        ("FileHugePages", 0),
+        ("FilePmdMapped", 0),
+        ("Balloon", 0),
+    ]
+    lines = [f"{name + ':':<15} {value:8d} kB\n" for name, value in rows]
+    lines += [
+        f"{name + ':':<16}{0:8d}\n"
+        for name in ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
+    ]
+    top = system.mem_map.max_pfn
+    gigabytes = 0 if top <= MAX_DMA32_PFN else (top - MAX_DMA32_PFN) >> 18 << 18
+    rest = system_ram_pages(system) - gigabytes
+    tail = (
+        ("Hugepagesize", 2048),
+        ("Hugetlb", 0),
+        ("DirectMap4k", rest % 512 * 4),
+        ("DirectMap2M", rest // 512 * 2048),
+        ("DirectMap1G", gigabytes * 4),
+    )
+    lines += [f"{name + ':':<15} {value:8d} kB\n" for name, value in tail]
+    return "".join(lines)
+
+
+def system_ram_pages(system: System) -> int:
+    """Frames that exist."""
+    return sum(zone.present_pages for zone in system.node.zones)
