@@ -2,6 +2,9 @@
 
 ``run`` executes the task until the kernel is needed and says why it came back. While it runs, a page fault enters the
 kernel through ``on_fault`` without leaving the CPU; only a fault that ends in a signal comes back as ``EXIT_FAULT``.
+
+Mirrors: arch/x86/entry/entry_64.S (6.18)
+Differs: why the program stopped is a number, not an entry point.
 """
 
 from collections.abc import Callable

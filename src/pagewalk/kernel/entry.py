@@ -81,6 +81,7 @@ def call(task: "Task", number: int) -> int:
         if number != -1:
             task.unknown_calls[number] = task.unknown_calls.get(number, 0) + 1
         return -errno.ENOSYS
+    task.calls[number] += 1
     nargs = entry.nargs
     function = entry.function
     if nargs == 3:

@@ -11,6 +11,7 @@ from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.kernel.clock import IntervalTimer
 from pagewalk.kernel.ptrace import Fpu, PtRegs
 from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SigHand, SigInfo, SigPending
+from pagewalk.kernel.syscall.names import NR_SYSCALLS
 from pagewalk.mm.current import Current
 from pagewalk.mm.mm_types import MmStruct
 
@@ -40,6 +41,7 @@ class Task(Current):
     utime_ns, stime_ns  time spent in the program and in the kernel
     exit_code     wait status (status << 8, or the number of the signal that ended it), None while it lives
     fatal_signal  that signal with its siginfo
+    calls         how often each system call was made, by number
     unknown_calls how often each system call was made that is not modelled
     """
 
@@ -111,6 +113,7 @@ class Task(Current):
         self.restart_clock = 0
         self.restart_rmtp = 0
         self.nr_syscalls = 0
+        self.calls: list[int] = [0] * NR_SYSCALLS
         self.unknown_calls: dict[int, int] = {}
 
     def total_vm(self) -> int:

@@ -1,6 +1,7 @@
 """64-bit words: the kernel rooms keep them signed, structures in memory hold them unsigned.
 
 Mirrors: nothing; C has both kinds.
+Differs: nothing.
 """
 
 from typing import Final

@@ -1,6 +1,9 @@
 """The names of all x86-64 system calls, so that a report can name those that are not modelled.
 
 Source: syscalls(2); arch/x86/entry/syscalls/syscall_64.tbl (6.18)
+
+Mirrors: arch/x86/entry/syscalls/syscall_64.tbl (6.18)
+Differs: names only.
 """
 
 from typing import Final
