@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "src" / "pagewalk"
 ROOMS = ("arch", "mm", "kernel", "fs")
 WORK = Path("build") / f"mypyc-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
-OPT_LEVEL = os.environ.get("PAGEWALK_OPT", "2")
+OPT_LEVEL = os.environ.get("PAGEWALK_OPT", "3")
 
 sys.path.insert(0, str(ROOT / "src"))
 from pagewalk._build import STAMP, fingerprint  # noqa: E402

@@ -35,11 +35,11 @@ def model() -> list[float]:
         process = machine.spawn()
         for _ in range(ROUNDS):
             area = process.mmap(MIB << 20, Prot.READ | Prot.WRITE)
-            before = process.min_flt
+            before = process.minor_faults
             start = time.perf_counter_ns()
             process.touch(area, MIB << 20, write=True)
             took = time.perf_counter_ns() - start
-            faults = process.min_flt - before
+            faults = process.minor_faults - before
             assert faults == MIB << 8, faults
             rounds.append(took / faults)
             process.munmap(area, MIB << 20)

@@ -23,7 +23,9 @@ from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import attach
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.kernel import Kernel
+from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.mm.current import RLIMIT_NAMES
+from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.system import System
 from pagewalk.view.report import Report
 
@@ -164,7 +166,7 @@ class Machine:
 
     def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
         """What the task's memory did."""
-        from pagewalk.view.collect import collect_calls, collect_machine, collect_mm
+        from pagewalk.view.collect import collect_machine, collect_mm
 
         stop = (status >> 8) & 0x7F if status & 0xFF == 0x7F else 0
         signal = stop or status & 0x7F
@@ -181,7 +183,8 @@ class Machine:
         )
         collect_mm(report, task.mm, maps_text(task.mm))
         collect_machine(report, self.system)
-        collect_calls(report, task)
+        report.unknown_calls = {syscall_name(number): count for number, count in task.unknown_calls.items()}
+        report.syscalls = {syscall_name(number): count for number, count in enumerate(task.calls) if count}
         if detail:
             report.smaps = smaps_text(task.mm)
         return report
@@ -196,6 +199,24 @@ class Machine:
         if task is None:
             return 0, 0, 0
         return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << 12, task.nr_syscalls
+
+    # What /proc says of the machine, in Linux's own words.
+
+    def buddyinfo(self) -> str:
+        """/proc/buddyinfo: free blocks by zone and order."""
+        return buddyinfo_text(self.system)
+
+    def zoneinfo(self) -> str:
+        """/proc/zoneinfo: each zone's sizes, watermarks and per-CPU lists."""
+        return zoneinfo_text(self.system)
+
+    def meminfo(self) -> str:
+        """/proc/meminfo."""
+        return meminfo_text(self.system)
+
+    def vmstat(self) -> str:
+        """/proc/vmstat: events since boot, pages by use."""
+        return vmstat_text(self.system)
 
 
 def host_limits() -> dict[int, tuple[int, int]]:

@@ -17,13 +17,14 @@ MAY_IMPORT = {
     "kernel": {"arch", "mm", "fs"},
     "cpu": {"arch", "hw", "mm", "kernel"},
     "view": {"arch", "hw", "mm"},
-    "process": {"arch", "mm", "kernel", "fs", "view"},
+    "flags": {"mm"},
+    "process": {"arch", "mm", "kernel", "fs", "view", "flags"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
     "path": set(),
     "session": {"view"},
     "cli": {"view", "path", "session", "machine", ""},
     "__main__": {"cli"},
-    "": {"machine", "process"},
+    "": {"machine", "process", "flags"},
 }
 LINES = 450
 
