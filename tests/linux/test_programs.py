@@ -111,7 +111,7 @@ SMALL = {
     "dd": ["/bin/dd", "if={2M}", "bs=1000", "skip=7", "count=50", "status=none"],
     "awk": ["/usr/bin/awk", "{ n[$1] += length($2) } END { for (i = 0; i < 37; i++) print i, n[i], sqrt(i) }", "{few}"],
     "sed": ["/bin/sed", "-E", r"s/([a-z]+)\t([a-z]+)/\2-\1/; /^1/d; y/abc/ABC/; 5,9p", "{few}"],
-    "perl words": ["/usr/bin/perl", "-ne", "$n{$_}++ for split; END { print \"$_ $n{$_}\\n\" for sort keys %n }", "{few}"],
+    "perl words": ["/usr/bin/perl", "-ne", "$n{$_}++ for split; END { print \"$_ $n{$_}|\" for sort keys %n }", "{few}"],
     "dynamic loader itself": ["/lib64/ld-linux-x86-64.so.2", "--list", "/bin/true"],
     "getconf": ["/usr/bin/getconf", "PAGE_SIZE"],
     "locale": ["/usr/bin/locale"],
