@@ -6,6 +6,8 @@
 A run has a work directory of its own (``{work}`` in the arguments stands for it). It is filled from ``work=``, is
 writable in pagewalk (``--rw``), and is put back between the two runs; what the program left in it is compared too.
 
+With PAGEWALK_TEST_NATIVE=1 in the environment both runs are native: what then differs is not stable, and no test.
+
 Directories live below /var/tmp (or ``PAGEWALK_TEST_DIR``), because a program in pagewalk sees a private /tmp.
 """
 
@@ -167,6 +169,8 @@ def modelled(
     timeout: float = TIMEOUT,
 ) -> Outcome:
     """Run ``argv`` in pagewalk with exactly ``env`` (None: the caller's); ``options`` are more of `pagewalk run`'s."""
+    if os.environ.get("PAGEWALK_TEST_NATIVE"):
+        return native(argv, aslr=aslr, stdin=stdin, env=os.environ if env is None else env, cwd=cwd, timeout=timeout)
     command = [sys.executable, "-m", "pagewalk", "run", "--quiet", *options]
     if not aslr:
         command.append("--no-aslr")
