@@ -48,7 +48,7 @@ def brk(mm: MmStruct, new: i64) -> i64:
     following = mm.find_vma_intersection(old_end, new_end + 4096 + (mm.system.config.stack_guard_gap << 12))
     if following is not None and new_end + 4096 > vm_start_gap(following):
         return mm.brk
-    if do_brk_flags(mm, old_end, length, 0):
+    if do_brk_flags(mm, old_end, length, 0, may_merge=old_end > mm.start_brk):
         return mm.brk
     mm.brk = new
     if mm.def_flags & VM_LOCKED:
@@ -71,14 +71,17 @@ def vm_brk_flags(mm: MmStruct, addr: i64, length: i64, executable: bool) -> int:
     if failed:
         return failed
     complete_munmap(mm, addr, addr + length)
-    failed = do_brk_flags(mm, addr, length, VM_EXEC if executable else 0)
+    failed = do_brk_flags(mm, addr, length, VM_EXEC if executable else 0, may_merge=True)
     if failed == 0 and mm.def_flags & VM_LOCKED:
         mm_populate(mm, addr, addr + length)
     return failed
 
 
-def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64) -> int:
-    """Adds [addr, addr + length), which is free, to the heap's VMA or as a new one; 0 or -ENOMEM."""
+def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64, may_merge: bool) -> int:
+    """Adds [addr, addr + length), which is free, to the VMA before it or as a new one; 0 or -ENOMEM.
+
+    The heap's first page never merges (``may_merge``): Linux looks for the VMA before it no further down than start_brk.
+    """
     system = mm.system
     nr_pages: i64 = length >> 12
     flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
@@ -87,7 +90,7 @@ def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64) -> int:
     if not vm_enough_memory(system, nr_pages):
         return -errno.ENOMEM
     vm_acct_memory(system, nr_pages)
-    if vma_merge_new_range(mm, addr, addr + length, flags, addr >> 12, None) is None:
+    if not may_merge or vma_merge_new_range(mm, addr, addr + length, flags, addr >> 12, None) is None:
         vma = Vma(mm, addr, addr + length, flags, addr >> 12)
         vma_set_page_prot(vma)
         mm.insert(vma)
