@@ -23,10 +23,10 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.host_cache import HostCache
+from pagewalk.fs.hoststat import host_statx
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.stat import Statfs
 from pagewalk.fs.stream import HostStream, StreamInode, StreamSuper, host_stream
-from pagewalk.fs.hoststat import host_statx
 from pagewalk.fs.tmpfs import TmpBase, TmpInode
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 from pagewalk.mm.shmem import shmem_zero_setup

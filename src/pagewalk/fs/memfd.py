@@ -18,7 +18,7 @@ from pagewalk.fs.fcntl import (
     S_IFREG,
 )
 from pagewalk.fs.file import VfsFile
-from pagewalk.fs.tmpfs import TmpFile, TmpBase, TmpInode
+from pagewalk.fs.tmpfs import TmpBase, TmpFile, TmpInode
 from pagewalk.mm.file import F_SEAL_EXEC, F_SEAL_SEAL
 from pagewalk.mm.shmem import SHMEM_DEV
 

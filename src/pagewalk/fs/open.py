@@ -16,7 +16,6 @@ from pagewalk.fs.fcntl import (
     AT_SYMLINK_NOFOLLOW,
     MAX_LFS_FILESIZE,
     O_ACCMODE,
-    O_APPEND,
     O_CLOEXEC,
     O_CREAT,
     O_DIRECTORY,
@@ -40,7 +39,7 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.file import PathFile, VfsFile
 from pagewalk.fs.fs_struct import FsStruct, inode_permission, should_remove_sgid
-from pagewalk.fs.inode import Inode, current_time
+from pagewalk.fs.inode import current_time
 from pagewalk.fs.namei import (
     LAST_NORM,
     LOOKUP_DIRECTORY,
@@ -48,7 +47,6 @@ from pagewalk.fs.namei import (
     LOOKUP_FOLLOW,
     Nameidata,
     filename_lookup,
-    filename_parent,
     path_init,
 )
 

@@ -1,0 +1,134 @@
+"""/proc/PID/{stat,status,statm,limits}: a task in lines and columns.
+
+Sources: proc_pid_stat(5), proc_pid_status(5), proc_pid_limits(5).
+
+Mirrors: fs/proc/array.c, fs/proc/base.c (6.18)
+Differs: one thread; no pid namespaces below the first, no seccomp, no cpusets.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.fs.procfs.task_mmu import task_mem
+from pagewalk.mm.current import RLIMIT_RSS, RLIMIT_SIGPENDING
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+CAP_FULL: Final = (1 << 41) - 1  # CAP_LAST_CAP 40
+_NS_PER_TICK: Final = 10_000_000  # USER_HZ 100
+_PF_RANDOMIZE: Final = 0x00400000
+
+_LIMITS: Final = (
+    ("Max cpu time", "seconds", 0), ("Max file size", "bytes", 1), ("Max data size", "bytes", 2),
+    ("Max stack size", "bytes", 3), ("Max core file size", "bytes", 4), ("Max resident set", "bytes", 5),
+    ("Max processes", "processes", 6), ("Max open files", "files", 7), ("Max locked memory", "bytes", 8),
+    ("Max address space", "bytes", 9), ("Max file locks", "locks", 10), ("Max pending signals", "signals", 11),
+    ("Max msgqueue size", "bytes", 12), ("Max nice priority", "", 13), ("Max realtime priority", "", 14),
+    ("Max realtime timeout", "us", 15),
+)  # fmt: skip
+
+
+def state_letter(task: "Task") -> str:
+    """R, S, T or Z."""
+    if task.exit_code is not None:
+        return "Z"
+    return {0: "R", 1: "S", 4: "T"}.get(task.state, "S")
+
+
+_STATE_NAMES: Final = {"R": "running", "S": "sleeping", "T": "stopped", "Z": "zombie"}
+
+
+def signal_sets(task: "Task") -> tuple[int, int]:
+    """(ignored, caught) as masks."""
+    ignored = caught = 0
+    for number, action in enumerate(task.sighand.action):
+        if action.handler == 1:
+            ignored |= 1 << number
+        elif action.handler != 0:
+            caught |= 1 << number
+    return ignored, caught
+
+
+def _unsigned(word: int) -> int:
+    return word & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def stat_text(task: "Task") -> str:
+    """/proc/PID/stat: 52 columns."""
+    mm = task.mm
+    ignored, caught = signal_sets(task)
+    alive = task.exit_code is None
+    start = max(0, task.start_ns - task.kernel.boot_ns) // _NS_PER_TICK
+    columns: list[object] = [
+        task.pid, f"({task.comm})", state_letter(task), task.ppid, task.pgid, task.sid, 0, -1, _PF_RANDOMIZE,
+        task.min_flt, 0, task.maj_flt, 0,
+        task.utime_ns // _NS_PER_TICK, task.stime_ns // _NS_PER_TICK,
+        task.cutime_ns // _NS_PER_TICK, task.cstime_ns // _NS_PER_TICK,
+        20 + task.nice, task.nice, 1, 0, start,
+        int(mm.total_vm) << 12 if alive else 0, mm.get_mm_rss() if alive else 0,
+        _unsigned(task.rlim_cur[RLIMIT_RSS]),
+        mm.start_code, mm.end_code, mm.start_stack, 0, 0,
+        task.pending.signal & 0x7FFFFFFF, task.blocked & 0x7FFFFFFF, ignored & 0x7FFFFFFF, caught & 0x7FFFFFFF,
+        0, 0, 0, 17, 0, 0, 0, 0, 0, 0,
+        mm.start_data, mm.end_data, mm.start_brk, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end,
+        0 if task.exit_code is None else task.exit_code,
+    ]  # fmt: skip
+    return " ".join([str(column) for column in columns]) + "\n"
+
+
+def status_text(task: "Task") -> str:
+    """/proc/PID/status."""
+    state = state_letter(task)
+    name = task.comm.replace("\\", "\\\\").replace("\n", "\\n")
+    ignored, caught = signal_sets(task)
+    caps = CAP_FULL if task.capable else 0
+    groups = " ".join([str(group) for group in task.groups])
+    pending = len(task.pending.list)
+    sigpending = task.rlim_cur[RLIMIT_SIGPENDING]
+    cpus = task.kernel.config.cpus
+    out = (
+        f"Name:\t{name}\nUmask:\t{task.fs.umask:04o}\nState:\t{state} ({_STATE_NAMES[state]})\n"
+        f"Tgid:\t{task.tgid}\nNgid:\t0\nPid:\t{task.pid}\nPPid:\t{task.ppid}\nTracerPid:\t0\n"
+        f"Uid:\t{task.uid}\t{task.euid}\t{task.suid}\t{task.fsuid}\n"
+        f"Gid:\t{task.gid}\t{task.egid}\t{task.sgid}\t{task.fsgid}\n"
+        f"FDSize:\t{task.files.nr_open}\nGroups:\t{groups} \n"
+        f"NStgid:\t{task.tgid}\nNSpid:\t{task.pid}\nNSpgid:\t{task.pgid}\nNSsid:\t{task.sid}\nKthread:\t0\n"
+    )
+    if task.exit_code is None:
+        out += task_mem(task.mm) + "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n"
+    out += (
+        f"Threads:\t1\nSigQ:\t{pending}/{_unsigned(sigpending)}\n"
+        f"SigPnd:\t{0:016x}\nShdPnd:\t{task.pending.signal:016x}\n"
+        f"SigBlk:\t{task.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
+        f"CapInh:\t{0:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{CAP_FULL:016x}\nCapAmb:\t{0:016x}\n"
+        f"NoNewPrivs:\t{task.no_new_privs}\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+        "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n"
+        f"Cpus_allowed:\t{(1 << cpus) - 1:x}\nCpus_allowed_list:\t{cpu_list(cpus)}\n"
+        f"Mems_allowed:\t{mems_allowed()}\nMems_allowed_list:\t0\n"
+        f"voluntary_ctxt_switches:\t{task.nvcsw}\nnonvoluntary_ctxt_switches:\t{task.nivcsw}\n"
+    )
+    return out
+
+
+def cpu_list(cpus: int) -> str:
+    """The first ``cpus`` CPUs as a list of ranges."""
+    return "0" if cpus == 1 else f"0-{cpus - 1}"
+
+
+def mems_allowed() -> str:
+    """Node 0 of MAX_NUMNODES 1024, as a mask in words of 32 bits."""
+    return ",".join(["00000000"] * 31 + ["00000001"])
+
+
+def limits_text(task: "Task") -> str:
+    """/proc/PID/limits."""
+    out = f"{'Limit':<25} {'Soft Limit':<20} {'Hard Limit':<20} {'Units':<10}\n"
+    for name, unit, which in _LIMITS:
+        soft = _limit(task.rlim_cur[which])
+        hard = _limit(task.rlim_max[which])
+        out += f"{name:<25} {soft:<20} {hard:<20} {unit:<10}\n" if unit else f"{name:<25} {soft:<20} {hard:<20} \n"
+    return out
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == -1 else str(_unsigned(value))

@@ -1,0 +1,71 @@
+"""/proc itself: the tasks' directories and the machine's files; mounting both file systems.
+
+Mirrors: fs/proc/root.c (6.18)
+Differs: one instance.
+"""
+
+import errno
+from typing import TYPE_CHECKING
+
+from pagewalk.fs.fcntl import PROC_SUPER_MAGIC, S_IFDIR, S_IFLNK, S_IFREG, SYSFS_MAGIC
+from pagewalk.fs.inode import Inode
+from pagewalk.fs.procfs.base import PidDir, SelfLink
+from pagewalk.fs.procfs.inodes import ProcDir, ProcLink, ProcSuper
+from pagewalk.fs.procfs.pagemap import KPAGECOUNT, KPAGEFLAGS, FrameTable
+from pagewalk.fs.procfs.registry import TaskRegistry
+from pagewalk.fs.procfs.sysctl import sysctl_tree
+from pagewalk.fs.procfs.sysfs import sysfs_tree
+from pagewalk.fs.procfs.system_texts import SYSTEM_TEXTS, sysvipc_shm
+from pagewalk.fs.procfs.tree import TextSpec, Tree, TreeDir, TreeText
+
+if TYPE_CHECKING:
+    from pagewalk.fs.namespace import Namespace
+
+
+class ProcRoot(ProcDir):
+    """/proc."""
+
+    def __init__(self, sb: ProcSuper) -> None:
+        super().__init__(sb, "", 0o555)
+        self.sysctls = sysctl_tree()
+        self.ipc = Tree(0)
+        self.ipc.add("shm", TextSpec(0o444, sysvipc_shm))
+        self.texts: dict[str, TextSpec] = {name: TextSpec(0o444, make) for name, make in SYSTEM_TEXTS.items()}
+
+    def names(self) -> list[tuple[str, int]]:
+        """The machine's files, then the tasks."""
+        listed = [(name, S_IFREG) for name in self.texts]
+        listed += [("kpagecount", S_IFREG), ("kpageflags", S_IFREG), ("sys", S_IFDIR), ("sysvipc", S_IFDIR)]
+        listed += [("mounts", S_IFLNK), ("self", S_IFLNK), ("thread-self", S_IFLNK)]
+        return listed + [(str(task.pid), S_IFDIR) for task in self.proc.kernel.tasks()]
+
+    def child(self, name: str) -> Inode | int:
+        """One of them."""
+        key = f"/{name}"
+        spec = self.texts.get(name)
+        if spec is not None:
+            return TreeText(self.proc, key, spec, 0)
+        if name == "self" or name == "thread-self":
+            return SelfLink(self.proc, key, thread=name == "thread-self")
+        if name == "mounts":
+            return ProcLink(self.proc, key, "self/mounts")
+        if name == "sys":
+            return TreeDir(self.proc, key, self.sysctls, "")
+        if name == "sysvipc":
+            return TreeDir(self.proc, key, self.ipc, "")
+        if name == "kpagecount" or name == "kpageflags":
+            return FrameTable(self.proc, key, KPAGECOUNT if name == "kpagecount" else KPAGEFLAGS)
+        if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
+            task = self.proc.kernel.find_task(int(name))
+            if task is not None:
+                return PidDir(self.proc, key, task, thread=False)
+        return -errno.ENOENT
+
+
+def attach(ns: "Namespace", kernel: TaskRegistry) -> None:
+    """Mounts /proc and /sys of the machine whose tasks ``kernel`` has."""
+    proc = ProcSuper(ns.anon_dev(), "proc", PROC_SUPER_MAGIC, kernel, ns)
+    proc_root = ProcRoot(proc)
+    ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
+    sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
+    ns.mount("/sys", sysfs, TreeDir(sysfs, "", sysfs_tree(), ""), "sysfs", "rw,relatime")

@@ -1,0 +1,233 @@
+"""/proc/sys: the sysctls.
+
+Those of the configuration show and change it; names and defaults of the others are Linux's.
+
+Sources: Documentation/admin-guide/sysctl/{vm,kernel,fs}.rst.
+
+Mirrors: kernel/sysctl.c, mm/util.c, ipc/ipc_sysctl.c, drivers/char/random.c (6.18)
+Differs: what the model has no use for cannot be changed (EPERM, as for a read-only one).
+"""
+
+import errno
+import uuid
+from typing import Final
+
+from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.tree import TextSpec, Tree
+from pagewalk.mm.filemap import invalidate_mapping
+
+_INT_MAX: Final = 0x7FFFFFFF
+
+# vm.* that the configuration has: name, smallest and largest value that may be written (None: only shown)
+_VM_CONFIG: Final = (
+    ("overcommit_memory", 0, 2),
+    ("overcommit_ratio", 0, _INT_MAX),
+    ("overcommit_kbytes", 0, _INT_MAX),
+    ("max_map_count", 0, _INT_MAX),
+    ("mmap_min_addr", 0, _INT_MAX),
+    ("legacy_va_layout", 0, 1),
+    ("watermark_scale_factor", 1, 3000),
+)
+
+_FIXED: Final = (
+    ("kernel/arch", "x86_64"),
+    ("kernel/cap_last_cap", "40"),
+    ("kernel/core_pattern", "core"),
+    ("kernel/core_uses_pid", "0"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/kptr_restrict", "0"),
+    ("kernel/msgmax", "8192"),
+    ("kernel/msgmnb", "16384"),
+    ("kernel/msgmni", "32000"),
+    ("kernel/ngroups_max", "65536"),
+    ("kernel/numa_balancing", "0"),
+    ("kernel/overflowgid", "65534"),
+    ("kernel/overflowuid", "65534"),
+    ("kernel/perf_event_paranoid", "2"),
+    ("kernel/pid_max", "32768"),
+    ("kernel/sem", "32000\t1024000000\t500\t32000"),
+    ("kernel/shm_rmid_forced", "0"),
+    ("kernel/shmall", "18446744073692774399"),
+    ("kernel/shmmax", "18446744073692774399"),
+    ("kernel/shmmni", "4096"),
+    ("kernel/tainted", "0"),
+    ("kernel/random/entropy_avail", "256"),
+    ("kernel/random/poolsize", "256"),
+    ("kernel/random/urandom_min_reseed_secs", "60"),
+    ("kernel/random/write_wakeup_threshold", "256"),
+    ("fs/nr_open", "1048576"),
+    ("fs/pipe-max-size", "1048576"),
+    ("fs/protected_fifos", "0"),
+    ("fs/protected_hardlinks", "0"),
+    ("fs/protected_regular", "0"),
+    ("fs/protected_symlinks", "0"),
+    ("vm/compaction_proactiveness", "20"),
+    ("vm/dirty_background_bytes", "0"),
+    ("vm/dirty_background_ratio", "10"),
+    ("vm/dirty_bytes", "0"),
+    ("vm/dirty_expire_centisecs", "3000"),
+    ("vm/dirty_ratio", "20"),
+    ("vm/dirty_writeback_centisecs", "500"),
+    ("vm/extfrag_threshold", "500"),
+    ("vm/memfd_noexec", "0"),
+    ("vm/nr_hugepages", "0"),
+    ("vm/nr_overcommit_hugepages", "0"),
+    ("vm/oom_dump_tasks", "1"),
+    ("vm/oom_kill_allocating_task", "0"),
+    ("vm/page-cluster", "3"),
+    ("vm/panic_on_oom", "0"),
+    ("vm/swappiness", "60"),
+    ("vm/unprivileged_userfaultfd", "0"),
+    ("vm/vfs_cache_pressure", "100"),
+    ("vm/watermark_boost_factor", "15000"),
+    ("vm/zone_reclaim_mode", "0"),
+)
+
+
+class Constant:
+    """Says always the same."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value + "\n"
+
+    def make(self, sb: ProcSuper) -> str:
+        """The value."""
+        return self.value
+
+    def store(self, sb: ProcSuper, data: bytes) -> int:
+        """Writing what it is already is no change."""
+        return len(data) if data.strip() == self.value.strip().encode() else -errno.EPERM
+
+
+class _VmSetting:
+    """A vm.* sysctl of the configuration."""
+
+    def __init__(self, name: str, low: int, high: int) -> None:
+        self.name = name
+        self.low = low
+        self.high = high
+
+    def make(self, sb: ProcSuper) -> str:
+        """Its value."""
+        return f"{int(getattr(sb.system.config, self.name))}\n"
+
+    def store(self, sb: ProcSuper, data: bytes) -> int:
+        """A new value; EINVAL where it is no number or out of range."""
+        try:
+            value = int(data.split()[0])
+        except (ValueError, IndexError):
+            return -errno.EINVAL
+        if not self.low <= value <= self.high:
+            return -errno.EINVAL
+        old = getattr(sb.system.config, self.name)
+        setattr(sb.system.config, self.name, bool(value) if isinstance(old, bool) else value)
+        return len(data)
+
+
+class _UtsName:
+    """A name of uname(2)."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def make(self, sb: ProcSuper) -> str:
+        """The name."""
+        task = sb.kernel.current_task()
+        return "\n" if task is None else f"{getattr(task.kernel.uts, self.field)}\n"
+
+
+def _randomize_va_space(sb: ProcSuper) -> str:
+    return "2\n" if sb.system.config.aslr else "0\n"
+
+
+def _mmap_rnd_bits(sb: ProcSuper) -> str:
+    return f"{sb.system.layout.mmap_rnd_bits}\n"
+
+
+def _lowmem_reserve_ratio(sb: ProcSuper) -> str:
+    return "\t".join([str(ratio) for ratio in (*sb.system.config.lowmem_reserve_ratio, 0, 0)]) + "\n"
+
+
+def _min_free_kbytes(sb: ProcSuper) -> str:
+    """The configured value, or the one computed as at boot: 4 * sqrt(lowmem in KiB), within 128 and 262144."""
+    configured = sb.system.config.min_free_kbytes
+    if configured >= 0:
+        return f"{configured}\n"
+    lowmem_kib = sb.system.totalram_pages * 4
+    return f"{min(max(_int_sqrt(lowmem_kib * 16), 128), 262144)}\n"
+
+
+def _int_sqrt(value: int) -> int:
+    root = int(value**0.5)
+    while root * root > value:
+        root -= 1
+    while (root + 1) * (root + 1) <= value:
+        root += 1
+    return root
+
+
+def _threads_max(sb: ProcSuper) -> str:
+    return f"{sb.system.totalram_pages // 64 * 2 // 2}\n"
+
+
+def _file_max(sb: ProcSuper) -> str:
+    return "9223372036854775807\n"
+
+
+def _file_nr(sb: ProcSuper) -> str:
+    count = sum([len(task.files.fds()) for task in sb.kernel.tasks()])
+    return f"{count}\t0\t9223372036854775807\n"
+
+
+def _boot_id(sb: ProcSuper) -> str:
+    return f"{uuid.UUID(int=sb.boot_id, version=4)}\n"
+
+
+def _uuid(sb: ProcSuper) -> str:
+    return f"{uuid.UUID(int=sb.system.random.getrandbits(128), version=4)}\n"
+
+
+def _nothing(sb: ProcSuper) -> str:
+    return ""
+
+
+def _drop_caches(sb: ProcSuper, data: bytes) -> int:
+    """1 and 3 drop the clean pages of host files that nobody maps; 2 has nothing to drop."""
+    value = data.strip()
+    if value not in (b"1", b"2", b"3"):
+        return -errno.EINVAL
+    if value != b"2":
+        for mapping in sb.ns.cache.mappings.values():
+            invalidate_mapping(sb.system, mapping)
+        sb.system.vmstat.drop_pagecache += 1
+    return len(data)
+
+
+def sysctl_tree() -> Tree:
+    """The tree below /proc/sys."""
+    tree = Tree(0)
+    for name, low, high in _VM_CONFIG:
+        setting = _VmSetting(name, low, high)
+        tree.add(f"vm/{name}", TextSpec(0o644, setting.make, setting.store))
+    for field, attribute in (
+        ("ostype", "sysname"), ("osrelease", "release"), ("version", "version"), ("hostname", "nodename"),
+        ("domainname", "domainname"),
+    ):  # fmt: skip
+        tree.add(f"kernel/{field}", TextSpec(0o444, _UtsName(attribute).make))
+    for path, value in _FIXED:
+        constant = Constant(value)
+        tree.add(path, TextSpec(0o644, constant.make, constant.store))
+    for path, mode, make in (
+        ("vm/lowmem_reserve_ratio", 0o444, _lowmem_reserve_ratio),
+        ("vm/min_free_kbytes", 0o444, _min_free_kbytes),
+        ("vm/mmap_rnd_bits", 0o600, _mmap_rnd_bits),
+        ("kernel/randomize_va_space", 0o444, _randomize_va_space),
+        ("kernel/threads-max", 0o444, _threads_max),
+        ("kernel/random/boot_id", 0o444, _boot_id),
+        ("kernel/random/uuid", 0o444, _uuid),
+        ("fs/file-max", 0o444, _file_max),
+        ("fs/file-nr", 0o444, _file_nr),
+    ):
+        tree.add(path, TextSpec(mode, make))
+    tree.add("vm/drop_caches", TextSpec(0o200, _nothing, _drop_caches))
+    return tree

@@ -1,0 +1,153 @@
+"""/proc files about the machine: cpuinfo, stat, uptime, loadavg, version, filesystems, devices, swaps, cmdline, and memory.
+
+Mirrors: fs/proc/{stat,uptime,loadavg,version,devices,meminfo}.c, arch/x86/kernel/cpu/proc.c (6.18)
+Differs: the CPU is QEMU's (what the emulator executes), its speed is nominal; load averages are 0 (one task runs).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
+
+# CPUID bits of the emulated CPU (Unicorn's qemu64 with what it can execute), in /proc/cpuinfo's order of words.
+CPU_FLAGS: Final = (
+    "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ht syscall nx lm "
+    "nopl cpuid pni cx16 popcnt hypervisor lahf_lm"
+)
+_CPU_MHZ: Final = 1000.0
+
+
+def _uptime_ns(sb: ProcSuper) -> int:
+    task = sb.kernel.current_task()
+    return 0 if task is None else max(0, time.monotonic_ns() - task.kernel.boot_ns)
+
+
+def _cpu_times(sb: ProcSuper) -> tuple[int, int, int]:
+    """(user, system, idle) in ticks of 1/100 s."""
+    user = system = 0
+    for task in sb.kernel.tasks():
+        user += task.utime_ns + task.cutime_ns
+        system += task.stime_ns + task.cstime_ns
+    idle = max(0, _uptime_ns(sb) - user - system)
+    return user // 10_000_000, system // 10_000_000, idle // 10_000_000
+
+
+def cpuinfo(sb: ProcSuper) -> str:
+    """/proc/cpuinfo."""
+    cpus = sb.system.config.cpus
+    bits = 48 if sb.system.config.levels == 4 else 57
+    out = ""
+    for cpu in range(cpus):
+        out += (
+            f"processor\t: {cpu}\nvendor_id\t: AuthenticAMD\ncpu family\t: 15\nmodel\t\t: 107\n"
+            "model name\t: QEMU Virtual CPU version 2.5+\nstepping\t: 1\n"
+            f"cpu MHz\t\t: {_CPU_MHZ:.3f}\ncache size\t: 512 KB\nphysical id\t: 0\nsiblings\t: {cpus}\n"
+            f"core id\t\t: {cpu}\ncpu cores\t: {cpus}\napicid\t\t: {cpu}\ninitial apicid\t: {cpu}\n"
+            "fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 13\nwp\t\t: yes\n"
+            f"flags\t\t: {CPU_FLAGS}\nbugs\t\t:\nbogomips\t: {2 * _CPU_MHZ:.2f}\n"
+            f"TLB size\t: 1024 4K pages\nclflush size\t: 64\ncache_alignment\t: 64\n"
+            f"address sizes\t: 40 bits physical, {bits} bits virtual\npower management:\n\n"
+        )
+    return out
+
+
+def stat(sb: ProcSuper) -> str:
+    """/proc/stat."""
+    user, system, idle = _cpu_times(sb)
+    boot = int(time.time()) - _uptime_ns(sb) // 1_000_000_000
+    times = f"{user} 0 {system} {idle} 0 0 0 0 0 0"
+    tasks = sb.kernel.tasks()
+    switches = sum([task.nvcsw + task.nivcsw for task in tasks])
+    return (
+        f"cpu  {times}\ncpu0 {times}\nintr 0\nctxt {switches}\nbtime {boot}\nprocesses {len(tasks)}\n"
+        f"procs_running {len(tasks)}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
+    )
+
+
+def uptime(sb: ProcSuper) -> str:
+    """/proc/uptime: seconds since boot, seconds idle."""
+    _, _, idle = _cpu_times(sb)
+    return f"{_uptime_ns(sb) / 1e9:.2f} {idle / 100:.2f}\n"
+
+
+def loadavg(sb: ProcSuper) -> str:
+    """/proc/loadavg."""
+    tasks = sb.kernel.tasks()
+    last = max([task.pid for task in tasks], default=0)
+    return f"0.00 0.00 0.00 {len(tasks)}/{len(tasks)} {last}\n"
+
+
+def version(sb: ProcSuper) -> str:
+    """/proc/version."""
+    task = sb.kernel.current_task()
+    if task is None:
+        return ""
+    uts = task.kernel.uts
+    return f"{uts.sysname} version {uts.release} (pagewalk) {uts.version}\n"
+
+
+def filesystems(sb: ProcSuper) -> str:
+    """/proc/filesystems: those that are there."""
+    nodev = ("sysfs", "tmpfs", "proc", "devtmpfs", "pipefs")
+    root = sb.ns.mounts[0].sb.fstype
+    return "".join([f"nodev\t{name}\n" for name in nodev]) + f"\t{root}\n"
+
+
+def swaps(sb: ProcSuper) -> str:
+    """/proc/swaps."""
+    return "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+def devices(sb: ProcSuper) -> str:
+    """/proc/devices."""
+    return "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n"
+
+
+def cmdline(sb: ProcSuper) -> str:
+    """/proc/cmdline: the boot command line."""
+    return "\n"
+
+
+def sysvipc_shm(sb: ProcSuper) -> str:
+    """/proc/sysvipc/shm."""
+    return (
+        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      "
+        "dtime      ctime                   rss                  swap\n" + sb.kernel.sysvipc_shm_lines()
+    )
+
+
+def _meminfo(sb: ProcSuper) -> str:
+    return meminfo_text(sb.system)
+
+
+def _vmstat(sb: ProcSuper) -> str:
+    return vmstat_text(sb.system)
+
+
+def _zoneinfo(sb: ProcSuper) -> str:
+    return zoneinfo_text(sb.system)
+
+
+def _buddyinfo(sb: ProcSuper) -> str:
+    return buddyinfo_text(sb.system)
+
+
+TextMaker = Callable[[ProcSuper], str]
+
+SYSTEM_TEXTS: "Final[dict[str, TextMaker]]" = {
+    "buddyinfo": _buddyinfo,
+    "cmdline": cmdline,
+    "cpuinfo": cpuinfo,
+    "devices": devices,
+    "filesystems": filesystems,
+    "loadavg": loadavg,
+    "meminfo": _meminfo,
+    "stat": stat,
+    "swaps": swaps,
+    "uptime": uptime,
+    "version": version,
+    "vmstat": _vmstat,
+    "zoneinfo": _zoneinfo,
+}

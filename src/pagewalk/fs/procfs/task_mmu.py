@@ -1,0 +1,314 @@
+"""What /proc/PID says of an address space: maps, smaps, smaps_rollup, pagemap, statm, and the Vm lines of status.
+
+Everything is read off the VMAs and the page tables at the time of asking.
+
+Sources: Documentation/filesystems/proc.rst, Documentation/admin-guide/mm/pagemap.rst.
+
+Mirrors: fs/proc/task_mmu.c (6.18)
+Differs: no huge pages, KSM and swap entries yet, so their lines are 0; no PAGEMAP_SCAN and PROCMAP_QUERY.
+"""
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.memory import vm_normal_page
+from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
+from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
+from pagewalk.mm.pgtable import next_table, pte_lookup
+from pagewalk.mm.vma import VM_EXEC, VM_FLAG_LETTERS, VM_LOCKED, VM_MAYSHARE, VM_READ, VM_WRITE, Vma
+
+if TYPE_CHECKING:
+    from pagewalk.mm.system import System
+
+_PSS_SHIFT: Final = 12  # of the shares in a page that several processes map
+_NAME_COLUMN: Final = 72
+
+PM_PRESENT: Final = 1 << 63
+PM_FILE: Final = 1 << 61
+PM_MMAP_EXCLUSIVE: Final = 1 << 56
+
+GATE_VMA: Final = "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
+
+
+def vma_name(vma: Vma) -> str:
+    """What maps calls the mapping: the file's path, a bracketed name, or ""."""
+    if vma.vm_file is not None:
+        return vma.vm_file.path.replace("\n", "\\012")
+    if vma.vm_ops is not None:
+        name = vma.vm_ops.name(vma)
+        if name:
+            return name
+    mm = vma.vm_mm
+    if vma.vm_start < mm.brk and vma.vm_end > mm.start_brk:
+        return "[heap]"
+    if vma.vm_start <= mm.start_stack and vma.vm_end >= mm.start_stack:
+        return "[stack]"
+    return ""
+
+
+def map_line(vma: Vma) -> str:
+    """One line of maps (show_map_vma)."""
+    flags = vma.vm_flags
+    rights = (
+        ("r" if flags & VM_READ else "-")
+        + ("w" if flags & VM_WRITE else "-")
+        + ("x" if flags & VM_EXEC else "-")
+        + ("s" if flags & VM_MAYSHARE else "p")
+    )
+    offset = 0
+    major = minor = ino = 0
+    file = vma.vm_file
+    if file is not None:
+        offset = int(vma.vm_pgoff) << 12
+        major, minor = file.st_dev
+        ino = file.st_ino
+    line = f"{vma.vm_start:08x}-{vma.vm_end:08x} {rights} {offset:08x} {major:02x}:{minor:02x} {ino} "
+    name = vma_name(vma)
+    return f"{line:<{_NAME_COLUMN}} {name}\n" if name else line + "\n"
+
+
+def maps_text(mm: MmStruct) -> str:
+    """/proc/PID/maps."""
+    return "".join([map_line(vma) for vma in mm.vmas]) + GATE_VMA
+
+
+class MemSizeStats:
+    """struct mem_size_stats: bytes by kind; pss values are bytes << 12."""
+
+    def __init__(self) -> None:
+        self.resident: i64 = 0
+        self.shared_clean: i64 = 0
+        self.shared_dirty: i64 = 0
+        self.private_clean: i64 = 0
+        self.private_dirty: i64 = 0
+        self.referenced: i64 = 0
+        self.anonymous: i64 = 0
+        self.lazyfree: i64 = 0
+        self.pss: i64 = 0
+        self.pss_anon: i64 = 0
+        self.pss_file: i64 = 0
+        self.pss_shmem: i64 = 0
+        self.pss_locked: i64 = 0
+        self.pss_dirty: i64 = 0
+
+    def gather(self, vma: Vma) -> None:
+        """Adds what the page table maps in ``vma`` (smap_gather_stats)."""
+        mm = vma.vm_mm
+        system = mm.system
+        words = system.ram.words
+        fmt = system.format
+        locked = vma.vm_flags & VM_LOCKED != 0
+        addr = vma.vm_start
+        while addr < vma.vm_end:
+            index = pte_lookup(mm, addr)
+            if index < 0:
+                addr = next_table(addr, index)
+                continue
+            stop: i64 = min(vma.vm_end, (addr & -2097152) + 2097152)
+            while addr < stop:
+                pte: i64 = words[index]
+                if pte != 0 and (fmt.present.test(pte) or fmt.protnone.test(pte)):
+                    page = vm_normal_page(system, pte)
+                    if page is not None:
+                        self.account(page, fmt.accessed.test(pte), fmt.dirty.test(pte), locked)
+                index += 1
+                addr += 4096
+
+    def account(self, page: Page, young: bool, dirty: bool, locked: bool) -> None:
+        """Adds one mapped page (smaps_account)."""
+        anon = page.flags & PG_anon != 0
+        page_dirty = dirty or page_is_dirty(page)
+        if anon:
+            self.anonymous += 4096
+            if page.flags & PG_swapbacked == 0 and not page_dirty:
+                self.lazyfree += 4096
+        self.resident += 4096
+        if young or page.flags & PG_referenced:
+            self.referenced += 4096
+        pss: i64 = 4096 << _PSS_SHIFT
+        private = page.mapcount < 2
+        if not private:
+            pss = pss // page.mapcount
+        self.pss += pss
+        if anon:
+            self.pss_anon += pss
+        elif page.flags & PG_swapbacked:
+            self.pss_shmem += pss
+        else:
+            self.pss_file += pss
+        if locked:
+            self.pss_locked += pss
+        if page_dirty:
+            self.pss_dirty += pss
+            if private:
+                self.private_dirty += 4096
+            else:
+                self.shared_dirty += 4096
+        elif private:
+            self.private_clean += 4096
+        else:
+            self.shared_clean += 4096
+
+    def lines(self, rollup: bool) -> str:
+        """From Rss to Locked (__show_smap)."""
+        text = _kb("Rss:", self.resident) + _kb("Pss:", self.pss >> _PSS_SHIFT)
+        text += _kb("Pss_Dirty:", self.pss_dirty >> _PSS_SHIFT)
+        if rollup:
+            text += _kb("Pss_Anon:", self.pss_anon >> _PSS_SHIFT)
+            text += _kb("Pss_File:", self.pss_file >> _PSS_SHIFT)
+            text += _kb("Pss_Shmem:", self.pss_shmem >> _PSS_SHIFT)
+        for label, value in (
+            ("Shared_Clean:", self.shared_clean),
+            ("Shared_Dirty:", self.shared_dirty),
+            ("Private_Clean:", self.private_clean),
+            ("Private_Dirty:", self.private_dirty),
+            ("Referenced:", self.referenced),
+            ("Anonymous:", self.anonymous),
+            ("KSM:", 0),
+            ("LazyFree:", self.lazyfree),
+            ("AnonHugePages:", 0),
+            ("ShmemPmdMapped:", 0),
+            ("FilePmdMapped:", 0),
+            ("Shared_Hugetlb:", 0),
+            ("Private_Hugetlb:", 0),
+            ("Swap:", 0),
+            ("SwapPss:", 0),
+            ("Locked:", self.pss_locked >> _PSS_SHIFT),
+        ):
+            text += _kb(label, value)
+        return text
+
+
+def page_is_dirty(page: Page) -> bool:
+    """PageDirty: it differs from its file, or holds what nothing else does."""
+    if page.flags & PG_dirty:
+        return True
+    mapping = page.mapping
+    return isinstance(mapping, AddressSpace) and int(page.index) in mapping.dirty
+
+
+def _kb(label: str, size: i64) -> str:
+    return f"{label:<15} {size >> 10:8} kB\n"
+
+
+def vm_flag_letters(vma: Vma) -> str:
+    """The letters of smaps' VmFlags, each followed by a space."""
+    return "".join([letters + " " for bit, letters in VM_FLAG_LETTERS if vma.vm_flags & bit])
+
+
+def _smap_head(size: i64) -> str:
+    return _kb("Size:", size) + _kb("KernelPageSize:", 4096) + _kb("MMUPageSize:", 4096)
+
+
+def smaps_text(mm: MmStruct) -> str:
+    """/proc/PID/smaps."""
+    parts: list[str] = []
+    for vma in mm.vmas:
+        stats = MemSizeStats()
+        stats.gather(vma)
+        parts.append(map_line(vma))
+        parts.append(_smap_head(vma.vm_end - vma.vm_start))
+        parts.append(stats.lines(rollup=False))
+        parts.append(f"THPeligible:    {0:8}\nVmFlags: {vm_flag_letters(vma)}\n")
+    parts.append(GATE_VMA)
+    parts.append(_smap_head(4096))
+    parts.append(MemSizeStats().lines(rollup=False))
+    parts.append(f"THPeligible:    {0:8}\nVmFlags: ex \n")
+    return "".join(parts)
+
+
+def smaps_rollup_text(mm: MmStruct) -> str:
+    """/proc/PID/smaps_rollup: all mappings as one."""
+    stats = MemSizeStats()
+    start: i64 = 0
+    end: i64 = 0
+    for vma in mm.vmas:
+        stats.gather(vma)
+        end = vma.vm_end
+    if mm.vmas:
+        start = mm.vmas[0].vm_start
+    line = f"{start:08x}-{end:08x} ---p 00000000 00:00 0 "
+    return f"{line:<{_NAME_COLUMN}} [rollup]\n" + stats.lines(rollup=True)
+
+
+def pagemap_words(mm: MmStruct, first: i64, count: i64, show_pfn: bool) -> bytes:
+    """/proc/PID/pagemap: one 64-bit word for each of ``count`` pages from page number ``first`` on.
+
+    ``show_pfn``: frame numbers are told (only to a capable reader).
+    """
+    system = mm.system
+    words = system.ram.words
+    last: i64 = min(first + count, mm.task_size >> 12)
+    out = bytearray()
+    vpn = first
+    while vpn < last:
+        addr: i64 = vpn << 12
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            until: i64 = min(last, next_table(addr, index) >> 12)
+            out += bytes(8 * (until - vpn))
+            vpn = until
+            continue
+        out += struct.pack("<Q", _pagemap_entry(system, words[index], show_pfn))
+        vpn += 1
+    return bytes(out)
+
+
+def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
+    fmt = system.format
+    if not (fmt.present.test(pte) or fmt.protnone.test(pte)):
+        return 0
+    entry = PM_PRESENT
+    if show_pfn:
+        entry |= int((pte & fmt.pfn_mask) >> 12)
+    page = vm_normal_page(system, pte)
+    if page is not None:
+        if page.flags & PG_anon == 0:
+            entry |= PM_FILE
+        if page.mapcount == 1:
+            entry |= PM_MMAP_EXCLUSIVE
+    return entry
+
+
+def statm_text(mm: MmStruct) -> str:
+    """/proc/PID/statm, in pages: size, resident, shared, text, 0, data and stack, 0."""
+    shared = mm.rss_stat[MM_FILEPAGES] + mm.rss_stat[MM_SHMEMPAGES]
+    text = (_page_align(mm.end_code) - (mm.start_code & -4096)) >> 12
+    return f"{mm.total_vm} {mm.get_mm_rss()} {shared} {text} 0 {mm.data_vm + mm.stack_vm} 0\n"
+
+
+def task_mem(mm: MmStruct) -> str:
+    """The Vm lines of /proc/PID/status."""
+    rss = mm.get_mm_rss()
+    hiwater_rss = max(int(mm.hiwater_rss), rss)
+    hiwater_vm = max(int(mm.hiwater_vm), int(mm.total_vm))
+    text = min(int(_page_align(mm.end_code) - (mm.start_code & -4096)), int(mm.exec_vm) << 12)
+    lib = (int(mm.exec_vm) << 12) - text
+    out = ""
+    for label, size in (
+        ("VmPeak", hiwater_vm << 12),
+        ("VmSize", int(mm.total_vm) << 12),
+        ("VmLck", int(mm.locked_vm) << 12),
+        ("VmPin", int(mm.pinned_vm) << 12),
+        ("VmHWM", hiwater_rss << 12),
+        ("VmRSS", rss << 12),
+        ("RssAnon", mm.rss_stat[MM_ANONPAGES] << 12),
+        ("RssFile", mm.rss_stat[MM_FILEPAGES] << 12),
+        ("RssShmem", mm.rss_stat[MM_SHMEMPAGES] << 12),
+        ("VmData", int(mm.data_vm) << 12),
+        ("VmStk", int(mm.stack_vm) << 12),
+        ("VmExe", text),
+        ("VmLib", lib),
+        ("VmPTE", mm.pgtables_bytes()),
+        ("VmSwap", mm.rss_stat[MM_SWAPENTS] << 12),
+        ("HugetlbPages", 0),
+    ):
+        out += f"{label}:\t{size >> 10:8} kB\n"
+    return out
+
+
+def _page_align(addr: i64) -> i64:
+    return (addr + 4095) & -4096
