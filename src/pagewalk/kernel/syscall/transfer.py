@@ -41,7 +41,8 @@ def put_offset(task: "Task", addr: int, value: int) -> bool:
 
 
 def move(task: "Task", source: VfsFile, at: int, target: VfsFile, to: int, count: int) -> int:
-    """Copies up to ``count`` bytes; positions of -1 are the files' own. Bytes, or a negative errno where there are none."""
+    """Copies up to ``count`` bytes; positions of -1 are the files' own. Bytes, or a negative errno where there are
+    none."""
     done = 0
     while done < count:
         size = min(count - done, CHUNK)
@@ -109,6 +110,8 @@ def sys_copy_file_range(
         return -errno.EINVAL
     if not source.f_mode & FMODE_READ or not target.f_mode & FMODE_WRITE or target.f_flags & O_APPEND:
         return -errno.EBADF
+    if source.st_dev != target.st_dev:
+        return -errno.EXDEV
     if length < 0 or (off_in and at < 0) or (off_out and to < 0):
         return -errno.EINVAL
     if source.inode is target.inode:
