@@ -1,7 +1,9 @@
 """The ELF loader: maps a program and its interpreter, puts the heap behind it, and starts it.
 
-Order of checks and errors is Linux's. Until ``begin_new_exec`` an error goes back to the caller; after it there is no old
-program to return to. Every sum of untrusted numbers is taken modulo 2**64 and compared with TASK_SIZE before it is used.
+Order of checks and errors is Linux's. Until ``begin_new_exec`` an error goes back to the caller; after it there is no
+old
+program to return to. Every sum of untrusted numbers is taken modulo 2**64 and compared with TASK_SIZE before it is
+used.
 
 Sources: elf(5), execve(2); Documentation/filesystems (6.18) names the rules for load addresses and brk.
 
@@ -314,7 +316,7 @@ def describe_segment(phdr: ProgramHeader, error: int) -> str:
 
 
 def elf_load(task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, flags: int, total_size: int) -> int:
-    """Maps one segment at ``addr`` and the zeros behind it; ``total_size`` reserves that much. Its address or -errno."""
+    """Maps one segment at ``addr`` and zeros behind it; ``total_size`` reserves that much. The address or -errno."""
     prot = make_prot(phdr.p_flags)
     in_page = phdr.p_vaddr & 4095
     if phdr.p_filesz:

@@ -1,6 +1,7 @@
 """What execve collects about a program before it runs: its file, its strings, and where they go on the new stack.
 
-The strings are laid out from the top of the stack down, as in Linux: the file name, the environment, the arguments; they
+The strings are laid out from the top of the stack down, as in Linux: the file name, the environment, the arguments;
+they
 are kept as bytes until the new address space has a stack to write them to.
 
 Sources: execve(2), "Limits on size of arguments and environment".

@@ -1,6 +1,7 @@
 """Clocks and interval timers. Time is the host's; a helper thread wakes the kernel when a timer is due.
 
-The thread touches no kernel state: it only calls ``poke``, and the kernel looks at its clocks itself when it comes round.
+The thread touches no kernel state: it only calls ``poke``, and the kernel looks at its clocks itself when it comes
+round.
 
 Sources: clock_gettime(2), setitimer(2).
 

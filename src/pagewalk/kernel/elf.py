@@ -35,8 +35,8 @@ _EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR: Final = struct.Struct("<IIQQQQQQ")
 
 _MACHINES: Final = {
-    0: "no machine", 2: "SPARC", 3: "i386", 4: "68000", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "ARM",
-    42: "SuperH", 43: "SPARC V9", 50: "IA-64", 183: "AArch64", 243: "RISC-V", 247: "BPF", 258: "LoongArch",
+    0: "no machine", 2: "SPARC", 3: "i386", 4: "68000", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390",
+    40: "ARM", 42: "SuperH", 43: "SPARC V9", 50: "IA-64", 183: "AArch64", 243: "RISC-V", 247: "BPF", 258: "LoongArch",
 }  # fmt: skip
 _TYPES: Final = {0: "no type", 1: "relocatable object", 4: "core dump"}
 

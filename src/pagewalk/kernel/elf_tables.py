@@ -1,6 +1,7 @@
 """The start of a program's stack: argc, argv, envp, the auxiliary vector, and what they point to.
 
-From high addresses to low: the file name, the environment's and the arguments' strings (already there), "x86_64", 16 random
+From high addresses to low: the file name, the environment's and the arguments' strings (already there), "x86_64", 16
+random
 bytes, the auxiliary vector, envp, argv, argc. ``rsp`` starts at argc, aligned to 16 bytes.
 
 Sources: x86-64 psABI section 3.4.1; getauxval(3).

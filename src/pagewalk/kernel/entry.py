@@ -2,7 +2,8 @@
 
 Sources: AMD64 manual volume 2, section 8.2 (vectors, error codes); sigaction(2), si_code; syscall(2).
 
-Mirrors: arch/x86/entry/common.c, arch/x86/mm/fault.c, arch/x86/kernel/traps.c, arch/x86/entry/vsyscall/vsyscall_64.c (6.18)
+Mirrors: arch/x86/entry/common.c, arch/x86/mm/fault.c, arch/x86/kernel/traps.c, arch/x86/entry/vsyscall/vsyscall_64.c
+(6.18)
 Differs: no 32-bit system calls (int 0x80 is a protection fault), no single-stepping, no protection keys.
 """
 
@@ -102,7 +103,8 @@ def call(task: "Task", number: int) -> int:
 def do_page_fault(task: "Task", addr: int, access: int) -> bool:
     """A page fault of the program: True where the page table grants the access now.
 
-    False: it becomes a signal (``task.fault_sig``, ``fault_code``), which ``fault_signal`` raises once the registers are
+    False: it becomes a signal (``task.fault_sig``, ``fault_code``), which ``fault_signal`` raises once the registers
+    are
     current. ``access`` is ACCESS_*. Raises OutOfMemory where there is no frame.
     """
     outcome = do_user_addr_fault(task.mm, addr, access)

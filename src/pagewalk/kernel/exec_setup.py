@@ -67,7 +67,8 @@ def arch_align_stack(task: "Task", sp: int) -> int:
 
 
 def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
-    """The point of no return: the old address space goes, and with it handlers, close-on-exec files and the alternate stack."""
+    """The point of no return: the old address space goes, and with it handlers, close-on-exec files and the alternate
+    stack."""
     assert bprm.file is not None
     new = mm_alloc(task.kernel.system)
     if new is None:

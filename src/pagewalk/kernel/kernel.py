@@ -196,7 +196,8 @@ class Kernel(TaskRegistry):
             self.set_alarm_clock(task)
 
     def wait(self, task: Task, deadline_ns: int, fds: list[tuple[int, int]]) -> bool:
-        """Sleeps until a host descriptor is ready (``fds``: number and poll bits), the deadline passes, or a poke comes.
+        """Sleeps until a host descriptor is ready (``fds``: number and poll bits), the deadline passes, or a poke
+        comes.
 
         ``deadline_ns`` is of the monotonic clock, -1 for none. True where it makes sense to look again at once; False
         where the time is up. The caller checks for signals.

@@ -3,10 +3,12 @@
 From high addresses to low: 128 bytes of red zone, the FXSAVE image (aligned to 64), siginfo, ucontext, and the return
 address (the restorer) at an address that is 8 modulo 16, as after a call.
 
-Sources: x86-64 psABI section 3.2.2 (red zone); sigaltstack(2); AMD64 manual volume 2, FXSAVE; Documentation/arch/x86/elf_auxvec.rst.
+Sources: x86-64 psABI section 3.2.2 (red zone); sigaltstack(2); AMD64 manual volume 2, FXSAVE;
+Documentation/arch/x86/elf_auxvec.rst.
 
 Mirrors: arch/x86/kernel/signal.c, signal_64.c, arch/x86/kernel/fpu/signal.c (6.18)
-Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 512 bytes and uc_flags lacks UC_FP_XSTATE.
+Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 512 bytes and uc_flags lacks
+UC_FP_XSTATE.
 """
 
 import errno
@@ -143,7 +145,7 @@ def signal_delivered(task: "Task", sig: int, action: SigAction) -> None:
 
 
 def restore_sigframe(task: "Task") -> bool:
-    """rt_sigreturn: registers, mask, alternate stack and floating point from the frame. False where it is unreadable."""
+    """rt_sigreturn: registers, mask, alternate stack and floating point from the frame. False: unreadable."""
     regs = task.regs
     data = copy_from_user(task.mm, regs.rsp, UCONTEXT_SIZE)
     if data is None:

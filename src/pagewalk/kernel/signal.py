@@ -3,7 +3,8 @@
 Sources: signal(7), sigaction(2); the restart codes are those of a system call that a signal interrupted.
 
 Mirrors: kernel/signal.c, arch/x86/kernel/signal.c (6.18)
-Differs: one thread, so shared and private pending signals are one queue; a stop ends ``sched.run`` until it is called again;
+Differs: one thread, so shared and private pending signals are one queue; a stop ends ``sched.run`` until it is called
+again;
 no core is dumped.
 """
 
@@ -157,7 +158,9 @@ def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
     regs = task.regs
     if regs.orig_rax >= 0:
         result = regs.rax
-        if result in (-ERESTART_RESTARTBLOCK, -ERESTARTNOHAND) or (result == -ERESTARTSYS and not action.flags & SA_RESTART):
+        if result in (-ERESTART_RESTARTBLOCK, -ERESTARTNOHAND) or (
+            result == -ERESTARTSYS and not action.flags & SA_RESTART
+        ):
             regs.rax = -errno.EINTR
         elif result in (-ERESTARTSYS, -ERESTARTNOINTR):
             regs.rax = regs.orig_rax

@@ -141,7 +141,8 @@ class Task(Current):
             self.state = TASK_RUNNING
 
     def is_orphaned(self) -> bool:
-        """Whether no process of the session watches this process group: the terminal's stop signals have no effect then."""
+        """Whether no process of the session watches this process group: the terminal's stop signals have no effect
+        then."""
         return self.pgid == self.pid
 
     def sync_cred(self) -> None:

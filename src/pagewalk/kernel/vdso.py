@@ -1,6 +1,7 @@
 """The vDSO: a small shared object that the kernel maps into every program, and the [vvar] pages before it.
 
-The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section headers,
+The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section
+headers,
 so that the dynamic linker, readelf and gdb take it. Its functions do the system call; nothing reads [vvar].
 
 Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning.

@@ -49,7 +49,8 @@ def access_ok(task: "Task", addr: int, length: int) -> bool:
 
 
 def import_iovec(task: "Task", addr: int, count: int) -> list[tuple[int, int]] | int:
-    """(address, length) of each buffer of an iovec array; lengths are cut at MAX_RW_COUNT in all. Or a negative errno."""
+    """(address, length) of each buffer of an iovec array; lengths are cut at MAX_RW_COUNT in all. Or a negative
+    errno."""
     if count < 0 or count > UIO_MAXIOV:
         return -errno.EINVAL
     data = copy_from_user(task.mm, addr, count * 16)

@@ -3,7 +3,8 @@
 Sources: credentials(7), setresuid(2), setpgid(2), capabilities(7).
 
 Mirrors: kernel/sys.c, kernel/groups.c, kernel/capability.c (6.18)
-Differs: root has every capability and nobody else has any; capabilities cannot be dropped one by one (capset says so: EPERM).
+Differs: root has every capability and nobody else has any; capabilities cannot be dropped one by one (capset says so:
+EPERM).
 """
 
 import errno
@@ -110,9 +111,10 @@ def sys_setresgid(task: "Task", real: int, effective: int, saved: int) -> int:
 def sys_setreuid(task: "Task", real: int, effective: int) -> int:
     """setreuid(2)."""
     real, effective = real & _KEEP, effective & _KEEP
-    if task.euid != 0:
-        if real not in (_KEEP, task.uid, task.euid) or effective not in (_KEEP, task.uid, task.euid, task.suid):
-            return -errno.EPERM
+    may_real = real in (_KEEP, task.uid, task.euid)
+    may_effective = effective in (_KEEP, task.uid, task.euid, task.suid)
+    if task.euid != 0 and not (may_real and may_effective):
+        return -errno.EPERM
     old = task.uid
     task.uid = task.uid if real == _KEEP else real
     task.euid = task.euid if effective == _KEEP else effective
@@ -126,9 +128,10 @@ def sys_setreuid(task: "Task", real: int, effective: int) -> int:
 def sys_setregid(task: "Task", real: int, effective: int) -> int:
     """setregid(2)."""
     real, effective = real & _KEEP, effective & _KEEP
-    if task.euid != 0:
-        if real not in (_KEEP, task.gid, task.egid) or effective not in (_KEEP, task.gid, task.egid, task.sgid):
-            return -errno.EPERM
+    may_real = real in (_KEEP, task.gid, task.egid)
+    may_effective = effective in (_KEEP, task.gid, task.egid, task.sgid)
+    if task.euid != 0 and not (may_real and may_effective):
+        return -errno.EPERM
     old = task.gid
     task.gid = task.gid if real == _KEEP else real
     task.egid = task.egid if effective == _KEEP else effective

@@ -1,7 +1,8 @@
 """Descriptors: open, close, dup, pipe, fcntl, lseek and what else acts on an open file as a whole.
 
 Mirrors: fs/open.c, fs/fcntl.c, fs/pipe.c, fs/locks.c, fs/sync.c, mm/fadvise.c (6.18)
-Differs: record locks and leases always succeed, as they do for a process that is alone; O_ASYNC owners are kept and unused.
+Differs: record locks and leases always succeed, as they do for a process that is alone; O_ASYNC owners are kept and
+unused.
 """
 
 import errno

@@ -9,15 +9,6 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from pagewalk.fs.fcntl import (
-    AT_EACCESS,
-    AT_EMPTY_PATH,
-    AT_FDCWD,
-    AT_REMOVEDIR,
-    AT_SYMLINK_NOFOLLOW,
-    UTIME_NOW,
-    UTIME_OMIT,
-)
 from pagewalk.fs.dir_ops import (
     do_linkat,
     do_mkdirat,
@@ -26,6 +17,15 @@ from pagewalk.fs.dir_ops import (
     do_rmdirat,
     do_symlinkat,
     do_unlinkat,
+)
+from pagewalk.fs.fcntl import (
+    AT_EACCESS,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_SYMLINK_NOFOLLOW,
+    UTIME_NOW,
+    UTIME_OMIT,
 )
 from pagewalk.fs.open import (
     do_chdir,

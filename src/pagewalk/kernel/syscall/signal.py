@@ -117,7 +117,7 @@ def sys_pause(task: "Task") -> int:
 
 
 def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size: int) -> int:
-    """rt_sigtimedwait(2): takes a pending signal of the set; EAGAIN at the end of the time, EINTR for another signal."""
+    """rt_sigtimedwait(2): takes one of the set; EAGAIN when the time is up, EINTR for another signal."""
     if size != 8:
         return -errno.EINVAL
     wanted = get_mask(task, these)

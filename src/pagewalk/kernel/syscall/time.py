@@ -46,7 +46,7 @@ CLK_TCK_NS: Final = 10_000_000
 
 
 def clock_ns(task: "Task", clock: int) -> int:
-    """A clock in nanoseconds; -1 for one that there is not. Negative numbers name a process's or a thread's CPU time."""
+    """A clock in nanoseconds; -1 for one that there is not. Negative numbers name some CPU time."""
     if clock in (CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID) or (clock < 0 and clock & 3 != 3):
         if clock < 0:
             pid = ~(clock >> 3)
