@@ -116,7 +116,8 @@ def d_delete(parent: Dentry, name: str) -> None:
 
 
 def d_move(parent: Dentry, name: str, to: Dentry, to_name: str) -> None:
-    """A rename has happened: the pinned dentry of the old name, if any, now is the new name; the victim's is deleted."""
+    """A rename has happened: the pinned dentry of the old name, if any, now is the new name; the victim's is
+    deleted."""
     d_delete(to, to_name)
     dentry = parent.pinned_child(name)
     if dentry is not None and parent.d_children is not None:

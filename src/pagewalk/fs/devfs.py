@@ -143,7 +143,8 @@ class DevSuper(TmpBase):
         self.ttys: dict[str, Inode] = {}
         self.root: DevRoot = DevRoot(self)
         for name, major, minor in (
-            ("null", 1, _NULL), ("zero", 1, _ZERO), ("full", 1, _FULL), ("random", 1, _RANDOM), ("urandom", 1, _URANDOM),
+            ("null", 1, _NULL), ("zero", 1, _ZERO), ("full", 1, _FULL), ("random", 1, _RANDOM),
+            ("urandom", 1, _URANDOM),
             ("tty", 5, 0),
         ):  # fmt: skip
             self.root.add_entry(name, DevInode(self, S_IFCHR | 0o666, (major, minor)))

@@ -1,6 +1,7 @@
 """Making, removing and renaming names: mkdir, mknod, symlink, link, unlink, rmdir, rename.
 
-Each call: walk to the directory, check the kind of the last component, check that the mount may be written, look the name
+Each call: walk to the directory, check the kind of the last component, check that the mount may be written, look the
+name
 up, check permission, do it, tell the dentries.
 
 Mirrors: fs/namei.c (6.18)
@@ -77,7 +78,8 @@ def may_delete(fs: FsStruct, parent: Dentry, victim: Dentry, is_dir: bool) -> in
 
 
 def new_owner(fs: FsStruct, parent: Inode, mode: int) -> tuple[int, int]:
-    """The (mode, gid) of a new inode in ``parent``: a set-group-id directory hands on its group (and the bit to directories)."""
+    """The (mode, gid) of a new inode in ``parent``: a set-group-id directory hands on its group (and the bit to
+    directories)."""
     if not parent.i_mode & S_ISGID:
         return mode, fs.cred.fsgid
     if mode & S_IFMT == S_IFDIR:

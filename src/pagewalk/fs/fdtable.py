@@ -48,7 +48,8 @@ class FilesStruct:
         return None
 
     def get(self, fd: int) -> VfsFile | None:
-        """The open file of ``fd`` for a call that uses its contents; None where there is none, or an O_PATH one (EBADF)."""
+        """The open file of ``fd`` for a call that uses its contents; None where there is none, or an O_PATH one
+        (EBADF)."""
         if 0 <= fd < len(self.fd):
             file = self.fd[fd]
             if file is not None and not file.f_flags & O_PATH:

@@ -1,7 +1,8 @@
 """Where a task stands in the tree of files, and as whom it is asked about permission.
 
 Mirrors: include/linux/fs_struct.h, include/linux/cred.h, fs/namei.c generic_permission (6.18)
-Differs: one capability bit for CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_CHOWN, CAP_FSETID and CAP_MKNOD; no ACLs.
+Differs: one capability bit for CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_CHOWN, CAP_FSETID and
+    CAP_MKNOD; no ACLs.
 """
 
 import errno
@@ -68,11 +69,13 @@ class FsStruct:
         return do_chdir(self, None, path)
 
     def replace_cwd(self, dentry: Dentry) -> None:
+        """Makes a directory the working directory (set_fs_pwd)."""
         old = self.cwd
         self.cwd = dget(dentry)
         dput(old)
 
     def replace_root(self, dentry: Dentry) -> None:
+        """Makes a directory the root (set_fs_root)."""
         old = self.root
         self.root = dget(dentry)
         dput(old)

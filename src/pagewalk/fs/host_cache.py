@@ -1,10 +1,12 @@
 """The page cache's view of host files: one ``AddressSpace`` for each host inode, and the descriptors that feed it.
 
-Reading fills pages with pread(2); pages that the program changed are written back with pwrite(2) on fsync, msync, when the
+Reading fills pages with pread(2); pages that the program changed are written back with pwrite(2) on fsync, msync,
+when the
 last user closes the file, and at the end. The host descriptor of a file that was opened for reading is read-only.
 
 Mirrors: mm/filemap.c, mm/page-writeback.c, fs/ext4/inode.c (6.18)
-Differs: the cache is checked against the host's size and mtime at each open; write-back happens at the latest on the last close.
+Differs: the cache is checked against the host's size and mtime at each open; write-back happens at the latest on the
+    last close.
 """
 
 import errno

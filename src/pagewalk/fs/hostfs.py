@@ -8,7 +8,8 @@ meant (device and inode number) whenever it has to be opened again.
 Numbers, owners, modes and times are the host's.
 
 Mirrors: fs/hostfs (6.18) in purpose, fs/ext4/namei.c in what a program sees
-Differs: host sockets and FIFOs cannot be opened (ENXIO), nor devices (EACCES: /dev is ``devfs.py``'s); device files cannot be
+Differs: host sockets and FIFOs cannot be opened (ENXIO), nor devices (EACCES: /dev is ``devfs.py``'s); device files
+    cannot be
     made (EPERM); no O_TMPFILE (EOPNOTSUPP), no extended attributes.
 """
 
@@ -93,7 +94,8 @@ class HostSuper(SuperBlock):
         return inode
 
     def keep_fd(self, inode: "HostInode") -> None:
-        """``inode`` has an open directory descriptor: the least recently used one is closed where there are too many."""
+        """``inode`` has an open directory descriptor: the least recently used one is closed where there are too
+        many."""
         self.recent[inode.key] = inode
         if len(self.recent) > _MAX_DIR_FDS:
             oldest = next(iter(self.recent))
@@ -174,7 +176,8 @@ class HostInode(PagedInode):
             self.fd = -1
 
     def open_host(self, flags: int) -> int:
-        """A new host descriptor of exactly this file, or a negative errno (-ESTALE: the name means another file now)."""
+        """A new host descriptor of exactly this file, or a negative errno (-ESTALE: the name means another file
+        now)."""
         if self.parent is None:
             return host_open(".", flags, self.fd)
         parent_fd = self.parent.dir_fd()
@@ -360,7 +363,8 @@ class HostInode(PagedInode):
         return err
 
     def _two_dirs(self, source: "HostInode", source_name: str, name: str, what: int) -> int:
-        """Links or renames ``source_name`` of ``source`` to ``name`` here. Both descriptors are duplicates, as one ``dir_fd``
+        """Links or renames ``source_name`` of ``source`` to ``name`` here. Both descriptors are duplicates, as one
+        ``dir_fd``
         may close the other."""
         one = source.change_fd()
         if one < 0:

@@ -1,4 +1,5 @@
-"""The host's calls that Python's ``os`` lacks: statx(2), statfs(2), renameat2(2), and chown(2) and utimensat(2) through an O_PATH
+"""The host's calls that Python's ``os`` lacks: statx(2), statfs(2), renameat2(2), and chown(2) and utimensat(2)
+through an O_PATH
 descriptor. No symbolic link is followed.
 
 Mirrors: nothing
@@ -26,7 +27,8 @@ _buffer = ctypes.create_string_buffer(256)
 
 
 def host_statx(dir_fd: int, name: str) -> Stat | int:
-    """The attributes of ``name`` in the directory ``dir_fd``, or of ``dir_fd`` itself where it is ""; or a negative errno."""
+    """The attributes of ``name`` in the directory ``dir_fd``, or of ``dir_fd`` itself where it is ""; or a negative
+    errno."""
     flags = _AT_SYMLINK_NOFOLLOW if name else _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH
     if _libc.statx(dir_fd, os.fsencode(name), flags, _WANTED, _buffer) != 0:
         return -ctypes.get_errno()

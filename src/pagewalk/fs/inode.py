@@ -155,11 +155,13 @@ class Inode:
         return -errno.ENOTDIR
 
     def readdir(self, pos: int) -> list[Dirent] | int:
-        """The entries from position ``pos`` on, without "." and ".." (they are positions 0 and 1; 2 is the first of all)."""
+        """The entries from position ``pos`` on, without "." and ".." (they are positions 0 and 1; 2 is the first of
+        all)."""
         return -errno.ENOTDIR
 
     def create(self, name: str, mode: int, uid: int, gid: int) -> "Inode | int":
-        """A new, empty regular file. The name does not exist (checked by the caller); ``mode`` has the umask applied."""
+        """A new, empty regular file. The name does not exist (checked by the caller); ``mode`` has the umask
+        applied."""
         return -errno.EACCES
 
     def mkdir(self, name: str, mode: int, uid: int, gid: int) -> int:
@@ -187,7 +189,8 @@ class Inode:
         return -errno.EPERM
 
     def rename(self, name: str, inode: "Inode", to: "Inode", to_name: str, victim: "Inode | None", flags: int) -> int:
-        """Moves ``inode`` from ``name`` here to ``to_name`` in ``to``, over ``victim`` or (RENAME_EXCHANGE) in its place."""
+        """Moves ``inode`` from ``name`` here to ``to_name`` in ``to``, over ``victim`` or (RENAME_EXCHANGE) in its
+        place."""
         return -errno.EPERM
 
     def tmpfile(self, mode: int, uid: int, gid: int) -> "Inode | int":

@@ -48,7 +48,8 @@ _SIZES: Final = {
 
 
 def ioctl_sizes(cmd: int) -> tuple[int, int] | None:
-    """(bytes that the command reads at its argument, bytes that it writes there); None where the argument is no pointer we know.
+    """(bytes that the command reads at its argument, bytes that it writes there); None where the argument is no
+    pointer we know.
 
     FIONBIO, FIOASYNC, FIOCLEX and FIONCLEX act on the descriptor: the caller serves them for every file.
     """

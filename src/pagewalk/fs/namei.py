@@ -53,7 +53,8 @@ class Nameidata:
     def link_path_walk(self, path: str) -> int:
         """Walks every component of ``path`` but the last, which it leaves in ``last``; 0 or a negative errno.
 
-        ``path`` is the program's or the text of a link at the end of one; links on the way put their text before the rest.
+        ``path`` is the program's or the text of a link at the end of one; links on the way put their text before the
+        rest.
         """
         if path.startswith("/"):
             self.dentry = self.fs.root

@@ -1,6 +1,7 @@
 """What is mounted where: the tree of files that a program sees.
 
-``host_namespace`` builds it: the host's files read-only at /, private memory at /tmp and /dev/shm, our own /dev, /proc and
+``host_namespace`` builds it: the host's files read-only at /, private memory at /tmp and /dev/shm, our own /dev,
+/proc and
 /sys, and the directories that the user made writable.
 
 Mirrors: fs/namespace.c, fs/proc_namespace.c (6.18)
@@ -63,7 +64,8 @@ class Namespace:
         return (0, self.next_minor - 1)
 
     def mount(self, path: str, sb: SuperBlock, inode: Inode, source: str, options: str) -> Dentry:
-        """Mounts ``sb`` at ``path`` (absolute, without links) and returns its root. What was mounted exactly there is replaced.
+        """Mounts ``sb`` at ``path`` (absolute, without links) and returns its root. What was mounted exactly there is
+        replaced.
 
         A mount point that does not exist is one all the same, though no directory lists it.
         """

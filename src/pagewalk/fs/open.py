@@ -1,4 +1,5 @@
-"""open(2) and the calls that change what a path or a descriptor refers to: access, chmod, chown, utimes, truncate, chdir.
+"""open(2) and the calls that change what a path or a descriptor refers to: access, chmod, chown, utimes, truncate,
+chdir.
 
 Mirrors: fs/open.c, fs/attr.c, fs/utimes.c, fs/namei.c do_open (6.18)
 Differs: no leases, no ETXTBSY, no openat2; O_DIRECT and O_SYNC are kept in f_flags and change nothing.

@@ -1,6 +1,7 @@
 """Pipes and FIFOs.
 
-Reading an empty pipe that has writers, and writing a full one that has readers, answers ``WOULD_BLOCK`` (or -EAGAIN with
+Reading an empty pipe that has writers, and writing a full one that has readers, answers ``WOULD_BLOCK`` (or -EAGAIN
+with
 O_NONBLOCK): the caller waits until the other side has done something and calls again.
 
 Sources: pipe(7), fifo(7).
@@ -79,7 +80,8 @@ class Pipe:
         return out
 
     def write(self, data: bytes, nonblock: bool) -> int:
-        """Bytes taken: all, or what fits where more than PIPE_BUF were given; up to PIPE_BUF go as a whole or not at all."""
+        """Bytes taken: all, or what fits where more than PIPE_BUF were given; up to PIPE_BUF go as a whole or not at
+        all."""
         if self.readers == 0:
             return -errno.EPIPE
         if not data:
@@ -193,7 +195,8 @@ class PipeFile(VfsFile):
         return self.pipe.size
 
     def set_pipe_size(self, size: int) -> int:
-        """Capacity, rounded up to a power of two of at least a page; EBUSY below what is in it, EPERM above the limit."""
+        """Capacity, rounded up to a power of two of at least a page; EBUSY below what is in it, EPERM above the
+        limit."""
         if size < 0 or size > 1 << 31:
             return -errno.EINVAL
         rounded = 4096

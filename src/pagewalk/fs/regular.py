@@ -54,7 +54,8 @@ class PagedInode(Inode):
         return 0
 
     def wrote(self) -> int:
-        """Contents have changed: the times follow, and the set-id bits go unless a capable task wrote; 0 or a negative errno."""
+        """Contents have changed: the times follow, and the set-id bits go unless a capable task wrote; 0 or a
+        negative errno."""
         self.touch()
         if self.i_mode & (S_ISUID | S_ISGID) and not self.system.current.capable:
             keep = ~S_ISUID if not self.i_mode & 0o010 else ~(S_ISUID | S_ISGID)

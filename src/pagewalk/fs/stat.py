@@ -28,7 +28,8 @@ _SECOND: Final = 1_000_000_000
 
 
 class Stat:
-    """struct kstat. Sizes in bytes, ``st_blocks`` in units of 512, times in nanoseconds since 1970, devices (major, minor)."""
+    """struct kstat. Sizes in bytes, ``st_blocks`` in units of 512, times in nanoseconds since 1970, devices (major,
+    minor)."""
 
     def __init__(self) -> None:
         self.st_dev: tuple[int, int] = (0, 0)

@@ -3,7 +3,8 @@
 A stream may be a terminal, a pipe, a socket, a device or a regular file. Names and attributes are the host's.
 
 Mirrors: drivers/tty/tty_io.c, fs/pipe.c, fs/read_write.c (6.18), as far as a program sees them
-Differs: job control is the host's; attributes cannot be changed (EROFS); opening one again grants at most the rights it has.
+Differs: job control is the host's; attributes cannot be changed (EROFS); opening one again grants at most the rights
+    it has.
 """
 
 import errno

@@ -182,7 +182,8 @@ class TmpInode(PagedInode):
         return -errno.ENOENT if self.is_dir() else -errno.ENOTDIR
 
     def readdir(self, pos: int) -> list[Dirent] | int:
-        """The newest name first, as Linux lists a tmpfs. Positions fall; an entry's ``d_off`` is the next one's position."""
+        """The newest name first, as Linux lists a tmpfs. Positions fall; an entry's ``d_off`` is the next one's
+        position."""
         if pos >= _DIR_OFFSET_EOD:
             return []
         listed: list[Dirent] = []

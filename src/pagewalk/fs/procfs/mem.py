@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def remote_page(mm: MmStruct, addr: i64, write: bool) -> i64:
-    """Physical address behind ``addr`` for a debugger's access, which rights of the mapping do not stop (FOLL_FORCE); -1
+    """Physical address behind ``addr`` for a debugger's access, which rights of the mapping do not stop (FOLL_FORCE);
+    -1
     where nothing is mapped or may never be accessed."""
     vma = mm.vma_lookup(addr)
     if vma is None:
@@ -131,7 +132,8 @@ class MemFile(VfsFile):
 
 
 def cmdline(mm: MmStruct) -> bytes:
-    """The arguments, each with its NUL. A program that overwrote the last NUL (setproctitle) is read on into the environment."""
+    """The arguments, each with its NUL. A program that overwrote the last NUL (setproctitle) is read on into the
+    environment."""
     if mm.arg_end <= mm.arg_start:
         return b""
     args = access_remote_read(mm, mm.arg_start, mm.arg_end - mm.arg_start)

@@ -1,4 +1,5 @@
-"""/proc files about the machine: cpuinfo, stat, uptime, loadavg, version, filesystems, devices, swaps, cmdline, and memory.
+"""/proc files about the machine: cpuinfo, stat, uptime, loadavg, version, filesystems, devices, swaps, cmdline, and
+memory.
 
 Mirrors: fs/proc/{stat,uptime,loadavg,version,devices,meminfo}.c, arch/x86/kernel/cpu/proc.c (6.18)
 Differs: the CPU is QEMU's (what the emulator executes), its speed is nominal; load averages are 0 (one task runs).

@@ -191,7 +191,7 @@ def page_is_dirty(page: Page) -> bool:
 
 
 def _kb(label: str, size: i64) -> str:
-    return f"{label:<15} {size >> 10:8} kB\n"
+    return f"{label:<15} {size >> 10:8} kB\n" if len(label) < 16 else f"{label} {size >> 10:7} kB\n"
 
 
 def vm_flag_letters(vma: Vma) -> str:
