@@ -43,6 +43,7 @@ from pagewalk.hw.state import (
 )
 from pagewalk.hw.walker import (
     FETCH,
+    NO_RIGHT,
     NON_CANONICAL,
     OK,
     OUT_PFN,
@@ -184,8 +185,11 @@ class Mmu:
         """Asks the kernel until the access is granted or refused."""
         if status != filling.FLUSH and access == READ and self._writes_what_it_reads():
             access = WRITE
+        before = self._out[OUT_PFN] if status == NO_RIGHT else -1
         for _ in range(_ATTEMPTS):
             if status == OK:
+                if before >= 0 and before != self._out[OUT_PFN] and self._ram.code_frames[before]:
+                    self.flush()  # a copy of code: the emulator must not find the translation of the original
                 return True
             if status == filling.FLUSH:
                 self.flush()
