@@ -119,15 +119,14 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
         free = task.kernel.system.node.nr_free_pages() << 12
         raise OutOfMemory(f"no page frame for {task.comm} (pid {task.pid}) at {addr:#x}; {free} bytes of RAM are free")
     if outcome == FAULT_BUS:
-        return bad_area(task, addr, SIGBUS, BUS_ADRERR)
-    return bad_area(task, addr, SIGSEGV, SEGV_ACCERR if outcome == FAULT_ACCERR else SEGV_MAPERR)
+        return bad_area(task, SIGBUS, BUS_ADRERR)
+    return bad_area(task, SIGSEGV, SEGV_ACCERR if outcome == FAULT_ACCERR else SEGV_MAPERR)
 
 
-def bad_area(task: "Task", addr: int, sig: int, code: int) -> bool:
+def bad_area(task: "Task", sig: int, code: int) -> bool:
     """Notes what the fault is to become. Always False."""
     task.fault_sig = sig
     task.fault_code = code
-    task.fault_addr = addr
     return False
 
 
@@ -141,7 +140,8 @@ def page_present(task: "Task", addr: int) -> bool:
 
 def fault_signal(task: "Task", addr: int, access: int) -> None:
     """The signal for a page fault that ``do_page_fault`` could not serve."""
-    if access == ACCESS_FETCH and addr & ~0xFFF == VSYSCALL_ADDR and emulate_vsyscall(task, addr):
+    if access == ACCESS_FETCH and addr & ~0xFFF == VSYSCALL_ADDR:
+        emulate_vsyscall(task, addr)
         return
     if not -task.mm.task_size - 4096 <= addr < task.mm.task_size + 4096:  # not canonical
         trap_signal(task, X86_TRAP_GP, 0)
@@ -153,34 +153,30 @@ def fault_signal(task: "Task", addr: int, access: int) -> None:
         error_code |= X86_PF_INSTR
     if addr < 0 or addr >= task.mm.task_size or (task.fault_sig == SIGSEGV and page_present(task, addr)):
         error_code |= X86_PF_PROT
-    if addr != task.fault_addr:
-        task.fault_sig = SIGSEGV
-        task.fault_code = SEGV_MAPERR
     task.error_code = error_code
     task.trap_nr = X86_TRAP_PF
     task.cr2 = addr
     force_sig_fault(task, task.fault_sig, task.fault_code, addr)
 
 
-def emulate_vsyscall(task: "Task", addr: int) -> bool:
-    """A call into the vsyscall page: does what the function there would do. False where it is no function's address."""
+def emulate_vsyscall(task: "Task", addr: int) -> None:
+    """A call into the vsyscall page: does what the function there would do, or raises SIGSEGV where there is none."""
     which = addr >> 10 & 3
-    if addr & ~0xC00 != VSYSCALL_ADDR or which >= len(_VSYSCALL_NUMBERS):
-        return False
     regs = task.regs
     caller = get_user_u64(task.mm, regs.rsp)
-    if caller is None:
-        return False
+    if addr & ~0xC00 != VSYSCALL_ADDR or which >= len(_VSYSCALL_NUMBERS) or caller is None:
+        force_sig(task, SIGSEGV)
+        return
     result = call(task, _VSYSCALL_NUMBERS[which])
     if result == -errno.EFAULT:
         task.error_code = X86_PF_USER | X86_PF_WRITE
         task.trap_nr = X86_TRAP_PF
+        task.cr2 = regs.rdi
         force_sig_fault(task, SIGSEGV, SEGV_MAPERR, regs.rdi)
-        return True
+        return
     regs.rax = result
     regs.rip = signed(caller)
     regs.rsp += 8
-    return True
 
 
 def trap_signal(task: "Task", vector: int, error_code: int) -> None:

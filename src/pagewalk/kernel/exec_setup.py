@@ -91,7 +91,6 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     task.sighand.flush_handlers()
     task.sas_ss_sp = 0
     task.sas_ss_size = 0
-    task.sas_ss_flags = 2
     task.clear_child_tid = 0
     task.robust_list = 0
     task.dumpable = 1

@@ -169,6 +169,7 @@ def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
     mask = task.saved_sigmask if task.saved_sigmask >= 0 else task.blocked
     if setup_rt_frame(task, info.signo, action, info, mask):
         task.saved_sigmask = -1
+        task.fpu.reset()  # the handler starts with a clean one; its frame holds the program's
         signal_delivered(task, info.signo, action)
     elif info.signo == SIGSEGV:
         force_fatal_sig(task, SIGSEGV)

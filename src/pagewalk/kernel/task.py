@@ -77,10 +77,9 @@ class Task(Current):
         self.cr2 = 0
         self.fault_sig = 0
         self.fault_code = 0
-        self.fault_addr = 0
         self.sas_ss_sp = 0
         self.sas_ss_size = 0
-        self.sas_ss_flags = 2  # SS_DISABLE
+        self.sas_ss_flags = 0
         self.clear_child_tid = 0
         self.robust_list = 0
         self.rseq = 0
