@@ -9,7 +9,7 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.page import Page, PG_anon
+from pagewalk.mm.page import Page, PG_anon, PG_dirty
 from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_lookup, try_to_free_pte
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import Vma
@@ -76,9 +76,12 @@ def zap_present_page(mm: MmStruct, page: Page, dirty: bool) -> None:
 
 
 def set_page_dirty(system: System, page: Page) -> None:
-    """A page of the page cache differs from its file (folio_mark_dirty)."""
+    """A page of the page cache differs from its file, or (shmem) holds what nothing else does (folio_mark_dirty)."""
     mapping = page.mapping
-    if isinstance(mapping, AddressSpace) and not mapping.is_shmem:
+    if isinstance(mapping, AddressSpace):
+        if mapping.is_shmem:
+            page.flags |= PG_dirty
+            return
         index = int(page.index)
         if index not in mapping.dirty:
             mapping.dirty.add(index)

@@ -77,7 +77,7 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
         return None
     page.mapping = mapping
     page.index = index
-    page.flags |= PG_swapbacked | PG_uptodate | PG_dirty
+    page.flags |= PG_swapbacked | PG_uptodate
     mapping.i_pages[index] = page
     system.vmstat.nr_file_pages += 1
     system.vmstat.nr_shmem += 1
@@ -124,6 +124,7 @@ def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) ->
             return int(done) if done else -errno.ENOSPC
         system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
         system.ram.frame_changed(page.pfn)
+        page.flags |= PG_dirty
         done += size
         if pos + done > mapping.i_size:
             mapping.i_size = pos + done
