@@ -20,6 +20,12 @@ PAGE_SIZE: Final = 4096
 PAGE_MASK: Final = -4096
 
 
+def bit(n: i64) -> i64:
+    """``1 << n`` for 0 <= n <= 62. Compiled code shifts a literal as a 32-bit C int, so the literal must be a wide
+    one."""
+    return 0x4000_0000_0000_0000 >> (62 - n)
+
+
 @dataclass(frozen=True)
 class Level:
     """One level of a table.

@@ -115,13 +115,23 @@ class Node:
         page.mapcount = 0
         page.order = order
         page.mapping = None
-        pfn: i64 = page.pfn
-        end: i64 = pfn + (1 << order)
-        while pfn < end:
-            self.ram.frame_changed(pfn)
-            if gfp & GFP_ZERO:
-                self.ram.clear_page(pfn)
-            pfn += 1
+        if order == 0:
+            self._prep_frame(page, gfp)
+            return
+        tail: i64 = 0
+        while tail < 1 << order:
+            self._prep_frame(self.mem_map.page(page.pfn + tail), gfp)
+            tail += 1
+
+    def _prep_frame(self, page: Page, gfp: i64) -> None:
+        """The frame gets a new owner: zeroed where it asks for that (a pristine frame is zero), its old code
+        forgotten."""
+        if page.pristine:
+            page.pristine = False
+            return
+        self.ram.frame_changed(page.pfn)
+        if gfp & GFP_ZERO:
+            self.ram.clear_page(page.pfn)
 
     def _free_summary(self) -> str:
         zones = ", ".join(f"{zone.name} {zone.free_pages * 4} KiB" for zone in self.zonelist)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import bit
 from pagewalk.mm.page import PG_table
 from pagewalk.mm.page_alloc import GFP_ZERO
 
@@ -95,7 +96,7 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
 
 def next_table(addr: i64, missing: i64) -> i64:
     """First address behind the hole that ``pte_lookup`` reported for ``addr``."""
-    size: i64 = 1 << -missing
+    size = bit(-missing)
     return (addr & -size) + size
 
 
@@ -111,7 +112,7 @@ def _free_range(mm: "MmStruct", table: i64, level: i64, start: i64, end: i64, fl
     fmt = mm.system.format
     words = mm.system.ram.words
     shift: i64 = fmt.levels[level].shift
-    size: i64 = 1 << shift
+    size = bit(shift)
     addr: i64 = start & -size
     while addr < end:
         index: i64 = table + ((addr >> shift) & 511)
