@@ -87,5 +87,5 @@ def layout(levels: int) -> Layout:
         et_dyn_base=(window // 3) * 2,
         mmap_rnd_bits=28,
         stack_rnd_mask=0x3FFFFF,
-        brk_rnd_bytes=0x02000000,
+        brk_rnd_bytes=1 << 30,
     )
