@@ -64,7 +64,7 @@ def costs() -> dict[str, float]:
     words[entry_index(CODE)] = code_frame << 12 | PRESENT | USER
     places = [entry_index(DATA + 4096 * page) for page in range(PAGES)]
     leaf = data_frame << 12 | table | DIRTY
-    cpu, mm, regs = UnicornX86(ram, fmt), Mm(), PtRegs()
+    cpu, mm, regs = UnicornX86(ram, fmt, compile_after=0), Mm(), PtRegs()
 
     def serve(addr: int, access: int) -> bool:
         words[places[addr - DATA >> 12]] = leaf

@@ -45,7 +45,8 @@ class Mm:
 class Rig:
     """RAM with a page table that grows as ``map`` needs it; frames are handed out from 1 up."""
 
-    def __init__(self, levels: int = 4, size: int = 64 << 20) -> None:
+    def __init__(self, levels: int = 4, size: int = 64 << 20, compile_after: int = 0) -> None:
+        self.compile_after = compile_after
         self.ram = Ram(size)
         self.fmt: PageFormat = page_format(levels)
         self.next_pfn = 1
@@ -58,7 +59,7 @@ class Rig:
     @property
     def cpu(self) -> UnicornX86:
         if self._cpu is None:
-            self._cpu = UnicornX86(self.ram, self.fmt)
+            self._cpu = UnicornX86(self.ram, self.fmt, compile_after=self.compile_after)
         return self._cpu
 
     def frame(self) -> int:

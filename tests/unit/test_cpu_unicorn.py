@@ -1,5 +1,6 @@
 """The CPU: system calls, faults, traps, code that changes, and being stopped. No kernel: rig.py's page table."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -769,6 +770,23 @@ def test_interpreted_and_compiled_fills_agree(monkeypatch: pytest.MonkeyPatch) -
         results.append((first, second, rig.cpu.vector, dict(vars(rig.regs)), rig.faults, table, rig.cpu.tlb_misses))
         assert (rig.cpu._mmu._compiled is None) == bool(interpreted)
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("compile_after", [1, 7, 50, 100, 10_000])
+def test_machine_code_takes_over_in_the_middle_of_a_run(compile_after: int) -> None:
+    rig = Rig(compile_after=compile_after)
+    rig.load("1: mov [rdi], rcx; mov rdx, [rdi]; add rbx, rdx; add rdi, 4096; loop 1b; syscall; hlt")
+    for at in range(0, 100, 2):
+        rig.map(DATA + 4096 * at, "rw")
+    rig.on_fault = granting(rig, "rw")
+    rig.regs.rdi, rig.regs.rcx = DATA, 100
+    assert rig.run() == EXIT_SYSCALL
+    assert rig.regs.rbx == sum(range(101))
+    assert len(rig.faults) == 50
+    assert rig.cpu.tlb_misses == 151 if compile_after > 200 else rig.cpu.tlb_misses >= 101
+    assert (rig.cpu._mmu._compiled is None) == (compile_after > 200 or bool(os.environ.get("PAGEWALK_INTERPRETED")))
+    assert rig.run() == EXIT_TRAP
+    assert rig.cpu.vector == 13
 
 
 def test_importing_the_cpu_does_not_import_numba() -> None:

@@ -1,4 +1,4 @@
-"""The walk: rights and marks by level, huge leaves, ways to fail; compiled and interpreted; the fill; the code cache."""
+"""The walk: rights and marks by level, huge leaves, ways to fail; compiled against interpreted; the fill; the cache."""
 
 import os
 import subprocess

@@ -60,8 +60,11 @@ def strerror(code: int) -> str:
     return text.decode()
 
 
-def hook_add(engine: int, kind: int, callback: Any, user_data: int, instruction: int | None = None) -> None:
-    """Adds a hook for all addresses; ``callback`` is an address or a ctypes function, which the caller keeps alive."""
+def hook_add(engine: int, kind: int, callback: Any, user_data: int, instruction: int | None = None) -> int:
+    """Adds a hook for all addresses, behind those of its kind; what ``hook_del`` takes.
+
+    ``callback`` is an address or a ctypes function, which the caller keeps alive.
+    """
     address = callback if isinstance(callback, int) else ctypes.cast(callback, _ptr).value
     hook = ctypes.c_size_t()
     more = [] if instruction is None else [_int(instruction)]
@@ -70,6 +73,12 @@ def hook_add(engine: int, kind: int, callback: Any, user_data: int, instruction:
     )
     if status != UC_ERR_OK:
         raise RuntimeError(f"uc_hook_add: {strerror(status)}")
+    return hook.value
+
+
+def hook_del(engine: int, hook: int) -> None:
+    """Removes a hook; not while the emulator runs."""
+    lib.uc_hook_del(_ptr(engine), ctypes.c_size_t(hook))
 
 
 class Registers:

@@ -1,7 +1,7 @@
 """The emulated CPU's MMU: TLB misses, page faults, and code that the translator must forget.
 
-A miss goes first to machine code (hw/callbacks.py). Only what that cannot grant comes to ``_on_miss`` here, and from
-there to the kernel.
+A miss goes first to machine code (hw/callbacks.py), once there have been so many that loading it pays. Only what that
+cannot grant comes to ``_on_miss`` here, and from there to the kernel.
 """
 
 import ctypes
@@ -19,7 +19,9 @@ from pagewalk.cpu.unicorn_lib import (
     FILL_CALLBACK,
     UC_HOOK_TLB_FILL,
     Registers,
+    emu_stop,
     hook_add,
+    hook_del,
     remove_cache,
     tlb_flush,
 )
@@ -82,9 +84,11 @@ class Mmu:
     fault      (address of the page, access, how the walk ended) of the last fault that was refused, or None
     exception  what ``on_fault`` raised, or None
     flushes    times that the TLB was flushed
+
+    It begins in Python. After ``compile_after`` misses, ``wants_machine_code`` turns true and the emulator is stopped.
     """
 
-    def __init__(self, engine: int, ram: "Ram", fmt: PageFormat, machine_code: Any | None) -> None:
+    def __init__(self, engine: int, ram: "Ram", fmt: PageFormat, compile_after: int) -> None:
         self._engine = engine
         self._ram = ram
         self._fmt = fmt
@@ -110,11 +114,19 @@ class Mmu:
         self.fault: tuple[int, int, int] | None = None
         self.exception: BaseException | None = None
         self.flushes = 0
-        self._compiled = None if machine_code is None else FILL_CALLBACK(machine_code.on_tlb_fill.address)
+        self._compile_after = compile_after
+        self.wants_machine_code = compile_after == 0
+        self._compiled: Any = None
         self._callback = FILL_CALLBACK(self._on_miss)
-        if machine_code is not None:
-            hook_add(engine, UC_HOOK_TLB_FILL, machine_code.on_tlb_fill.address, self.state_address)
-        hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+        self._hook = hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+
+    def use(self, machine_code: Any) -> None:
+        """From now on the C function of ``machine_code`` (hw/callbacks) is asked first; not while the emulator runs."""
+        self.wants_machine_code = False
+        self._compiled = FILL_CALLBACK(machine_code.on_tlb_fill.address)
+        hook_del(self._engine, self._hook)
+        hook_add(self._engine, UC_HOOK_TLB_FILL, machine_code.on_tlb_fill.address, self.state_address)
+        self._hook = hook_add(self._engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
 
     def enter(self, mm: "MmStruct", on_fault: Callable[[int, int], bool]) -> None:
         """Before a program runs in ``mm``: the TLB and the translations hold nothing that is no longer so."""
@@ -224,6 +236,9 @@ class Mmu:
             _write_entry(entry, addr & WINDOW_MASK, RIGHT_READ | RIGHT_EXECUTE)
             return OK
         self.state[STATE_FILLS] += 1
+        if self.state[STATE_FILLS] == self._compile_after:
+            self.wants_machine_code = True
+            emu_stop(self._engine)
         ram = self._ram
         root = self.state[STATE_ROOT]
         out = self._out

@@ -23,6 +23,7 @@ from unicorn import x86_const as x86
 
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
+from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
 from pagewalk.cpu.unicorn_setup import Engine
 from pagewalk.cpu.x86_fxsave import FxState
@@ -59,6 +60,8 @@ _STOP_INTERVAL: Final = 0.001  # seconds between two attempts to stop
 _IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason before we give up
 _STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into early
 
+COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
+
 _REGISTERS: Final = [
     x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX, x86.UC_X86_REG_RSI,
     x86.UC_X86_REG_RDI, x86.UC_X86_REG_RBP, x86.UC_X86_REG_RSP, x86.UC_X86_REG_R8, x86.UC_X86_REG_R9,
@@ -71,13 +74,9 @@ _READ_FORMAT: Final = struct.Struct("<20q")
 _WRITE_FORMAT: Final = struct.Struct("<19q")  # all but rip, which a run takes as an argument
 
 
-def machine_code() -> Any | None:
-    """The C functions of hw/callbacks, or None where Numba is missing or PAGEWALK_INTERPRETED is set."""
-    if os.environ.get("PAGEWALK_INTERPRETED") or find_spec("numba") is None:
-        return None
-    from pagewalk.hw import callbacks
-
-    return callbacks
+def may_compile() -> bool:
+    """Whether Numba is there and PAGEWALK_INTERPRETED is not set."""
+    return not os.environ.get("PAGEWALK_INTERPRETED") and find_spec("numba") is not None
 
 
 class UnicornX86(Cpu):
@@ -85,21 +84,22 @@ class UnicornX86(Cpu):
 
     hwcap  CPUID 1's EDX: AT_HWCAP
 
+    TLB misses are served in Python (10 µs) until there have been ``compile_after`` of them; then Numba's code is loaded
+    (0.4 s) and serves them (0.1 µs). A small program never pays for what it does not need.
+
     Raises PagewalkError where the emulator cannot be set up.
     """
 
-    def __init__(self, ram: "Ram", fmt: PageFormat) -> None:
+    def __init__(self, ram: "Ram", fmt: PageFormat, compile_after: int = COMPILE_AFTER) -> None:
         super().__init__()
-        code = machine_code()
         self._owner = Engine(ram.address, ram.size)
         self._ram = ram  # its memory must outlive the engine
         self._engine = self._owner.address
         self.hwcap = self._owner.hwcap
-        self._mmu = Mmu(self._engine, ram, fmt, code)
+        self._mmu = Mmu(self._engine, ram, fmt, compile_after if may_compile() else -1)
         self._state = self._mmu.state
-        self._callbacks: list[Any] = []
-        self._add_event_hooks(code)
         self._registers = ulib.Registers(_REGISTERS)
+        self._events = Events(self._engine, self._mmu.state, self._mmu.state_address, self._registers)
         self._written = ulib.Registers(_REGISTERS[:_RIP])
         self._known: tuple[int, ...] = ()  # what the engine's registers are known to hold
         self._fx = FxState(self._engine)
@@ -134,6 +134,8 @@ class UnicornX86(Cpu):
             if self._stop_wanted:
                 self._stop_wanted = False
                 return EXIT_STOPPED
+            if self._mmu.wants_machine_code:
+                self._use_machine_code()
             self._mmu.enter(mm, on_fault)
             self._load(regs)
             return self._execute(regs)
@@ -228,6 +230,8 @@ class UnicornX86(Cpu):
             if self._stop_wanted:
                 self._stop_wanted = False
                 return EXIT_STOPPED
+            if mmu.wants_machine_code:
+                self._use_machine_code()
             idle = idle + 1 if regs.rip == rip else 0  # a stop() that came too late for the run before
             if idle > _IDLE_LIMIT:
                 raise PagewalkError(f"the CPU emulator does not go on at rip {rip & (1 << 64) - 1:#x}")
@@ -333,55 +337,9 @@ class UnicornX86(Cpu):
         self._known = ()
         self._mmu.flush()
 
-    # Hooks.
+    def _use_machine_code(self) -> None:
+        """From now on misses and events are machine code."""
+        from pagewalk.hw import callbacks
 
-    def _add_event_hooks(self, code: Any | None) -> None:
-        """System calls and exceptions leave a note in the state and stop the emulator."""
-        engine = self._engine
-        user_data = self._mmu.state_address
-        if code is not None:
-            on_syscall, on_interrupt = code.on_syscall.address, code.on_interrupt.address
-        else:
-            on_syscall = ulib.SYSCALL_CALLBACK(self._on_syscall)
-            on_interrupt = ulib.INTERRUPT_CALLBACK(self._on_interrupt)
-        stop = ulib.emu_stop_address  # itself a hook: it takes the engine, and ignores the rest
-        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_syscall, user_data, x86.UC_X86_INS_SYSCALL)
-        ulib.hook_add(engine, ulib.UC_HOOK_INSN, stop, user_data, x86.UC_X86_INS_SYSCALL)
-        ulib.hook_add(engine, ulib.UC_HOOK_INTR, on_interrupt, user_data)
-        ulib.hook_add(engine, ulib.UC_HOOK_INTR, stop, user_data)
-        on_in = ulib.IN_CALLBACK(self._on_in)
-        on_out = ulib.OUT_CALLBACK(self._on_out)
-        on_sysenter = ulib.SYSCALL_CALLBACK(self._on_sysenter)
-        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_in, user_data, x86.UC_X86_INS_IN)
-        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_out, user_data, x86.UC_X86_INS_OUT)
-        ulib.hook_add(engine, ulib.UC_HOOK_INSN, on_sysenter, user_data, x86.UC_X86_INS_SYSENTER)
-        self._callbacks += [on_syscall, on_interrupt, on_in, on_out, on_sysenter]
-
-    def _on_syscall(self, engine: int, user_data: int) -> None:
-        self._state[STATE_EVENT] = EVENT_SYSCALL
-
-    def _on_interrupt(self, engine: int, vector: int, user_data: int) -> None:
-        if self._state[STATE_EVENT] == EVENT_NONE:
-            self._state[STATE_EVENT] = EVENT_INTERRUPT
-            self._state[STATE_VECTOR] = vector
-
-    def _on_in(self, engine: int, port: int, size: int, user_data: int) -> int:
-        self._refuse(_GP)
-        return 0
-
-    def _on_out(self, engine: int, port: int, size: int, value: int, user_data: int) -> None:
-        self._refuse(_GP)
-
-    def _on_sysenter(self, engine: int, user_data: int) -> None:
-        self._refuse(_UD)
-
-    def _refuse(self, vector: int) -> None:
-        """Port input and output, SYSENTER: the emulator would carry them out.
-
-        It goes on to the end of the block; what that does to registers is undone.
-        """
-        if self._state[STATE_EVENT] == EVENT_NONE:
-            self._registers.read(self._engine)
-            self._state[STATE_EVENT] = EVENT_REFUSED
-            self._state[STATE_VECTOR] = vector
-        ulib.emu_stop(self._engine)
+        self._mmu.use(callbacks)
+        self._events.hook(callbacks.on_syscall.address, callbacks.on_interrupt.address)
