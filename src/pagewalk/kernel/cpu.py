@@ -10,6 +10,8 @@ Differs: why the program stopped is a number, not an entry point.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from pagewalk.kernel.ptrace import Fpu, PtRegs
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ ACCESS_WRITE: Final = 1
 ACCESS_FETCH: Final = 2
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cpu(Fpu):
     """One CPU. ``addr``, ``access``, ``vector`` and ``error_code`` describe the last exit."""
 

@@ -6,7 +6,7 @@ Differs: fs_base and gs_base stand beside the general registers.
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 REG_NAMES: Final = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11",
@@ -41,6 +41,7 @@ class PtRegs:
         self.orig_rax: i64 = -1  # the system call's number while one is served, -1 otherwise
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Fpu:
     """The floating-point and vector state of the running task; the CPU implements it."""
 
