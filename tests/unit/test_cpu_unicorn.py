@@ -1,6 +1,7 @@
 """The CPU: system calls, faults, traps, code that changes, and being stopped. No kernel: rig.py's page table."""
 
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -648,6 +649,37 @@ def test_reset_is_the_state_after_execve() -> None:
     assert rig.get(DATA + 4, 4) == b"\x80\x1f\x00\x00"
     assert rig.get(DATA + 9, 1)[0] & 0x45 == 0x41  # C3 and C0: empty
     assert rig.regs.rbx == 0
+
+
+EXCEPTIONS = """
+    mov eax, 1; cvtsi2sd xmm0, eax; xorps xmm1, xmm1; divsd xmm0, xmm1; stmxcsr [rdi]; mov ebx, [rdi]
+    mov dword ptr [rdi], 0x1f80; ldmxcsr [rdi]; stmxcsr gs:[rdi]; mov r8d, [rdi]
+    sqrtsd xmm2, xmm3; lea r12, [rdi + 8]; stmxcsr [r12]; mov edx, [r12]; syscall; jmp .
+"""
+
+
+@pytest.mark.parametrize("at", [CODE, CODE + 4096 - 20, CODE + 4096 - 21, CODE + 4096 - 22])
+def test_exception_flags_of_sse_arithmetic_are_sticky_until_they_are_cleared(at: int) -> None:
+    rig = fpu_rig()
+    rig.load(EXCEPTIONS, at)
+    minus_one = bytearray(rig.cpu.save())
+    minus_one[160 + 48 : 160 + 56] = struct.pack("<d", -1.0)
+    rig.cpu.restore(bytes(minus_one))
+    assert rig.run() == EXIT_SYSCALL
+    assert (rig.regs.rbx, rig.regs.r8, rig.regs.rdx) == (0x1F84, 0x1F80, 0x1F81)
+
+
+def test_exception_flags_survive_being_saved_and_restored() -> None:
+    rig = fpu_rig()
+    rig.load("mov eax, 1; cvtsi2sd xmm0, eax; xorps xmm1, xmm1; divsd xmm0, xmm1; syscall; stmxcsr [rdi]; syscall")
+    rig.run()
+    saved = rig.cpu.save()
+    assert saved[24:28] == b"\x84\x1f\0\0"
+    rig.cpu.reset()
+    assert rig.cpu.save()[24:28] == b"\x80\x1f\0\0"
+    rig.cpu.restore(saved)
+    rig.run()
+    assert rig.get(DATA, 4) == b"\x84\x1f\0\0"
 
 
 def test_sse_and_x87_work(rig: Rig) -> None:

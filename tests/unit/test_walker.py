@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rig import DATA, Rig
 
 from pagewalk.arch.x86_64 import ACCESSED, DIRTY, NX, PRESENT, PSE, RW, USER, page_format
-from pagewalk.hw.fill import FLUSH, claim, fill
+from pagewalk.hw.fill import FLUSH, NEW_CODE, claim, fill
 from pagewalk.hw.walker import (
     FETCH,
     NO_RIGHT,
@@ -230,8 +230,19 @@ def test_execution_is_granted_on_a_fetch_only_and_marks_the_frame() -> None:
     frame = filler.rig.map(DATA, "rx")
     assert filler(DATA, READ) == (OK, R)
     assert filler.code[frame] == 0
-    assert filler(DATA, FETCH) == (OK, R | X)
+    assert filler(DATA, FETCH) == (NEW_CODE, R | X)
     assert filler.code[frame] == 1
+
+
+def test_code_is_new_once_for_each_page_and_again_when_the_frame_has_changed() -> None:
+    filler = Filler()
+    frame = filler.rig.map(DATA, "rx")
+    filler.rig.map(DATA + 4096, "rx", frame)
+    assert filler(DATA, FETCH)[0] == NEW_CODE
+    assert filler(DATA, FETCH)[0] == OK
+    filler.code[frame] = 0  # Ram.frame_changed
+    assert filler(DATA, FETCH)[0] == NEW_CODE
+    assert filler(DATA + 4096, FETCH)[0] == NEW_CODE
 
 
 def test_a_clean_page_is_filled_read_only_until_it_is_written() -> None:
@@ -246,7 +257,7 @@ def test_a_page_that_is_written_and_executed_at_one_address_gets_both() -> None:
     filler = Filler()
     filler.rig.map(DATA, "rwxd")
     assert filler(DATA, WRITE) == (OK, R | W)
-    assert filler(DATA, FETCH) == (OK, R | W | X)
+    assert filler(DATA, FETCH) == (NEW_CODE, R | W | X)
     assert filler(DATA, WRITE) == (OK, R | W | X)
 
 
@@ -255,7 +266,7 @@ def test_a_frame_is_never_writable_at_one_address_and_executable_at_another() ->
     frame = filler.rig.map(DATA, "rx")
     other = DATA + 4096
     filler.rig.map(other, "rwd", frame)
-    assert filler(DATA, FETCH) == (OK, R | X)
+    assert filler(DATA, FETCH) == (NEW_CODE, R | X)
     assert filler(other, READ) == (OK, R)
     assert filler(other, WRITE) == (FLUSH, R | W)
     filler.claim(other)

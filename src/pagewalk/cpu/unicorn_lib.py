@@ -15,6 +15,7 @@ UC_ERR_EXCEPTION: Final = 21
 
 UC_HOOK_INTR: Final = 1 << 0
 UC_HOOK_INSN: Final = 1 << 1
+UC_HOOK_CODE: Final = 1 << 2
 UC_HOOK_TLB_FILL: Final = 1 << 17
 
 UC_PROT_ALL: Final = 7
@@ -48,6 +49,7 @@ remove_cache.argtypes = [_ptr, _int, _u64, _u64]
 FILL_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, _int, _ptr, _ptr)
 INTERRUPT_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _ptr)
 SYSCALL_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, _ptr)
+CODE_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, _u64, ctypes.c_uint32, _ptr)
 IN_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_uint32, _int, _ptr)
 OUT_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _int, ctypes.c_uint32, _ptr)
 
@@ -60,16 +62,25 @@ def strerror(code: int) -> str:
     return text.decode()
 
 
-def hook_add(engine: int, kind: int, callback: Any, user_data: int, instruction: int | None = None) -> int:
-    """Adds a hook for all addresses, behind those of its kind; what ``hook_del`` takes.
+def hook_add(
+    engine: int,
+    kind: int,
+    callback: Any,
+    user_data: int,
+    instruction: int | None = None,
+    begin: int = 1,
+    end: int = 0,
+) -> int:
+    """Adds a hook behind those of its kind; what ``hook_del`` takes.
 
+    ``begin`` and ``end`` are the first and the last address that it is for; all addresses where they are not given.
     ``callback`` is an address or a ctypes function, which the caller keeps alive.
     """
     address = callback if isinstance(callback, int) else ctypes.cast(callback, _ptr).value
     hook = ctypes.c_size_t()
     more = [] if instruction is None else [_int(instruction)]
     status = lib.uc_hook_add(
-        _ptr(engine), ctypes.byref(hook), _int(kind), _ptr(address), _ptr(user_data), _u64(1), _u64(0), *more
+        _ptr(engine), ctypes.byref(hook), _int(kind), _ptr(address), _ptr(user_data), _u64(begin), _u64(end), *more
     )
     if status != UC_ERR_OK:
         raise RuntimeError(f"uc_hook_add: {strerror(status)}")

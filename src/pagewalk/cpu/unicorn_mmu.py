@@ -70,6 +70,7 @@ _SIGN: Final = 1 << 63
 _WORD: Final = 1 << 64
 _STALE_LIMIT: Final = 2048  # with more stale frames, all translations are dropped at once
 _DECODED_LIMIT: Final = 4096  # instructions whose kind is remembered
+_GRANTED: Final = frozenset({OK, filling.FLUSH, filling.NEW_CODE})
 _ATTEMPTS: Final = 16  # times that a fault may be served before the access must be granted
 
 
@@ -85,10 +86,20 @@ class Mmu:
     exception  what ``on_fault`` raised, or None
     flushes    times that the TLB was flushed
 
+    ``on_new_code(addr, page)`` is told of each page before code is translated from it.
+
     It begins in Python. After ``compile_after`` misses, ``wants_machine_code`` turns true and the emulator is stopped.
     """
 
-    def __init__(self, engine: int, ram: "Ram", fmt: PageFormat, compile_after: int) -> None:
+    def __init__(
+        self,
+        engine: int,
+        ram: "Ram",
+        fmt: PageFormat,
+        on_new_code: Callable[[int, memoryview], None],
+        compile_after: int,
+    ) -> None:
+        self._on_new_code = on_new_code
         self._engine = engine
         self._ram = ram
         self._fmt = fmt
@@ -195,18 +206,14 @@ class Mmu:
 
     def _serve(self, addr: int, access: int, status: int, entry: int) -> bool:
         """Asks the kernel until the access is granted or refused."""
-        if status != filling.FLUSH and access == READ and self._writes_what_it_reads():
+        if status not in _GRANTED and access == READ and self._writes_what_it_reads():
             access = WRITE
         before = self._out[OUT_PFN] if status == NO_RIGHT else -1
         for _ in range(_ATTEMPTS):
-            if status == OK:
+            if status in _GRANTED:
                 if before >= 0 and before != self._out[OUT_PFN] and self._ram.code_frames[before]:
                     self.flush()  # a copy of code: the emulator must not find the translation of the original
-                return True
-            if status == filling.FLUSH:
-                self.flush()
-                filling.claim(addr, self._out, self._owners, self._ram.code_frames)
-                _write_entry(entry, self._out[OUT_PFN] << 12, self._out[OUT_RIGHTS])
+                self._grant(addr, access, status, entry)
                 return True
             if status == RESERVED:
                 raise PagewalkError(f"corrupted page table: the walk for {addr & _WORD - 1:#x} met a reserved bit")
@@ -226,6 +233,17 @@ class Mmu:
             f"a fault at {addr & _WORD - 1:#x} was served {_ATTEMPTS} times, "
             "but the page table does not grant the access"
         )
+
+    def _grant(self, addr: int, access: int, status: int, entry: int) -> None:
+        """The TLB may have the entry: what is due before it gets it."""
+        out = self._out
+        if status == filling.FLUSH:
+            self.flush()
+            filling.claim(addr, out, self._owners, self._ram.code_frames)
+        pfn = out[OUT_PFN]
+        if access == FETCH and status != OK:
+            self._on_new_code(addr, self._ram.bytes[pfn << 12 : (pfn + 1) << 12])
+        _write_entry(entry, pfn << 12, out[OUT_RIGHTS])
 
     def _fill(self, addr: int, access: int, entry: int) -> int:
         """The fill, called from here: compiled where it can be."""

@@ -12,6 +12,7 @@ import unicorn
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
+from pagewalk.cpu import sse_flags
 from pagewalk.cpu.unicorn_lib import UC_ERR_OK, UC_PROT_ALL, mem_map_ptr, strerror
 from pagewalk.errors import PagewalkError
 
@@ -37,6 +38,7 @@ class Engine:
     address         the ``uc_engine *``
     hwcap           CPUID 1's EDX, which Linux hands to programs as AT_HWCAP
     fault_address   host address of the word that holds the exact address of the last fault, 0 where it is not known
+    sse_flags       host addresses of what cpu/sse_flags.py needs, (0, 0) where they are not known
 
     Raises PagewalkError where the emulator refuses.
     """
@@ -47,10 +49,12 @@ class Engine:
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_WESTMERE)
         uc.mem_map(_SCRATCH, 0x1000)
         self.hwcap = _cpuid_features(uc)
-        offset = _fault_address_offset(uc, self.address)
+        size = _allocated(self.address)
+        offset = _fault_address_offset(uc, self.address, size)
         self.fault_address = self.address + offset if offset >= 0 else 0
         uc.reg_write(x86.UC_X86_REG_CR0, _CR0)
         uc.reg_write(x86.UC_X86_REG_CR4, _CR4)
+        self.sse_flags = sse_flags.find(uc, self.address, size, _SCRATCH)
         _enter_user_mode(uc)
         uc.mem_unmap(_SCRATCH, 0x1000)
         uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
@@ -83,16 +87,22 @@ def _enter_user_mode(uc: Any) -> None:
         raise PagewalkError("the CPU emulator did not enter user mode")
 
 
-def _fault_address_offset(uc: Any, engine: int) -> int:
+def _allocated(address: int) -> int:
+    """Bytes that the C library allocated at ``address``."""
+    libc = ctypes.CDLL(None)
+    libc.malloc_usable_size.restype = ctypes.c_size_t
+    libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
+    size: int = libc.malloc_usable_size(address)
+    return size
+
+
+def _fault_address_offset(uc: Any, engine: int, size: int) -> int:
     """Where in the engine's own structure the exact address of the last fault is; -1 where it cannot be found.
 
     The fill hook is told the page only, while a signal needs the byte. Two loads from addresses where there is no
     memory leave the two addresses in one place.
     """
-    libc = ctypes.CDLL(None)
-    libc.malloc_usable_size.restype = ctypes.c_size_t
-    libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
-    words = (ctypes.c_uint64 * (libc.malloc_usable_size(engine) // 8)).from_address(engine)
+    words = (ctypes.c_uint64 * (size // 8)).from_address(engine)
     uc.mem_write(_SCRATCH, _LOAD)
     places = set(range(len(words)))
     for addr in (0x12_3456_789A, 0x0B_ADF0_0D43):

@@ -23,6 +23,7 @@ from unicorn import x86_const as x86
 
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
+from pagewalk.cpu.sse_flags import SseFlags
 from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
 from pagewalk.cpu.unicorn_setup import Engine
@@ -96,13 +97,14 @@ class UnicornX86(Cpu):
         self._ram = ram  # its memory must outlive the engine
         self._engine = self._owner.address
         self.hwcap = self._owner.hwcap
-        self._mmu = Mmu(self._engine, ram, fmt, compile_after if may_compile() else -1)
+        self._sse = SseFlags(self._engine, *self._owner.sse_flags)
+        self._mmu = Mmu(self._engine, ram, fmt, self._sse.on_new_code, compile_after if may_compile() else -1)
         self._state = self._mmu.state
         self._registers = ulib.Registers(_REGISTERS)
         self._events = Events(self._engine, self._mmu.state, self._mmu.state_address, self._registers)
         self._written = ulib.Registers(_REGISTERS[:_RIP])
         self._known: tuple[int, ...] = ()  # what the engine's registers are known to hold
-        self._fx = FxState(self._engine)
+        self._fx = FxState(self._engine, self._sse)
         self._fx.reset()
         uc: Any = self._owner.uc
         self._clean = uc.context_save()

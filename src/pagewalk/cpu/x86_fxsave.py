@@ -11,6 +11,7 @@ from typing import Final
 
 from unicorn import x86_const as x86
 
+from pagewalk.cpu.sse_flags import SseFlags
 from pagewalk.cpu.unicorn_lib import reg_read_batch, reg_write_batch
 
 SIZE: Final = 512
@@ -30,8 +31,9 @@ _CONTROL: Final = (
 class FxState:
     """Reads and writes the state of one engine, all registers in one call."""
 
-    def __init__(self, engine: int) -> None:
+    def __init__(self, engine: int, sse: SseFlags) -> None:
         self._engine = engine
+        self._sse = sse
         ids = [
             *_CONTROL,
             *range(x86.UC_X86_REG_FP0, x86.UC_X86_REG_FP0 + 8),
@@ -50,6 +52,7 @@ class FxState:
 
     def save(self) -> bytes:
         """The state, in FXSAVE64's layout; reserved bytes are zero."""
+        self._sse.fold()
         ctypes.memset(self._control, 0, ctypes.sizeof(self._control))
         ctypes.memset(self._registers, 0, ctypes.sizeof(self._registers))
         reg_read_batch(self._engine, *self._arguments)
@@ -72,6 +75,7 @@ class FxState:
             at = 16 * ((top + i) & 7)
             registers[at : at + 10] = image[32 + 16 * i : 42 + 16 * i]
         self._registers.raw = bytes(registers) + bytes(image[160:416])
+        self._sse.drop()
         reg_write_batch(self._engine, *self._arguments)
 
     def reset(self) -> None:

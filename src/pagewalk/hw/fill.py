@@ -31,6 +31,7 @@ from pagewalk.hw.walker import (
 
 # What ``fill`` answers beside the walk's own ways to end.
 FLUSH: Final = 16  # the access is granted once the TLB has been flushed: flush, then ``claim``
+NEW_CODE: Final = 17  # as OK; and no code was fetched from this frame through this page before
 
 # A frame's word in ``owners``: (page number << 2) | what the TLB may hold for it.
 _EXECUTE = 1
@@ -49,9 +50,9 @@ def fill(
     owners: Words,
     code: Words,
 ) -> int:
-    """Walks for an access and decides what its TLB entry grants: OK, FLUSH, or how the walk failed.
+    """Walks for an access and decides what its TLB entry grants: OK, NEW_CODE, FLUSH, or how the walk failed.
 
-    On OK and FLUSH, ``out[OUT_RIGHTS]`` holds the RIGHT_* to grant and ``out[OUT_PFN]`` the frame.
+    On OK, NEW_CODE and FLUSH, ``out[OUT_RIGHTS]`` holds the RIGHT_* to grant and ``out[OUT_PFN]`` the frame.
 
     owners  one word a frame: through which page it was filled, and for what
     code    one byte a frame: non-zero where code may have been translated from it
@@ -85,11 +86,14 @@ def fill(
         (kinds & _WRITE != 0 and held & _EXECUTE != 0) or (kinds & _EXECUTE != 0 and held & _WRITE != 0)
     ):
         return FLUSH
-    if kinds != 0:
-        owners[pfn] = (page << 2) | held | kinds
-        if may_execute:
-            code[pfn] = 1
-    return OK
+    if kinds == 0:
+        return OK
+    owners[pfn] = (page << 2) | held | kinds
+    if access != FETCH:
+        return OK
+    known = code[pfn] != 0 and owner == owners[pfn]
+    code[pfn] = 1
+    return OK if known else NEW_CODE
 
 
 def claim(
