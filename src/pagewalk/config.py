@@ -53,6 +53,8 @@ class Config:
     overcommit_kbytes         vm.overcommit_kbytes, 0 = use the ratio
     max_map_count             vm.max_map_count
     mmap_min_addr             vm.mmap_min_addr
+    lsm_mmap_min_addr         the kernel's CONFIG_LSM_MMAP_MIN_ADDR (0 without security modules): no hint and no free
+                              area lies below the larger of the two; MAP_FIXED obeys vm.mmap_min_addr alone
     legacy_va_layout          vm.legacy_va_layout
     stack_guard_gap           pages kept free below a stack (boot parameter of that name)
     fault_around_bytes        debugfs fault_around_bytes
@@ -76,6 +78,7 @@ class Config:
     overcommit_kbytes: int = 0
     max_map_count: int = 65530
     mmap_min_addr: int = 4096
+    lsm_mmap_min_addr: int = 65536
     legacy_va_layout: bool = False
     stack_guard_gap: int = 256
     fault_around_bytes: int = 65536

@@ -51,6 +51,7 @@ class MemFile(VfsFile):
     def __init__(self, system: "System", dentry: Dentry, flags: int, minor: int) -> None:
         super().__init__(system, dentry, flags)
         self.minor = minor
+        self.thp_aligned = minor == _ZERO
 
     def read(self, count: int, pos: int = -1) -> bytes | int:
         """Nothing, zeros, or random bytes."""

@@ -26,6 +26,7 @@ class AnonInodeFs(SuperBlock):
 
     def __init__(self) -> None:
         super().__init__(ANON_INODE_DEV, "anon_inodefs")
+        self.noexec = True
 
     def statfs(self) -> Statfs:
         """anon_inodefs."""

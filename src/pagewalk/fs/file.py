@@ -57,7 +57,7 @@ class VfsFile(File):
         self.inode: Inode = dentry.inode
         self.st_dev = self.inode.i_sb.s_dev
         self.st_ino = self.inode.i_ino
-        self.noexec = dentry.mnt.noexec
+        self.noexec = dentry.mnt.noexec or self.inode.i_sb.noexec
         if dentry.d_files is None:
             dentry.d_files = []
         dentry.d_files.append(self)

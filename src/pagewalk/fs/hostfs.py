@@ -23,6 +23,7 @@ from pagewalk.fs.fcntl import (
     DT_DIR,
     DT_LNK,
     DT_REG,
+    EXT4_SUPER_MAGIC,
     O_ACCMODE,
     O_RDONLY,
     RENAME_EXCHANGE,
@@ -33,11 +34,12 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.file import DirFile, VfsFile
 from pagewalk.fs.host_cache import HostCache, HostKey, HostMapping, host_open
-from pagewalk.fs.hoststat import host_fchown, host_fstatfs, host_futimens, host_renameat2, host_statx
+from pagewalk.fs.hoststat import host_fallocate, host_fchown, host_fstatfs, host_futimens, host_renameat2, host_statx
 from pagewalk.fs.inode import Dirent, Inode, SuperBlock, current_time
 from pagewalk.fs.regular import PagedInode, RegularFile
 from pagewalk.fs.stat import Stat, Statfs
-from pagewalk.mm.filemap import truncate_pagecache
+from pagewalk.mm.filemap import truncate_pagecache, truncate_pagecache_range
+from pagewalk.mm.shmem import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -52,6 +54,10 @@ def _key(st: Stat) -> HostKey:
 
 def _errno(err: OSError) -> int:
     return -(err.errno or errno.EIO)
+
+
+# File systems whose large mappings are placed so that huge pages fit: ext2 to ext4, xfs, btrfs.
+_THP_ALIGNING: Final = (EXT4_SUPER_MAGIC, 0x58465342, 0x9123683E)
 
 
 class HostSuper(SuperBlock):
@@ -69,6 +75,7 @@ class HostSuper(SuperBlock):
         self.root_fd = root_fd
         self.in_use: dict[HostKey, HostInode] = {}
         self.recent: dict[HostKey, HostInode] = {}  # directories with an open descriptor, the least recently used first
+        self.thp_devs: dict[tuple[int, int], bool] = {}
         self.root = HostInode(self, None, "", st)
         self.root.fd = root_fd
 
@@ -76,9 +83,26 @@ class HostSuper(SuperBlock):
         """The host's."""
         return host_fstatfs(self.root_fd)
 
+    def aligns_huge_pages(self, st_dev: tuple[int, int], fd: int) -> bool:
+        """Whether the host's file system that ``fd`` is on aligns large mappings (thp_get_unmapped_area)."""
+        known = self.thp_devs.get(st_dev)
+        if known is None:
+            known = host_fstatfs(fd).f_type in _THP_ALIGNING
+            self.thp_devs[st_dev] = known
+        return known
+
     def sync(self) -> int:
         """Writes back what is dirty."""
         return 0 if self.read_only else self.cache.sync()
+
+    def close(self) -> None:
+        """The machine is closed: gives the host's descriptors back."""
+        for inode in self.recent.values():
+            inode.close_fd()
+        self.recent.clear()
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+            self.root_fd = self.root.fd = -1
 
     def iget(self, parent: "HostInode", name: str, st: Stat) -> "HostInode":
         """The inode with attributes ``st`` that was found as ``name`` in ``parent``."""
@@ -461,18 +485,23 @@ class HostInode(PagedInode):
         return 0
 
     def fallocate(self, mode: int, offset: int, length: int) -> int:
-        """Mode 0: blocks for a range, which may make the file longer."""
+        """Blocks for a range, which may make the file longer (mode 0) or not (KEEP_SIZE); or a hole
+        (PUNCH_HOLE | KEEP_SIZE)."""
         mapping = self.host_sb.cache.get(self.key)
-        if mode or mapping is None or not mapping.writable or self.host_sb.read_only:
+        punches = mode == FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+        if mode not in (0, FALLOC_FL_KEEP_SIZE) and not punches:
+            return -errno.EOPNOTSUPP
+        if mapping is None or not mapping.writable or self.host_sb.read_only:
             return -errno.EOPNOTSUPP
         err = self.host_sb.cache.write_back(mapping)
         if err < 0:
             return err
-        try:
-            os.posix_fallocate(mapping.fd, offset, length)
-        except OSError as oserr:
-            return _errno(oserr)
-        if offset + length > mapping.i_size:
+        err = host_fallocate(mapping.fd, mode, offset, length)
+        if err < 0:
+            return err
+        if punches:
+            truncate_pagecache_range(self.system, mapping, offset, offset + length)
+        elif mode == 0 and offset + length > mapping.i_size:
             truncate_pagecache(self.system, mapping, offset + length)
         mapping.mtime = current_time()
         return 0
@@ -538,6 +567,7 @@ class HostFile(RegularFile):
         super().__init__(system, dentry, flags, inode, mapping)
         self.host_mapping = mapping
         self.st_dev = inode.st.st_dev
+        self.thp_aligned = inode.host_sb.aligns_huge_pages(self.st_dev, mapping.fd)
         self.cache = inode.host_sb.cache
 
     def fsync(self) -> int:

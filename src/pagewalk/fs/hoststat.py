@@ -76,6 +76,13 @@ def host_renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> 
     return 0
 
 
+def host_fallocate(fd: int, mode: int, offset: int, length: int) -> int:
+    """fallocate(2) on the host: 0 or a negative errno."""
+    if _libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
+        return -ctypes.get_errno()
+    return 0
+
+
 def host_fchown(fd: int, uid: int, gid: int) -> int:
     """chown(2) of what ``fd`` (O_PATH too) is open on, a link itself; 0 or a negative errno."""
     if _libc.fchownat(fd, b"", uid, gid, _AT_EMPTY_PATH) != 0:

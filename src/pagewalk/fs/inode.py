@@ -53,12 +53,14 @@ class SuperBlock:
     s_dev       (major, minor)
     fstype      its name in /proc/mounts
     read_only   every change answers EROFS
+    noexec      nothing on it can be executed or mapped so (SB_I_NOEXEC)
     """
 
     def __init__(self, s_dev: tuple[int, int], fstype: str) -> None:
         self.s_dev = s_dev
         self.fstype = fstype
         self.read_only = False
+        self.noexec = False
 
     def statfs(self) -> Statfs:
         """statfs(2) of the file system."""
@@ -67,6 +69,9 @@ class SuperBlock:
     def sync(self) -> int:
         """Writes everything dirty to the backing store; 0 or a negative errno."""
         return 0
+
+    def close(self) -> None:
+        """The machine is closed: gives back what belongs to the host."""
 
 
 class Inode:

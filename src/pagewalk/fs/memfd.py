@@ -51,7 +51,8 @@ def memfd_flags_error(flags: int) -> int:
 def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int = 0) -> VfsFile | int:
     """A new memfd, readable and writable, with one reference; the caller installs it (MFD_CLOEXEC).
 
-    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB.
+    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB. ENODEV: with a
+    page size that there is not.
     """
     failed = memfd_flags_error(flags)
     if failed:
@@ -59,7 +60,7 @@ def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int
     if len(name.encode("utf-8", "surrogateescape")) > MFD_NAME_MAX_LEN:
         return -errno.EINVAL
     if flags & MFD_HUGETLB:
-        return -errno.ENOMEM
+        return -errno.ENOMEM if (flags >> 26) & 0x3F in (0, 21, 30) else -errno.ENODEV
     sb = ShmMount(system)
     inode = TmpInode(sb, S_IFREG | 0o777, uid, gid)
     inode.i_nlink = 0

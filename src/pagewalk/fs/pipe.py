@@ -117,6 +117,7 @@ class PipeFs(SuperBlock):
 
     def __init__(self, system: "System") -> None:
         super().__init__(PIPEFS_DEV, "pipefs")
+        self.noexec = True
         self.system = system
 
     def statfs(self) -> Statfs:

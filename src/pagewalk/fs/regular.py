@@ -50,8 +50,8 @@ class PagedInode(Inode):
         return 0 if self.mapping is None else self.mapping.i_size
 
     def before_write(self, pos: int, count: int) -> int:
-        """Whether ``count`` bytes may be written at ``pos`` (seals); 0 or a negative errno."""
-        return 0
+        """How many of ``count`` bytes may be written at ``pos`` (seals), or a negative errno."""
+        return count
 
     def wrote(self) -> int:
         """Contents have changed: the times follow, and the set-id bits go unless a capable task wrote; 0 or a
@@ -77,6 +77,7 @@ class RegularFile(VfsFile):
     def __init__(self, system: "System", dentry: Dentry, flags: int, inode: PagedInode, mapping: AddressSpace) -> None:
         super().__init__(system, dentry, flags)
         self.paged = inode
+        self.s_maxbytes = inode.s_maxbytes
         self.mapping: AddressSpace | None = mapping
         self.pages = mapping
 
@@ -109,9 +110,11 @@ class RegularFile(VfsFile):
             return -errno.EFBIG
         if room < len(data):
             data = data[:room]
-        err = self.paged.before_write(at, len(data))
-        if err == 0:
-            err = self.paged.wrote()
+        allowed = self.paged.before_write(at, len(data))
+        if allowed < 0:
+            return allowed
+        data = data[:allowed]
+        err = self.paged.wrote()
         if err < 0:
             return err
         if self.pages.is_shmem:

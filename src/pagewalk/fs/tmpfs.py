@@ -327,12 +327,15 @@ class TmpInode(PagedInode):
         return -errno.ENXIO
 
     def before_write(self, pos: int, count: int) -> int:
-        """EPERM where a seal forbids it."""
+        """EPERM where a seal forbids it; F_SEAL_GROW lets the pages be written that end within the file."""
         assert self.mapping is not None
         seals = self.mapping.seals
-        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) or (seals & F_SEAL_GROW and pos + count > self.mapping.i_size):
+        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             return -errno.EPERM
-        return 0
+        if seals & F_SEAL_GROW and pos + count > self.mapping.i_size:
+            room = int(self.mapping.i_size) // _PAGE_SIZE * _PAGE_SIZE - pos
+            return room if room > 0 else -errno.EPERM
+        return count
 
     def truncate(self, length: int) -> int:
         """Sets the length; EPERM where a seal forbids it."""

@@ -15,10 +15,8 @@ from pagewalk.kernel.word import WORD
 
 ET_EXEC: Final = 2
 ET_DYN: Final = 3
-EM_386: Final = 3
 EM_X86_64: Final = 62
-ELFCLASS64: Final = 2
-ELFDATA2LSB: Final = 1
+ELFDATA2MSB: Final = 2
 
 PT_LOAD: Final = 1
 PT_INTERP: Final = 3
@@ -64,7 +62,8 @@ class ElfHeader:
         """Why this header is none that x86-64 Linux loads, in a few words; "" where it is."""
         if not self.has_magic():
             return "not an ELF file"
-        if self.e_ident[5] not in (0, ELFDATA2LSB):
+        known = self.e_type in (ET_EXEC, ET_DYN) and self.e_machine == EM_X86_64
+        if not known and self.e_ident[5] == ELFDATA2MSB:  # Linux never looks at this byte itself
             return "a big-endian program; this machine is little-endian x86-64"
         if self.e_type not in (ET_EXEC, ET_DYN):
             return f"an ELF {_TYPES.get(self.e_type, f'file of type {self.e_type}')}, not a program"

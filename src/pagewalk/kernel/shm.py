@@ -208,8 +208,11 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
     if segment is None:
         return -errno.EINVAL
     size = (segment.size + 4095) & ~4095
-    if addr > 0 and not flags & SHM_REMAP and mm.find_vma_intersection(addr, addr + size) is not None:
-        return -errno.EINVAL
+    if addr and not flags & SHM_REMAP:
+        if addr < 0 <= addr + size:  # wraps around the end of the address space
+            return -errno.EINVAL
+        if addr > 0 and mm.find_vma_intersection(addr, addr + size) is not None:
+            return -errno.EINVAL
     segment.nattch += 1  # held while it is mapped
     file = ShmFile(ns, segment, FMODE_READ if flags & SHM_RDONLY else FMODE_READ | FMODE_WRITE)
     result = int(vm_mmap(mm, file, addr, segment.size, prot, map_flags, 0))

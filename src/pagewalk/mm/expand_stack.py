@@ -12,6 +12,7 @@ from pagewalk.mm.gup import populate_vma_page_range
 from pagewalk.mm.limits import may_expand_vm, mlock_future_ok
 from pagewalk.mm.munmap import vm_stat_account
 from pagewalk.mm.rmap import anon_vma_prepare
+from pagewalk.mm.unmapped_area import mmap_min_addr
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, Vma
 
@@ -23,7 +24,7 @@ def expand_stack(vma: Vma, address: i64) -> int:
         return -errno.EFAULT
     mm = vma.vm_mm
     address &= -4096
-    if address < mm.system.config.mmap_min_addr:
+    if address < mmap_min_addr(mm):
         return -errno.EPERM
     prev = mm.find_vma_prev(vma.vm_start)
     if (

@@ -77,7 +77,7 @@ class File:
     st_ino     inode number, for maps
     noexec     its mount forbids PROT_EXEC mappings
     s_maxbytes largest offset in bytes that the file system allows; 0 = no limit
-    thp_aligned  the file system aligns large mappings so that huge pages fit (ext4, xfs, btrfs do)
+    thp_aligned  large mappings are aligned so that huge pages fit (ext4, xfs, btrfs, and /dev/zero if private)
     f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
     """
 

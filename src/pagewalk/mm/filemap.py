@@ -165,6 +165,22 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
         system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
 
 
+def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
+    """Bytes [start, end) of the file have become a hole: whole pages leave all processes and the cache, the parts of
+    pages at its ends are zeroed."""
+    first: i64 = (start + 4095) >> 12
+    last: i64 = end >> 12
+    if first < last:
+        unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
+        for index in [index for index in mapping.i_pages if first <= index < last]:
+            delete_from_page_cache(system, mapping, index)
+    edges = [(start, end)] if first > last else [(start, first << 12), (last << 12, end)]
+    for low, high in edges:
+        page = mapping.i_pages.get(low >> 12)
+        if page is not None and low < high:
+            system.ram.page(page.pfn)[low & 4095 : (low & 4095) + high - low] = _ZEROS[: high - low]
+
+
 def invalidate_mapping(system: System, mapping: AddressSpace) -> None:
     """Drops the cached pages that are clean and not mapped (the backing store has changed, or nobody needs them)."""
     for index in list(mapping.i_pages):

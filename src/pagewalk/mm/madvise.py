@@ -63,6 +63,7 @@ from pagewalk.mm.vma import (
     VM_SEQ_READ,
     VM_SHARED,
     VM_SPECIAL,
+    VM_STICKY,
     VM_WIPEONFORK,
     VM_WRITE,
     Vma,
@@ -168,7 +169,7 @@ def madvise_vma(vma: Vma, start: i64, end: i64, behavior: i64) -> int:
     target = vma_modify_flags(vma, start, end, new_flags)
     if isinstance(target, int):
         return target
-    target.vm_flags = new_flags
+    target.vm_flags = new_flags | (target.vm_flags & VM_STICKY)
     return 0
 
 
@@ -184,7 +185,7 @@ def advised_flags(vma: Vma, behavior: i64) -> i64:
     if behavior == MADV_DONTFORK:
         return flags | VM_DONTCOPY
     if behavior == MADV_DOFORK:
-        return -errno.EINVAL if flags & VM_SPECIAL else flags & ~VM_DONTCOPY
+        return -errno.EINVAL if flags & VM_IO else flags & ~VM_DONTCOPY
     if behavior == MADV_WIPEONFORK:
         return -errno.EINVAL if vma.vm_file is not None or flags & VM_SHARED else flags | VM_WIPEONFORK
     if behavior == MADV_KEEPONFORK:
@@ -233,7 +234,7 @@ def remove(vma: Vma, start: i64, end: i64) -> int:
     """Punches a hole into the file behind a shared mapping."""
     if vma.vm_flags & VM_LOCKED:
         return -errno.EINVAL
-    if vma.vm_file is None or vma.vm_file.mapping is None:
+    if vma.vm_file is None:
         return -errno.EINVAL
     if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
         return -errno.EACCES

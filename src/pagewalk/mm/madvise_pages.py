@@ -16,7 +16,7 @@ from pagewalk.mm.mmu_gather import zap_pte_range
 from pagewalk.mm.page import PG_anon, PG_referenced, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare
-from pagewalk.mm.vma import VM_MAYSHARE, Vma
+from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYSHARE, Vma
 
 
 def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
@@ -87,6 +87,7 @@ def guard_install(vma: Vma, start: i64, end: i64) -> int:
     mm = vma.vm_mm
     if vma.is_anonymous():
         anon_vma_prepare(vma)  # so that fork copies the markers
+    vma.vm_flags |= VM_MAYBE_GUARD
     if zap_pte_range(vma, start, end, keep_anon=False, drop_markers=False):
         mm.flush_tlb_range(start, end)
     words = mm.system.ram.words

@@ -13,7 +13,16 @@ from pagewalk.mm.current import RLIMIT_MEMLOCK
 from pagewalk.mm.gup import mm_populate, populate_or_error
 from pagewalk.mm.limits import can_do_mlock
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.vma import VM_DROPPABLE, VM_HUGETLB, VM_LOCKED, VM_LOCKED_MASK, VM_LOCKONFAULT, VM_SPECIAL, Vma
+from pagewalk.mm.vma import (
+    VM_DROPPABLE,
+    VM_HUGETLB,
+    VM_LOCKED,
+    VM_LOCKED_MASK,
+    VM_LOCKONFAULT,
+    VM_SPECIAL,
+    VM_STICKY,
+    Vma,
+)
 from pagewalk.mm.vma_merge import vma_modify_flags
 
 MLOCK_ONFAULT: Final = 1
@@ -108,7 +117,7 @@ def mlock_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
         mm.locked_vm -= nr_pages
     elif not old_flags & VM_LOCKED:
         mm.locked_vm += nr_pages
-    target.vm_flags = new_flags
+    target.vm_flags = new_flags | (target.vm_flags & VM_STICKY)
     return 0
 
 

@@ -36,7 +36,7 @@ from pagewalk.mm.mmap_flags import (
 )
 from pagewalk.mm.munmap import complete_munmap, gather_munmap, vm_stat_account
 from pagewalk.mm.shmem import shmem_zero_setup
-from pagewalk.mm.unmapped_area import get_unmapped_area
+from pagewalk.mm.unmapped_area import get_unmapped_area, mmap_min_addr
 from pagewalk.mm.util import OVERCOMMIT_NEVER, vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
     VM_ACCOUNT,
@@ -88,8 +88,8 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
         flags |= MAP_FIXED
     if not flags & MAP_FIXED:
         addr &= -4096
-        if 0 < addr < system.config.mmap_min_addr:
-            addr = (system.config.mmap_min_addr + 4095) & -4096
+        if 0 < addr < mmap_min_addr(mm):
+            addr = (mmap_min_addr(mm) + 4095) & -4096
     if length < 0 or length > mm.task_size:
         return -errno.ENOMEM
     length = (length + 4095) & -4096
@@ -146,7 +146,10 @@ def calc_vm_flag_bits(flags: i64) -> i64:
 
 def file_vm_flags(file: File, vm_flags: i64, prot: i64, flags: i64, pgoff: i64, length: i64) -> i64:
     """The flags of a file mapping, or a negative errno where the file, its mode or its type forbid it."""
-    if file.s_maxbytes and (length > file.s_maxbytes or pgoff > (file.s_maxbytes - length) >> 12):
+    if file.s_maxbytes:
+        if length > file.s_maxbytes or pgoff > (file.s_maxbytes - length) >> 12:
+            return -errno.EOVERFLOW
+    elif pgoff > (1 << 52) - 1 - (length >> 12):
         return -errno.EOVERFLOW
     kind = flags & MAP_TYPE
     if kind == MAP_SHARED or kind == MAP_SHARED_VALIDATE:
@@ -171,6 +174,8 @@ def file_vm_flags(file: File, vm_flags: i64, prot: i64, flags: i64, pgoff: i64, 
         return -errno.ENODEV
     if vm_flags & VM_GROWSDOWN:
         return -errno.EINVAL
+    if vm_flags & VM_SYNC and file.mapping is not None and not file.mapping.is_shmem:
+        return -errno.EOPNOTSUPP  # not persistent memory
     return vm_flags
 
 

@@ -35,14 +35,16 @@ from pagewalk.mm.vma import (
     VM_NORESERVE,
     VM_SEALED,
     VM_SHARED,
+    VM_STICKY,
     VM_WRITE,
     Vma,
 )
 from pagewalk.mm.vma_merge import vma_modify_flags, vma_set_page_prot, vma_wants_writenotify
 
 
-def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64) -> int:
-    """mprotect(2). What lies before a hole or a refusal keeps its new rights.
+def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -> int:
+    """mprotect(2), and pkey_mprotect(2) where no key is allocated. What lies before a hole or a refusal keeps its new
+    rights.
 
     0, -EINVAL (unaligned, unknown bits, GROWSDOWN elsewhere than on a stack), -ENOMEM (hole, limits), -EACCES (a
     right that the mapping may never have), -EPERM (sealed).
@@ -60,6 +62,8 @@ def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64) -> int:
         return -errno.EINVAL if not range_wraps(start, length) else -errno.ENOMEM
     if range_wraps(start, length):
         return -errno.ENOMEM
+    if pkey != -1:
+        return -errno.EINVAL
     if start < 0 or start >= mm.task_size:
         return -errno.ENOMEM
     end: i64 = mm.task_size if length < 0 or length > mm.task_size - start else start + ((length + 4095) & -4096)
@@ -128,7 +132,7 @@ def mprotect_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
     if isinstance(target, int):
         vm_acct_memory(mm.system, -charged)
         return target
-    target.vm_flags = new_flags
+    target.vm_flags = new_flags | (target.vm_flags & VM_STICKY)
     vma_set_page_prot(target)
     if old_flags & VM_ACCOUNT and not new_flags & VM_ACCOUNT:
         vm_acct_memory(mm.system, -nr_pages)

@@ -22,6 +22,12 @@ ADDR_NO_RANDOMIZE: Final = 0x0040000
 _MIN_GAP: Final = 128 << 20
 
 
+def mmap_min_addr(mm: MmStruct) -> i64:
+    """The lowest address that the kernel picks by itself, and that a stack grows down to."""
+    config = mm.system.config
+    return max(config.mmap_min_addr, config.lsm_mmap_min_addr)
+
+
 def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
     """Sets ``mmap_base`` below the stack's room (top-down) or at a third of the address space (legacy).
 
@@ -56,7 +62,7 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
         pgoff = 0
     if flags & MAP_FIXED:
         found = addr
-    elif (file is not None and file.thp_aligned) or (
+    elif (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED)) or (
         file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0
     ):
         found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
@@ -104,7 +110,7 @@ def mm_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i6
     high: i64 = mm.mmap_base
     if addr > window:
         high += mm.task_size - window
-    found = unmapped_area_topdown(mm, max(low, mm.system.config.mmap_min_addr), high, length)
+    found = unmapped_area_topdown(mm, max(low, mmap_min_addr(mm)), high, length)
     return found if found >= 0 else _bottom_up(mm, 0, length, flags)
 
 
@@ -129,17 +135,15 @@ def _bottom_up(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i64:
         if mm.randomized:
             begin += mm.system.random.getrandbits(13) << 12
     else:
-        begin = mm.mmap_legacy_base
+        begin = max(mm.mmap_legacy_base, (1 << 32) if flags & MAP_ABOVE4G else 0)
         end = mm.task_size if addr > window else window
-    if flags & MAP_ABOVE4G:
-        begin = max(begin, 1 << 32)
     if length > end:
         return -errno.ENOMEM
     if addr != 0:
         addr = (addr + 4095) & -4096
         if 0 <= addr <= end - length and _is_free(mm, addr, length):
             return addr
-    return unmapped_area(mm, max(begin, mm.system.config.mmap_min_addr), end, length)
+    return unmapped_area(mm, max(begin, mmap_min_addr(mm)), end, length)
 
 
 def unmapped_area(mm: MmStruct, low: i64, high: i64, length: i64) -> i64:

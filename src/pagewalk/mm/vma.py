@@ -27,6 +27,7 @@ VM_MAYEXEC: Final = 0x40
 VM_MAYSHARE: Final = 0x80
 VM_GROWSDOWN: Final = 0x100
 VM_PFNMAP: Final = 0x400
+VM_MAYBE_GUARD: Final = 0x800
 VM_LOCKED: Final = 0x2000
 VM_IO: Final = 0x4000
 VM_SEQ_READ: Final = 0x8000
@@ -49,6 +50,8 @@ VM_SEALED: Final = 1 << 42
 
 VM_ACCESS_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC
 VM_SPECIAL: Final = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+# Flags that do not keep VMAs apart: merged ones have what either had.
+VM_STICKY: Final = VM_MAYBE_GUARD
 VM_LOCKED_MASK: Final = VM_LOCKED | VM_LOCKONFAULT
 VM_STACK: Final = VM_GROWSDOWN
 VM_STACK_FLAGS: Final = VM_READ | VM_WRITE | VM_GROWSDOWN | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT
@@ -58,7 +61,7 @@ VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | V
 VM_FLAG_LETTERS: Final = (
     (VM_READ, "rd"), (VM_WRITE, "wr"), (VM_EXEC, "ex"), (VM_SHARED, "sh"),
     (VM_MAYREAD, "mr"), (VM_MAYWRITE, "mw"), (VM_MAYEXEC, "me"), (VM_MAYSHARE, "ms"),
-    (VM_GROWSDOWN, "gd"), (VM_PFNMAP, "pf"), (VM_LOCKED, "lo"), (VM_IO, "io"),
+    (VM_GROWSDOWN, "gd"), (VM_PFNMAP, "pf"), (VM_MAYBE_GUARD, "gu"), (VM_LOCKED, "lo"), (VM_IO, "io"),
     (VM_SEQ_READ, "sr"), (VM_RAND_READ, "rr"), (VM_DONTCOPY, "dc"), (VM_DONTEXPAND, "de"),
     (VM_LOCKONFAULT, "lf"), (VM_ACCOUNT, "ac"), (VM_NORESERVE, "nr"), (VM_HUGETLB, "ht"), (VM_SYNC, "sf"),
     (VM_WIPEONFORK, "wf"), (VM_DONTDUMP, "dd"), (VM_MIXEDMAP, "mm"), (VM_HUGEPAGE, "hg"),

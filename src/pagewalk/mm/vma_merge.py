@@ -12,7 +12,7 @@ from pagewalk.mm.file import File
 from pagewalk.mm.filemap import link_file, unlink_file
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.rmap import AnonVma, anon_vma_clone, is_fork_child, unlink_anon_vmas
-from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_WRITE, Vma
+from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_STICKY, VM_WRITE, Vma
 
 
 def vm_get_page_prot(mm: MmStruct, vm_flags: i64) -> i64:
@@ -40,7 +40,7 @@ def _can_remove(vma: Vma) -> bool:
 
 
 def _same_kind(vma: Vma, flags: i64, file: File | None) -> bool:
-    return vma.vm_flags == flags and vma.vm_file is file
+    return (vma.vm_flags ^ flags) & ~VM_STICKY == 0 and vma.vm_file is file
 
 
 def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | None) -> bool:
@@ -92,8 +92,10 @@ def vma_merge_new_range(
     elif merged is None and right and following is not None:
         _resize(following, start, following.vm_end, pgoff)
         merged = following
-    if merged is not None and source is not None:
-        _dup_anon_vma(merged, source)
+    if merged is not None:
+        merged.vm_flags |= flags & VM_STICKY
+        if source is not None:
+            _dup_anon_vma(merged, source)
     return merged
 
 
@@ -114,6 +116,7 @@ def _resize(vma: Vma, start: i64, end: i64, pgoff: i64) -> None:
 def _absorb(prev: Vma, following: Vma) -> None:
     """``prev`` grows to the end of ``following``, which goes."""
     _dup_anon_vma(prev, following)
+    prev.vm_flags |= following.vm_flags & VM_STICKY
     end = following.vm_end
     discard_vma(following)
     _resize(prev, prev.vm_start, end, prev.vm_pgoff)
@@ -173,11 +176,13 @@ def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
             _absorb(prev, vma)
             return prev
         _dup_anon_vma(prev, vma)
+        prev.vm_flags |= flags & VM_STICKY
         _resize(vma, end, vma.vm_end, vma.pgoff_of(end))
         _resize(prev, prev.vm_start, end, prev.vm_pgoff)
         return prev
     if right and following is not None:
         _dup_anon_vma(following, vma)
+        following.vm_flags |= flags & VM_STICKY
         if at_start:
             discard_vma(vma)
             following.nr_faults += vma.nr_faults

@@ -61,6 +61,8 @@ static void every_advice(void)
 			int wrote_before = probe(A(35), 1);
 			say("advice %d: ", value);
 			say_result("whole", MADVISE(A(32), 8 * PAGE, value));
+			if (value == MADV_PAGEOUT)
+				continue; /* what goes depends on what is dirty, and on swap */
 			say("  then read %d write %d byte %d", probe(A(35), 0), probe(A(36), 1),
 			    probe(A(35), 0) ? -1 : *(vu8 *)A(35));
 			say_vector("", 32, 8);
@@ -158,7 +160,6 @@ static void advising(void)
 	*(vu8 *)A(0) = 10;
 	say("byte %d\n", *(vu8 *)A(0));
 	V(MADVISE(A(0), 4 * PAGE, MADV_PAGEOUT));
-	say_vector("after PAGEOUT", 0, 4);
 	group("MADV_REMOVE");
 	V(MMAP(A(0), 8 * PAGE, RW, MAP_SHARED | FIX, sixteen, 0));
 	*(vu8 *)A(2) = 9;

@@ -22,8 +22,6 @@ static void memfds(void)
 		say("flags %u", flags);
 		keep(SC(SYS_memfd_create, "x", flags));
 	}
-	say("hugetlb"), keep(SC(SYS_memfd_create, "x", 4));
-	say("hugetlb 2 MB"), keep(SC(SYS_memfd_create, "x", 4 | 21U << 26));
 	say("hugetlb 64 KB"), keep(SC(SYS_memfd_create, "x", 4 | 16U << 26));
 	say("size without hugetlb"), keep(SC(SYS_memfd_create, "x", 21U << 26));
 	say("bad pointer"), keep(SC(SYS_memfd_create, 0, 0));

@@ -40,6 +40,7 @@ class ProcSuper(SuperBlock):
 
     def __init__(self, s_dev: tuple[int, int], fstype: str, magic: int, kernel: TaskRegistry, ns: "Namespace") -> None:
         super().__init__(s_dev, fstype)
+        self.noexec = True
         self.kernel = kernel
         self.ns = ns
         self.system: System = ns.system

@@ -22,7 +22,7 @@ from pagewalk.mm import mprotect as mm_mprotect
 from pagewalk.mm import mremap as mm_mremap
 from pagewalk.mm import msync as mm_msync
 from pagewalk.mm.mmap import vm_mmap
-from pagewalk.mm.mmap_flags import MAP_ANONYMOUS, MAP_HUGETLB
+from pagewalk.mm.mmap_flags import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_HUGETLB
 from pagewalk.mm.mseal import mseal as mm_mseal
 from pagewalk.mm.munmap import vm_munmap
 from pagewalk.mm.remap_file_pages import remap_file_pages as mm_remap_file_pages
@@ -44,7 +44,7 @@ def sys_mmap(task: "Task", addr: int, length: int, prot: int, flags: int, fd: in
         return -errno.EINVAL
     if flags & MAP_ANONYMOUS:
         if flags & MAP_HUGETLB:
-            return hugetlb_error(flags)
+            return hugetlb_error(task, addr, length, flags)
         return vm_mmap(task.mm, None, addr, length, prot, flags, offset)
     file = fdget(task, fd)
     if file is None:
@@ -54,9 +54,21 @@ def sys_mmap(task: "Task", addr: int, length: int, prot: int, flags: int, fd: in
     return vm_mmap(task.mm, file, addr, length, prot, flags, offset)
 
 
-def hugetlb_error(flags: int) -> int:
-    """What a machine with empty pools of 2 MiB and 1 GiB pages answers: EINVAL for other sizes, ENOMEM for these."""
-    return -errno.ENOMEM if (flags >> 26) & 0x3F in (0, 21, 30) else -errno.EINVAL
+def hugetlb_error(task: "Task", addr: int, length: int, flags: int) -> int:
+    """What a machine with empty pools of 2 MiB and 1 GiB pages answers.
+
+    EINVAL for other sizes, for no length (or one that rounds to none), and for a fixed address that is not aligned to
+    the page; ENOMEM for the rest.
+    """
+    shift = (flags >> 26) & 0x3F or 21
+    if shift not in (21, 30):
+        return -errno.EINVAL
+    mask = (1 << shift) - 1
+    if not ((length & 0xFFFF_FFFF_FFFF_FFFF) + mask) & ~mask & 0xFFFF_FFFF_FFFF_FFFF:
+        return -errno.EINVAL
+    if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) and addr & mask and 0 < length <= task.mm.task_size - addr:
+        return -errno.EINVAL
+    return -errno.ENOMEM
 
 
 def sys_munmap(task: "Task", addr: int, length: int) -> int:
@@ -70,17 +82,13 @@ def sys_mprotect(task: "Task", addr: int, length: int, prot: int) -> int:
 
 
 def sys_pkey_mprotect(task: "Task", addr: int, length: int, prot: int, pkey: int) -> int:
-    """pkey_mprotect(2) on a CPU without protection keys: key -1 only, and key 0, which every mapping has."""
-    if signed32(pkey) not in (-1, 0):
-        return -errno.EINVAL
-    return mm_mprotect.mprotect(task.mm, addr, length, prot)
+    """pkey_mprotect(2) on a CPU without protection keys: key -1 is the only one."""
+    return mm_mprotect.mprotect(task.mm, addr, length, prot, signed32(pkey))
 
 
 def sys_pkey_alloc(task: "Task", flags: int, rights: int) -> int:
-    """pkey_alloc(2): there are none."""
-    if flags or rights & ~3:
-        return -errno.EINVAL
-    return -errno.ENOSPC
+    """pkey_alloc(2): a CPU without protection keys refuses to give one rights."""
+    return -errno.EINVAL
 
 
 def sys_pkey_free(task: "Task", pkey: int) -> int:
