@@ -169,6 +169,8 @@ def open_interpreter(task: "Task", bprm: LinuxBinprm, file: "VfsFile", phdr: Pro
     if name[-1] != 0:
         return bprm.fail(ENOEXEC, "its interpreter's name does not end")
     path = fsdecode(name[: name.index(0)])
+    if not path:  # the kernel's own empty names are the working directory
+        return bprm.fail(errno.EACCES, "its interpreter's name is empty")
     opened = open_exec(task.fs, task.files, AT_FDCWD, path, 0)
     if isinstance(opened, int):
         return bprm.fail(-opened, f"its interpreter {path!r} {describe_open_error(-opened)}")

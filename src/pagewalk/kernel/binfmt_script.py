@@ -61,6 +61,8 @@ def load_script(task: "Task", bprm: LinuxBinprm) -> int:
         return error
     bprm.argc += len(arguments)
     bprm.interp = name
+    if not name:  # the kernel's own empty names are the working directory
+        return bprm.fail(errno.EACCES, "its interpreter's name is empty")
     opened = open_exec(task.fs, task.files, AT_FDCWD, fsdecode(name), 0)
     if isinstance(opened, int):
         return bprm.fail(-opened, f"its interpreter {fsdecode(name)} {describe_open_error(-opened)}")
