@@ -6,7 +6,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +48,7 @@ def compile_c(source: str, *flags: str) -> str:
         raise RuntimeError("a C compiler is needed for the comparison with the running kernel")
     text = (HERE / source).read_bytes()
     digest = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"pagewalk-bench-{os.getuid()}"
+    folder = Path("/var/tmp") / f"pagewalk-bench-{os.getuid()}"  # a program in pagewalk has a /tmp of its own
     folder.mkdir(mode=0o700, exist_ok=True)
     out = folder / f"{Path(source).stem}-{digest}"
     if not out.exists():
