@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "linux"))
+for room in ("unit", "property", "linux"):  # helpers of one room that another uses
+    sys.path.insert(0, str(Path(__file__).parent / room))
 
 
 @pytest.fixture

@@ -3,13 +3,10 @@
 import random
 import shutil
 import struct
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from elf_rig import PT_GNU_STACK, PT_INTERP, Elf, R, Rig, Segment, W, X
 
 EDGES = (

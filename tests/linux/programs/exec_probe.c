@@ -17,7 +17,8 @@ static void copy(int pid, const char *name) {
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
     int fd = open(path, O_RDONLY);
     ssize_t n;
-    while ((n = read(fd, line, sizeof line)) > 0) fwrite(line, 1, n, stdout);
+    while ((n = read(fd, line, sizeof line)) > 0)
+        for (ssize_t i = 0; i < n; i++) putchar(line[i] ? line[i] : '|');
     close(fd);
 }
 
@@ -43,7 +44,9 @@ int main(int argc, char **argv) {
         if (read(fds[0], &failed, sizeof failed) == sizeof failed) {
             printf("= errno %d\n", failed);
         } else if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP) {
-            printf("= loaded\n");
+            printf("= loaded ");
+            copy(pid, "cmdline");
+            putchar('\n');
             copy(pid, "maps");
         } else {
             printf("= killed %d\n", WIFSTOPPED(status) ? WSTOPSIG(status) : WTERMSIG(status));
