@@ -81,6 +81,9 @@ class VfsFile(File):
         """One descriptor is closed (close(2) reports what it answers)."""
         return 0
 
+    def write_faulted(self, pos: int) -> None:
+        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
+
     def getdents64(self, count: int) -> bytes | int:
         """Up to ``count`` bytes of packed struct linux_dirent64; b"" at the end."""
         return -errno.ENOTDIR
@@ -136,6 +139,9 @@ class PathFile(VfsFile):
     def ftruncate(self, length: int) -> int:
         """EBADF."""
         return -errno.EBADF
+
+    def write_faulted(self, pos: int) -> None:
+        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
 
     def getdents64(self, count: int) -> bytes | int:
         """EBADF."""
@@ -227,6 +233,9 @@ class DirFile(VfsFile):
             self.next_entry += 1
             self.f_pos = entry.d_off
         return bytes(out)
+
+    def write_faulted(self, pos: int) -> None:
+        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
 
     def getdents64(self, count: int) -> bytes | int:
         """getdents64(2)."""

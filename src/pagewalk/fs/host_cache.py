@@ -123,7 +123,6 @@ class HostCache:
         mapping = self.mappings.get(key)
         if mapping is None:
             mapping = HostMapping(key)
-            mapping.warm = self.warm
             self.mappings[key] = mapping
         if mapping.fd >= 0 and (mapping.writable or not writable):
             os.close(fd)
@@ -138,6 +137,8 @@ class HostCache:
             mapping.host_size = st.st_size
             mapping.host_mtime = st.st_mtime_ns
             truncate_pagecache(self.system, mapping, st.st_size)
+            mapping.warm_end = (st.st_size + 4095) >> 12 if self.warm else 0
+            mapping.evicted.clear()
         return mapping
 
     def detach(self, mapping: HostMapping) -> int:
@@ -186,6 +187,15 @@ class HostCache:
             mapping.host_size = st.st_size
             mapping.host_mtime = st.st_mtime_ns
         return err
+
+    def close(self) -> None:
+        """The machine is closed: writes back and closes what is still open."""
+        self.sync()
+        for mapping in self.mappings.values():
+            if mapping.fd >= 0:
+                os.close(mapping.fd)
+                mapping.fd = -1
+        self.mappings.clear()
 
     def sync(self) -> int:
         """Writes everything back; the first error, or 0."""

@@ -24,7 +24,7 @@ from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
 from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap
-from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write
+from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_faulted
 from pagewalk.mm.vma import Vma
 
 if TYPE_CHECKING:
@@ -124,6 +124,12 @@ class RegularFile(VfsFile):
         if done > 0 and pos == -1:
             self.f_pos = at + done
         return done
+
+    def write_faulted(self, pos: int) -> None:
+        """Memory has the page then, and a file that ended before ``pos`` has grown to it."""
+        at = self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos
+        if self.pages.is_shmem and self.paged.before_write(at, 4096 - at % 4096) > 0:
+            shmem_write_faulted(self.system, self.pages, at)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

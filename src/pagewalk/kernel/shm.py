@@ -132,22 +132,17 @@ class ShmNamespace:
 
 @final
 class ShmVmOps(VmOps):
-    """shm_vm_ops: shared memory's, and counting attachments."""
+    """shm_vm_ops: shared memory's without its fault-around, and counting attachments."""
 
     def __init__(self, ns: ShmNamespace, segment: Segment) -> None:
         super().__init__()
         self.ns = ns
         self.segment = segment
-        self.has_map_pages = True
         self.has_close = True
 
     def fault(self, vmf: VmFault) -> i64:
         """As shared memory."""
         return SHMEM_VM_OPS.fault(vmf)
-
-    def map_pages(self, vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
-        """As shared memory."""
-        return SHMEM_VM_OPS.map_pages(vmf, start_pgoff, end_pgoff)
 
     def open(self, vma: Vma) -> None:
         """One attachment more."""

@@ -34,7 +34,8 @@ class AddressSpace:
     i_size      length of the file in bytes; pages wholly beyond it raise SIGBUS
     i_mmap      the VMAs that map this file (for truncation and rmap)
     is_shmem    contents live in memory only (tmpfs, memfd, shared anonymous): a hole reads as a new zero page
-    warm        pages that are not in ``i_pages`` yet count as cached: reading them is no major fault
+    warm_end    pages below this index that are not in ``i_pages`` yet count as cached all the same: reading them is no
+                major fault; ``evicted`` are those of them that have left the cache
     dirty       indices of pages that differ from the backing store
     seals       F_SEAL_* bits
     i_mmap_writable  number of shared mappings that may write (VM_SHARED|VM_MAYWRITE)
@@ -45,11 +46,23 @@ class AddressSpace:
         self.i_size: i64 = 0
         self.i_mmap: list[Vma] = []
         self.is_shmem = False
-        self.warm = False
+        self.warm_end: i64 = 0
+        self.evicted: set[int] = set()
         self.dirty: set[int] = set()
         self.seals = 0
         self.i_mmap_writable: i64 = 0
         self.noreserve = False
+
+    def is_warm(self, index: i64) -> bool:
+        """Whether page ``index``, which is not in ``i_pages``, counts as cached."""
+        return index < self.warm_end and index not in self.evicted
+
+    def evict(self, first: i64, last: i64) -> None:
+        """Pages ``first`` to before ``last`` have left the cache: the next access reads them."""
+        if last >= self.warm_end:
+            self.warm_end = min(self.warm_end, first)
+        else:
+            self.evicted.update(range(first, last))
 
     def read_folio(self, index: i64, into: memoryview) -> int:
         """Fill ``into`` (4096 writable bytes of RAM) with page ``index`` of the backing store, zeros beyond its end.

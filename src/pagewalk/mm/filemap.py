@@ -37,6 +37,7 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     page.index = index
     page.flags |= PG_uptodate
     mapping.i_pages[index] = page
+    mapping.evicted.discard(index)
     system.vmstat.nr_file_pages += 1
     system.vmstat.pgpgin += 4
     return page
@@ -67,7 +68,7 @@ def filemap_read(system: System, mapping: AddressSpace, pos: i64, count: i64) ->
     parts: list[memoryview] = []
     while pos < end:
         index: i64 = pos >> 12
-        if index not in mapping.i_pages and not mapping.warm:
+        if index not in mapping.i_pages and not mapping.is_warm(index):
             readahead(system, mapping, index, read_window(system.config, mapping, index))
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
@@ -156,6 +157,7 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     if new_size >= old_size:
         return
     first: i64 = (new_size + 4095) >> 12
+    mapping.evict(first, 1 << 51)
     unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
     for index in [index for index in mapping.i_pages if index >= first]:
         delete_from_page_cache(system, mapping, index)
@@ -171,6 +173,7 @@ def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, 
     first: i64 = (start + 4095) >> 12
     last: i64 = end >> 12
     if first < last:
+        mapping.evict(first, last)
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
         for index in [index for index in mapping.i_pages if first <= index < last]:
             delete_from_page_cache(system, mapping, index)
@@ -187,6 +190,14 @@ def invalidate_mapping(system: System, mapping: AddressSpace) -> None:
         page = mapping.i_pages[index]
         if index not in mapping.dirty and page.mapcount == 0:
             delete_from_page_cache(system, mapping, index)
+
+
+def invalidate_mapping_pages(system: System, mapping: AddressSpace, first: i64, last: i64) -> None:
+    """Pages ``first`` to ``last`` (both included) leave the cache where they are clean and not mapped (fadvise)."""
+    for index in [index for index in mapping.i_pages if first <= index <= last]:
+        if index not in mapping.dirty and mapping.i_pages[index].mapcount == 0:
+            delete_from_page_cache(system, mapping, index)
+    mapping.evict(first, last + 1)
 
 
 def readahead(system: System, mapping: AddressSpace, start: i64, nr_pages: i64) -> None:
@@ -217,7 +228,7 @@ class FileVmOps(VmOps):
         if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
             return VM_FAULT_SIGBUS
         major: i64 = 0
-        if vmf.pgoff not in mapping.i_pages and not mapping.warm:
+        if vmf.pgoff not in mapping.i_pages and not mapping.is_warm(vmf.pgoff):
             major = VM_FAULT_MAJOR
             system.vmstat.pgmajfault += 1
             start, size = mmap_readahead_window(system.config, vma, vmf.pgoff)
@@ -256,7 +267,7 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
     served = False
     while pgoff <= last:
         page = mapping.i_pages.get(pgoff)
-        if page is None and mapping.warm:
+        if page is None and mapping.is_warm(pgoff):
             found = add_to_page_cache(system, mapping, pgoff)
             page = None if isinstance(found, int) else found
         index: i64 = vmf.pte_index + pgoff - vmf.pgoff

@@ -79,6 +79,7 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
             continue
         zap_pte_range(vma, addr, addr + 4096, keep_anon=True, drop_markers=False)
         delete_from_page_cache(system, mapping, page.index)
+        mapping.evict(page.index, page.index + 1)
     mm.flush_tlb_range(start, end)
 
 

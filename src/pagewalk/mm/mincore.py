@@ -56,8 +56,7 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
             vec[at] = 1
         elif mapping is not None:
             pgoff: i64 = vma.pgoff_of(addr)
-            cached = pgoff in mapping.i_pages or (mapping.warm and pgoff < (mapping.i_size + 4095) >> 12)
-            vec[at] = 1 if cached else 0
+            vec[at] = 1 if pgoff in mapping.i_pages or mapping.is_warm(pgoff) else 0
         at += 1
     return bytes(vec)
 

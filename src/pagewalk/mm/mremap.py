@@ -108,7 +108,7 @@ def check_prep_vma(vrm: Remap, vma: Vma) -> int:
     if vma.vm_flags & VM_SEALED:
         return -errno.EPERM
     unsigned_old = int(vrm.old_len) & 0xFFFF_FFFF_FFFF_FFFF
-    if not vrm.implies_new_addr() and unsigned_old >= vrm.new_len:
+    if unsigned_old > vrm.new_len or (unsigned_old == vrm.new_len and not vrm.implies_new_addr()):
         return 0
     if vrm.old_len == 0 and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return -errno.EINVAL

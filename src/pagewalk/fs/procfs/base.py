@@ -33,7 +33,10 @@ def _cmdline(task: "Task") -> bytes:
 
 
 def _auxv(task: "Task") -> bytes:
-    return task.mm.saved_auxv
+    """Up to AT_NULL, which is there too; what is behind it is not shown."""
+    auxv = task.mm.saved_auxv
+    end = next((at for at in range(0, len(auxv), 16) if auxv[at : at + 8] == bytes(8)), len(auxv))
+    return auxv[: end + 16]
 
 
 def _maps(task: "Task") -> bytes:

@@ -29,6 +29,10 @@ _NAME_COLUMN: Final = 72
 PM_PRESENT: Final = 1 << 63
 PM_FILE: Final = 1 << 61
 PM_MMAP_EXCLUSIVE: Final = 1 << 56
+PM_SWAP: Final = 1 << 62
+PM_GUARD_REGION: Final = 1 << 58
+# A marker entry: swap type 31, and in the offset what it marks.
+GUARD_MARKER: Final = 31 | 4 << 5
 
 GATE_VMA: Final = "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 
@@ -259,6 +263,8 @@ def pagemap_words(mm: MmStruct, first: i64, count: i64, show_pfn: bool) -> bytes
 
 def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
     fmt = system.format
+    if pte == fmt.guard:
+        return PM_SWAP | PM_GUARD_REGION | (GUARD_MARKER if show_pfn else 0)
     if not (fmt.present.test(pte) or fmt.protnone.test(pte)):
         return 0
     entry = PM_PRESENT

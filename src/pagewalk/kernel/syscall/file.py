@@ -42,6 +42,7 @@ from pagewalk.kernel.syscall.args import fdget, getname
 from pagewalk.kernel.wait import FOREVER, sleep_until
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
+from pagewalk.mm.filemap import invalidate_mapping_pages, readahead
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ F_OFD_SETLKW: Final = 38
 F_SETLEASE: Final = 1024
 F_GETLEASE: Final = 1025
 F_NOTIFY: Final = 1026
+
+POSIX_FADV_WILLNEED: Final = 3
+POSIX_FADV_DONTNEED: Final = 4
 
 F_RDLCK: Final = 0
 F_WRLCK: Final = 1
@@ -314,13 +318,26 @@ def sys_fallocate(task: "Task", fd: int, mode: int, offset: int, length: int) ->
 
 
 def sys_fadvise64(task: "Task", fd: int, offset: int, length: int, advice: int) -> int:
-    """posix_fadvise(2): advice is checked and not needed."""
+    """posix_fadvise(2): DONTNEED takes clean pages out of the cache, WILLNEED reads them; the rest only tunes
+    read-ahead, which knows streams by itself."""
     file = fdget(task, fd)
     if file is None:
         return -errno.EBADF
     if file.inode.i_mode & 0o170000 == 0o010000:
         return -errno.ESPIPE
-    return -errno.EINVAL if length < 0 or not 0 <= signed32(advice) <= 5 else 0
+    advice = signed32(advice)
+    if length < 0 or not 0 <= advice <= 5:
+        return -errno.EINVAL
+    mapping = file.mapping
+    if mapping is None or mapping.is_shmem or offset < 0:
+        return 0
+    end = offset + length if length and offset + length < 1 << 62 else 1 << 62
+    if advice == POSIX_FADV_DONTNEED:
+        last = end >> 12 if end < mapping.i_size else 1 << 50
+        invalidate_mapping_pages(task.mm.system, mapping, (offset + 4095) >> 12, last - 1)
+    elif advice == POSIX_FADV_WILLNEED:
+        readahead(task.mm.system, mapping, offset >> 12, ((end + 4095) >> 12) - (offset >> 12))
+    return 0
 
 
 def sys_readahead(task: "Task", fd: int, offset: int, count: int) -> int:

@@ -237,15 +237,20 @@ def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: in
     while True:
         size = min(count - done, CHUNK)
         data = copy_from_user(task.mm, buf + done, size)
+        faulted = data is None
         if data is None:
             data = copy_from_user_partial(task.mm, buf + done, size)
-            if not data:
-                return done or -errno.EFAULT
-        put = write_all(task, file, data, pos + done if pos >= 0 else -1)
-        if put < 0:
-            return done or put
-        done += put
-        if put < size or done >= count:
+        if data or size == 0:
+            put = write_all(task, file, data, pos + done if pos >= 0 else -1)
+            if put < 0:
+                return done or put
+            done += put
+            if put < len(data):
+                return done
+        if faulted:
+            file.write_faulted(pos + done if pos >= 0 else -1)
+            return done or -errno.EFAULT
+        if done >= count:
             return done
 
 
