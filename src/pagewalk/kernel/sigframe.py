@@ -27,7 +27,7 @@ from pagewalk.kernel.signal_types import (
     SigInfo,
     sigmask,
 )
-from pagewalk.kernel.word import WORD, signed, signed32
+from pagewalk.kernel.word import WORD, signed, signed32, unsigned
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def sas_ss_flags(task: "Task", sp: int) -> int:
 
 def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
     """(address of the frame, address of the FXSAVE image); (-1, 0) where the alternate stack is too small."""
-    sp = task.regs.rsp & WORD
+    sp = unsigned(task.regs.rsp)
     nested = on_sig_stack(task, sp)
     entering = False
     sp = (sp - RED_ZONE) & WORD
-    if action.flags & SA_ONSTACK and sas_ss_flags(task, task.regs.rsp & WORD) == 0:
+    if action.flags & SA_ONSTACK and sas_ss_flags(task, unsigned(task.regs.rsp)) == 0:
         sp = task.sas_ss_sp + task.sas_ss_size
         entering = True
     fpstate = (sp - FXSAVE_SIZE) & ~63 & WORD
@@ -107,11 +107,11 @@ def setup_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mas
     ucontext = _UCONTEXT.pack(
         UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0,
         task.sas_ss_sp, altstack_flags, 0, task.sas_ss_size,
-        regs.r8 & WORD, regs.r9 & WORD, regs.r10 & WORD, regs.r11 & WORD,
-        regs.r12 & WORD, regs.r13 & WORD, regs.r14 & WORD, regs.r15 & WORD,
-        regs.rdi & WORD, regs.rsi & WORD, regs.rbp & WORD, regs.rbx & WORD,
-        regs.rdx & WORD, regs.rax & WORD, regs.rcx & WORD, regs.rsp & WORD,
-        regs.rip & WORD, regs.eflags & WORD,
+        unsigned(regs.r8), unsigned(regs.r9), unsigned(regs.r10), unsigned(regs.r11),
+        unsigned(regs.r12), unsigned(regs.r13), unsigned(regs.r14), unsigned(regs.r15),
+        unsigned(regs.rdi), unsigned(regs.rsi), unsigned(regs.rbp), unsigned(regs.rbx),
+        unsigned(regs.rdx), unsigned(regs.rax), unsigned(regs.rcx), unsigned(regs.rsp),
+        unsigned(regs.rip), unsigned(regs.eflags),
         USER_CS, 0, 0, USER_DS,
         task.error_code, task.trap_nr, mask, task.cr2 & WORD,
         fpstate, mask,
@@ -188,7 +188,7 @@ def restore_sigframe(task: "Task") -> bool:
 def do_sigaltstack(task: "Task", sp: int, flags: int, size: int) -> int:
     """Sets the alternate stack. 0; EPERM while it is in use, EINVAL for unknown flags, ENOMEM where it is too small."""
     mode = flags & ~SS_AUTODISARM
-    if on_sig_stack(task, task.regs.rsp & WORD):
+    if on_sig_stack(task, unsigned(task.regs.rsp)):
         return -errno.EPERM
     if mode not in (0, SS_ONSTACK, SS_DISABLE):
         return -errno.EINVAL

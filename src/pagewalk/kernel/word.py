@@ -9,6 +9,11 @@ from typing import Final
 WORD: Final = (1 << 64) - 1
 
 
+def unsigned(value: int) -> int:
+    """``value`` modulo 2**64. For a register: ``& WORD`` on an i64 would make an i64 of WORD, which has none."""
+    return value & WORD
+
+
 def signed(value: int) -> int:
     """``value`` modulo 2**64 as a signed word."""
     value &= WORD

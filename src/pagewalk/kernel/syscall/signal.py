@@ -29,7 +29,7 @@ from pagewalk.kernel.signal_types import (
 )
 from pagewalk.kernel.syscall.args import get_timespec, timespec_ns
 from pagewalk.kernel.wait import FOREVER, sleep_until
-from pagewalk.kernel.word import WORD, signed32
+from pagewalk.kernel.word import signed32, unsigned
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def sys_sigaltstack(task: "Task", new: int, old: int) -> int:
         given = copy_from_user(task.mm, new, 24)
         if given is None:
             return -errno.EFAULT
-    flags = sas_ss_flags(task, task.regs.rsp & WORD) | (task.sas_ss_flags & SS_AUTODISARM)
+    flags = sas_ss_flags(task, unsigned(task.regs.rsp)) | (task.sas_ss_flags & SS_AUTODISARM)
     before = struct.pack("<QI4xQ", task.sas_ss_sp, flags, task.sas_ss_size)
     if given is not None:
         sp, flags, size = struct.unpack("<QI4xQ", given)
