@@ -126,10 +126,14 @@ class RegularFile(VfsFile):
         return done
 
     def write_faulted(self, pos: int) -> None:
-        """Memory has the page then, and a file that ended before ``pos`` has grown to it."""
-        at = self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos
-        if self.pages.is_shmem and self.paged.before_write(at, 4096 - at % 4096) > 0:
+        """A file that ended before ``pos`` has grown to it; memory has the page then."""
+        at = int(self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos)
+        if self.paged.before_write(at, 4096 - at % 4096) <= 0:
+            return
+        if self.pages.is_shmem:
             shmem_write_faulted(self.system, self.pages, at)
+        elif at > self.pages.i_size:
+            self.paged.truncate(at)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

@@ -38,6 +38,7 @@ from pagewalk.mm.file import (
     F_SEAL_WRITE,
     FMODE_WRITE,
 )
+from pagewalk.mm.page import PG_uptodate
 from pagewalk.mm.shmem import ShmemSpace, shmem_evict, shmem_get_page, shmem_punch_hole, shmem_truncate
 
 if TYPE_CHECKING:
@@ -368,10 +369,12 @@ class TmpInode(PagedInode):
         new: list[int] = []
         for index in range(offset // _PAGE_SIZE, last):
             if index not in mapping.i_pages:
-                if shmem_get_page(self.system, mapping, index) is None:
+                page = shmem_get_page(self.system, mapping, index)
+                if page is None:
                     for start in new:
                         shmem_punch_hole(self.system, mapping, start * _PAGE_SIZE, (start + 1) * _PAGE_SIZE)
                     return -errno.ENOSPC
+                page.flags &= ~PG_uptodate  # until somebody asks for it
                 new.append(index)
         if grows:
             mapping.i_size = offset + length

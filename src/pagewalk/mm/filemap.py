@@ -271,7 +271,7 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
             found = add_to_page_cache(system, mapping, pgoff)
             page = None if isinstance(found, int) else found
         index: i64 = vmf.pte_index + pgoff - vmf.pgoff
-        if page is not None and words[index] == 0:
+        if page is not None and page.flags & PG_uptodate and words[index] == 0:
             page.refcount += 1
             set_file_pte(vma, index, page, write=False)
             if pgoff == vmf.pgoff:

@@ -10,6 +10,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import FMODE_WRITE
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.page import PG_uptodate
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.uaccess import access_ok, copy_to_user
 from pagewalk.mm.vma import Vma
@@ -56,7 +57,9 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
             vec[at] = 1
         elif mapping is not None:
             pgoff: i64 = vma.pgoff_of(addr)
-            vec[at] = 1 if pgoff in mapping.i_pages or mapping.is_warm(pgoff) else 0
+            page = mapping.i_pages.get(pgoff)
+            cached = mapping.is_warm(pgoff) if page is None else page.flags & PG_uptodate != 0
+            vec[at] = 1 if cached else 0
         at += 1
     return bytes(vec)
 

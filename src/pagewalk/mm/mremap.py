@@ -64,7 +64,7 @@ def mremap(mm: MmStruct, addr: i64, old_len: i64, new_len: i64, flags: i64, new_
         failed = check_new_addr(vrm)
         if failed:
             return failed
-        if old_len == new_len:
+        if old_len == new_len and flags & MREMAP_FIXED:
             return remap_move(vrm)
     vma = mm.vma_lookup(addr) if addr >= 0 else None
     if vma is None:
@@ -108,15 +108,16 @@ def check_prep_vma(vrm: Remap, vma: Vma) -> int:
     if vma.vm_flags & VM_SEALED:
         return -errno.EPERM
     unsigned_old = int(vrm.old_len) & 0xFFFF_FFFF_FFFF_FFFF
-    if unsigned_old > vrm.new_len or (unsigned_old == vrm.new_len and not vrm.implies_new_addr()):
+    if unsigned_old >= vrm.new_len and not vrm.implies_new_addr():
         return 0
+    unsigned_old = min(unsigned_old, int(vrm.new_len))  # what is more is unmapped before the rest moves
     if vrm.old_len == 0 and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return -errno.EINVAL
     if vrm.flags & MREMAP_DONTUNMAP and vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -errno.EINVAL
     if unsigned_old > vma.vm_end - vrm.addr:
         return -errno.EFAULT
-    if vrm.new_len == vrm.old_len:
+    if unsigned_old == vrm.new_len:
         return 0
     if vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -errno.EFAULT

@@ -62,9 +62,13 @@ def shmem_file_setup(system: System, name: str, size: i64, noreserve: bool) -> "
 
 
 def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | None:
-    """The page at ``index``, a new zeroed one where there is none yet; None where memory or the promise is short."""
+    """The page at ``index``, a new zeroed one where there is none yet; None where memory or the promise is short.
+
+    A page that fallocate(2) made counts as present (PG_uptodate) only now, when it is asked for.
+    """
     page = mapping.i_pages.get(index)
     if page is not None:
+        page.flags |= PG_uptodate
         return page
     if mapping.noreserve:
         if not vm_enough_memory(system, 1):

@@ -159,16 +159,22 @@ def unmapped_area(mm: MmStruct, low: i64, high: i64, length: i64) -> i64:
 
 
 def unmapped_area_topdown(mm: MmStruct, low: i64, high: i64, length: i64) -> i64:
-    """The highest gap of ``length`` bytes in [low, high), guard gaps of stacks kept free; or -ENOMEM."""
+    """The highest gap of ``length`` bytes in [low, high), guard gaps of stacks kept free; or -ENOMEM.
+
+    A gap that would do but for the guard of the stack above it sends the search below that whole guard, even where
+    other mappings lie within it; a stack above a gap that is too small anyway does not.
+    """
     at = bisect_left(mm.starts, high)
     top = high
-    if at < len(mm.vmas):
-        top = min(top, vm_start_gap(mm.vmas[at]))
     while True:
         bottom: i64 = mm.vmas[at - 1].vm_end if at > 0 else 0
         if top - length >= max(bottom, low):
-            return top - length
+            if at == len(mm.vmas) or vm_start_gap(mm.vmas[at]) >= top:
+                return top - length
+            top = vm_start_gap(mm.vmas[at])
+            at = bisect_left(mm.starts, top)
+            continue
         if at == 0 or bottom <= low:
             return -errno.ENOMEM
         at -= 1
-        top = min(top, vm_start_gap(mm.vmas[at]))
+        top = min(top, mm.vmas[at].vm_start)

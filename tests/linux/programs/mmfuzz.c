@@ -1,6 +1,6 @@
 /* A random sequence of memory-management calls and accesses, the same for the same seed, with all that can be seen of it.
  *
- * usage: mmfuzz WORKDIR SEED COUNT [FIRST]     (FIRST: print from that operation on only)
+ * usage: mmfuzz WORKDIR SEED COUNT [FIRST [all]]     (FIRST: print from that operation on only; all: all maps at the end)
  *
  * Calls act mostly within an arena that lies across a 2 MiB line, sometimes outside of it. Printed: each call with its
  * arguments and result; now and then the maps, which pages are resident, the page-map bits, fault counts, and a hash of
@@ -511,5 +511,7 @@ int main(int argc, char **argv)
 	show_faults();
 	show_maps();
 	show_smaps();
+	if (argc > 5)
+		say_maps(0, -1UL);
 	quit(0);
 }
