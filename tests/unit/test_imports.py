@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "kernel": {"arch", "mm", "fs"},
     "cpu": {"arch", "hw", "mm", "kernel"},
     "view": {"arch", "hw", "mm"},
+    "check": {"arch", "mm"},
     "flags": {"mm"},
     "process": {"arch", "mm", "kernel", "fs", "view", "flags"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},

@@ -13,6 +13,7 @@ Differs: functions enter the kernel rather than read [vvar]; no getrandom and no
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.mm.page import PG_special
 from pagewalk.mm.page_alloc import GFP_ZERO
 from pagewalk.mm.special_mapping import install_special_mapping
 from pagewalk.mm.unmapped_area import get_unmapped_area
@@ -266,6 +267,7 @@ def kernel_frame(system: "System") -> int:
     """A zeroed frame that stays the kernel's."""
     page = system.node.alloc_page(GFP_ZERO)
     assert page is not None
+    page.flags |= PG_special
     return int(page.pfn)
 
 

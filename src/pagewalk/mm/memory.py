@@ -19,7 +19,7 @@ from pagewalk.mm.fault_types import (
     VM_FAULT_SIGSEGV,
 )
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_special, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.pgtable import pte_alloc
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
@@ -307,7 +307,7 @@ def page_remove_rmap(system: System, page: Page) -> None:
     if page.mapcount == 0:
         if page.flags & PG_anon:
             system.vmstat.nr_anon_mapped -= 1
-        elif not page.flags & PG_special:
+        else:
             system.vmstat.nr_file_mapped -= 1
 
 

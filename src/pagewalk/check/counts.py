@@ -1,0 +1,96 @@
+"""Invariants of counters: each equals a recount of what it counts."""
+
+from pagewalk.check.census import Census, require
+from pagewalk.check.tables import leaf_page
+from pagewalk.mm.memory import mm_counter
+from pagewalk.mm.page import PG_anon
+from pagewalk.mm.shmem import ShmemSpace
+from pagewalk.mm.vma import VM_ACCOUNT, VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, Vma
+
+__all__ = [
+    "committed_memory_equals_the_promises",
+    "dirty_sets_hold_cached_pages",
+    "mapped_counts_equal_the_vmas",
+    "rss_equals_the_entries",
+    "vmstat_equals_a_recount",
+]
+
+
+def rss_equals_the_entries(census: Census) -> None:
+    """rss_stat equals the entries that map pages, by kind."""
+    for mm in census.mms:
+        counted = [0, 0, 0, 0]
+        for leaf in census.leaves[mm.ident]:
+            page = leaf_page(census, leaf)
+            if page is not None:
+                counted[mm_counter(page)] += 1
+        require(counted == list(mm.rss_stat), "rss_stat equals a recount", f"{mm.rss_stat}, found {counted}")
+
+
+def mapped_counts_equal_the_vmas(census: Census) -> None:
+    """total_vm, data_vm, exec_vm, stack_vm and locked_vm equal the pages of the VMAs of their kind."""
+    for mm in census.mms:
+        kinds = {"total_vm": 0, "data_vm": 0, "exec_vm": 0, "stack_vm": 0, "locked_vm": 0}
+        for vma in mm.vmas:
+            nr_pages = int(vma.nr_pages())
+            kinds["total_vm"] += nr_pages
+            kind = _kind(vma)
+            if kind:
+                kinds[kind] += nr_pages
+            if vma.vm_flags & VM_LOCKED:
+                kinds["locked_vm"] += nr_pages
+        told = {
+            "total_vm": int(mm.total_vm),
+            "data_vm": int(mm.data_vm),
+            "exec_vm": int(mm.exec_vm),
+            "stack_vm": int(mm.stack_vm),
+            "locked_vm": int(mm.locked_vm),
+        }
+        require(told == kinds, "pages by kind equal a recount", f"{told}, found {kinds}")
+
+
+def _kind(vma: Vma) -> str:
+    flags = vma.vm_flags
+    if flags & VM_EXEC and not flags & (VM_WRITE | VM_STACK):
+        return "exec_vm"
+    if flags & VM_STACK:
+        return "stack_vm"
+    return "data_vm" if flags & VM_WRITE and not flags & VM_SHARED else ""
+
+
+def committed_memory_equals_the_promises(census: Census) -> None:
+    """vm_committed_as = pages of VM_ACCOUNT VMAs + sizes of shared objects + pages of those that promise one by one."""
+    promised = sum(int(vma.nr_pages()) for vma in census.all_vmas() if vma.vm_flags & VM_ACCOUNT)
+    for space in census.spaces:
+        if isinstance(space, ShmemSpace):
+            promised += len(space.i_pages) if space.noreserve else int(space.accounted)
+    committed = int(census.system.vm_committed_as)
+    require(committed == promised, "vm_committed_as equals the promises", f"{committed}, found {promised}")
+
+
+def vmstat_equals_a_recount(census: Census) -> None:
+    """The machine's nr_* equal a recount over pages, page caches and page tables."""
+    vmstat = census.system.vmstat
+    mapped = [census.system.page(pfn) for pfn in census.mappers]
+    caches = [len(space.i_pages) for space in census.spaces]
+    shmem = [len(space.i_pages) for space in census.spaces if space.is_shmem]
+    for name, told, found in (
+        ("nr_anon_mapped", vmstat.nr_anon_mapped, sum(1 for page in mapped if page.flags & PG_anon)),
+        ("nr_file_mapped", vmstat.nr_file_mapped, sum(1 for page in mapped if not page.flags & PG_anon)),
+        ("nr_file_pages", vmstat.nr_file_pages, sum(caches)),
+        ("nr_shmem", vmstat.nr_shmem, sum(shmem)),
+        ("nr_dirty", vmstat.nr_dirty, sum(len(space.dirty) for space in census.spaces)),
+        ("nr_page_table_pages", vmstat.nr_page_table_pages, sum(len(tables) for tables in census.tables.values())),
+    ):
+        require(told == found, f"{name} equals a recount", f"{told}, found {found}")
+
+
+def dirty_sets_hold_cached_pages(census: Census) -> None:
+    """A dirty page is in the cache; shared memory has no store to differ from."""
+    for space in census.spaces:
+        lost = space.dirty - space.i_pages.keys()
+        require(not lost, "a dirty page is cached", f"indices {sorted(lost)}")
+        require(not (space.is_shmem and space.dirty), "shared memory is never dirty", f"{space.dirty}")
+        end = (int(space.i_size) + 4095) >> 12
+        beyond = [index for index in space.i_pages if index >= end]
+        require(not beyond or not space.i_mmap, "no page is mapped beyond the end", f"{beyond}, end {end}")
