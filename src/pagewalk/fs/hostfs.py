@@ -24,8 +24,11 @@ from pagewalk.fs.fcntl import (
     DT_LNK,
     DT_REG,
     EXT4_SUPER_MAGIC,
+    MAX_LFS_FILESIZE,
+    EXT4_SUPER_MAGIC,
     O_ACCMODE,
     O_RDONLY,
+    O_TRUNC,
     RENAME_EXCHANGE,
     S_IFBLK,
     S_IFCHR,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 # Directory descriptors that are kept open between walks.
 _MAX_DIR_FDS: Final = 64
+
+_EXT4_MAXBYTES: Final = 0xFFF_FFFF_F000  # 2**32 - 1 blocks of 4096 bytes
 
 
 def _key(st: Stat) -> HostKey:
@@ -73,6 +78,7 @@ class HostSuper(SuperBlock):
         self.cache = cache
         self.read_only = not writable
         self.root_fd = root_fd
+        self.maxbytes = _EXT4_MAXBYTES if host_fstatfs(root_fd).f_type == EXT4_SUPER_MAGIC else MAX_LFS_FILESIZE
         self.in_use: dict[HostKey, HostInode] = {}
         self.recent: dict[HostKey, HostInode] = {}  # directories with an open descriptor, the least recently used first
         self.thp_devs: dict[tuple[int, int], bool] = {}
@@ -136,6 +142,7 @@ class HostInode(PagedInode):
     def __init__(self, sb: HostSuper, parent: Optional["HostInode"], name: str, st: Stat) -> None:
         super().__init__(sb.system, sb, st.st_ino, st.st_mode)
         self.host_sb = sb
+        self.s_maxbytes = sb.maxbytes
         self.parent = parent
         self.name = name
         self.key = _key(st)
@@ -431,7 +438,7 @@ class HostInode(PagedInode):
         if not self.is_reg():
             kind = self.i_mode & S_IFMT
             return -errno.EACCES if kind in (S_IFCHR, S_IFBLK) else -errno.ENXIO
-        writable = flags & O_ACCMODE != O_RDONLY
+        writable = flags & O_ACCMODE != O_RDONLY or bool(flags & O_TRUNC)
         if writable and self.host_sb.read_only:
             return -errno.EROFS
         mapping = self._attach(writable)
@@ -474,8 +481,6 @@ class HostInode(PagedInode):
         mapping = self.host_sb.cache.get(self.key)
         if mapping is None or not mapping.writable:
             return -errno.EBADF
-        if length > mapping.i_size and mapping.dirty:
-            self.host_sb.cache.write_back(mapping)
         truncate_pagecache(self.system, mapping, length)
         try:
             os.ftruncate(mapping.fd, length)
@@ -493,9 +498,6 @@ class HostInode(PagedInode):
             return -errno.EOPNOTSUPP
         if mapping is None or not mapping.writable or self.host_sb.read_only:
             return -errno.EOPNOTSUPP
-        err = self.host_sb.cache.write_back(mapping)
-        if err < 0:
-            return err
         err = host_fallocate(mapping.fd, mode, offset, length)
         if err < 0:
             return err
