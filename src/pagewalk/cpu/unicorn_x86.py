@@ -5,9 +5,9 @@ Unicorn keeps a TLB of its own. Where that has no answer it calls machine code t
 exceptions stop the emulator, with no Python on the way.
 
 Differs: a load and a store of one instruction fault one after the other, except for read-modify-write, which faults as
-a write; #GP carries no selector; a non-canonical address is #GP also where the stack segment would make it #SS; there
-are no SIMD floating-point exceptions, and no #GP for a misaligned 16-byte operand; instructions with a VEX prefix,
-which CPUID does not offer, are not all refused.
+a write; #GP carries no selector; DS, ES, FS and GS take null selectors only; there are no SIMD floating-point
+exceptions, and no #GP for a misaligned 16-byte operand; instructions with a VEX prefix, which CPUID does not offer, are
+not all refused.
 """
 
 import os
@@ -28,7 +28,7 @@ from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
 from pagewalk.cpu.unicorn_setup import Engine
 from pagewalk.cpu.x86_fxsave import FxState
-from pagewalk.cpu.x86_insn import is_software_interrupt
+from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
 from pagewalk.errors import PagewalkError
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
@@ -52,6 +52,7 @@ _DB: Final = 1
 _BP: Final = 3
 _OF: Final = 4
 _UD: Final = 6
+_SS: Final = 12
 _GP: Final = 13
 _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})  # a second one in a row would become a double fault
 
@@ -222,7 +223,7 @@ class UnicornX86(Cpu):
             if mmu.fault is not None:
                 if mmu.fault[1] == FETCH and mmu.fault[0] >> 12 != regs.rip >> 12:
                     return self._step_to_fault(regs)
-                return self._refused_fault()
+                return self._refused_fault(regs.rip)
             if error == ulib.UC_ERR_INSN_INVALID:
                 return self._trap(regs, _UD, at_instruction=True)
             if error != ulib.UC_ERR_OK:
@@ -239,7 +240,7 @@ class UnicornX86(Cpu):
                 raise PagewalkError(f"the CPU emulator does not go on at rip {rip & (1 << 64) - 1:#x}")
             rip = regs.rip
 
-    def _refused_fault(self) -> int:
+    def _refused_fault(self, rip: int) -> int:
         """``on_fault`` said False, or the address cannot be one."""
         assert self._mmu.fault is not None
         page, access, status = self._mmu.fault
@@ -251,7 +252,8 @@ class UnicornX86(Cpu):
                 self.addr = page + (exact & 4095)
         self.access = access
         if status == NON_CANONICAL:
-            self.vector = _GP
+            stack = access != FETCH and uses_the_stack_segment(self._mmu.code_at(rip, MAX_LENGTH))
+            self.vector = _SS if stack else _GP
             self.error_code = 0
             return EXIT_TRAP
         # U, and P, W, I as they apply
@@ -284,7 +286,7 @@ class UnicornX86(Cpu):
                 exception, mmu.exception = mmu.exception, None
                 raise exception
             if mmu.fault is not None:
-                return self._refused_fault()
+                return self._refused_fault(regs.rip)
             if event == EVENT_SYSCALL:
                 regs.rcx = regs.rip
                 regs.r11 = regs.eflags
@@ -308,6 +310,8 @@ class UnicornX86(Cpu):
             code = self._mmu.code_at(regs.rip, 2)
             if is_software_interrupt(code, _UD):
                 self._software_interrupt(_UD)
+            elif code == RDPMC:
+                self.vector = _GP
             elif code[:1] == bytes((_ICEBP,)):
                 self.vector = _DB
                 regs.rip += 1

@@ -1,4 +1,4 @@
-"""Two questions about an x86-64 instruction: does it write what it reads, is it a software interrupt?
+"""Questions about an x86-64 instruction that has faulted, which the emulator leaves open.
 
 An instruction that reads, changes and writes one place in memory (``add [x], 1``, ``xchg``, ``lock cmpxchg``) faults on
 hardware as a write at once. The emulator carries it out as a load and a store and reports the load; Linux would count
@@ -9,6 +9,9 @@ Sources: AMD64 Architecture Programmer's Manual volume 3, appendix A (opcode map
 
 from typing import Final
 
+# PUSH and POP in their other forms, PUSHF, POPF, RET, LEAVE, ENTER, IRET, CALL.
+_STACK_OPCODES: Final = frozenset({0x68, 0x6A, 0x8F, 0x9C, 0x9D, 0xC2, 0xC3, 0xC8, 0xC9, 0xCF, 0xE8})
+RDPMC: Final = b"\x0f\x33"
 MAX_LENGTH: Final = 15  # bytes of an instruction
 
 _LEGACY_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
@@ -61,6 +64,36 @@ def writes_what_it_reads(code: bytes) -> bool:
     if opcode in _ALWAYS_0F:
         return True
     return at + 2 < end and bool(_BY_REG_0F.get(opcode, 0) >> (code[at + 2] >> 3 & 7) & 1)
+
+
+def uses_the_stack_segment(code: bytes) -> bool:
+    """Whether the memory operand of ``code`` is addressed through SS: the stack itself, or a base of RSP or RBP."""
+    at = 0
+    end = len(code)
+    override = False
+    while at < end and code[at] in _LEGACY_PREFIXES:
+        override = override or code[at] in (0x64, 0x65)  # in 64-bit mode the others are ignored
+        at += 1
+    rex = code[at] if at < end and code[at] & 0xF0 == 0x40 else 0
+    at += rex != 0
+    if at >= end or override:
+        return False
+    opcode = code[at]
+    if opcode & 0xF0 == 0x50 or opcode in _STACK_OPCODES:
+        return True
+    if opcode == 0x0F:
+        at += 2 if at + 1 < end and code[at + 1] in (0x38, 0x3A) else 1
+    if at + 1 >= end:
+        return False
+    modrm = code[at + 1]
+    mod, base = modrm >> 6, modrm & 7
+    if mod == 3 or (rex & 1 and base != 4):
+        return False
+    if base == 4:
+        if at + 2 >= end or rex & 1:
+            return False
+        base = code[at + 2] & 7
+    return base == 4 or (base == 5 and mod != 0)
 
 
 def is_software_interrupt(code: bytes, vector: int) -> bool:
