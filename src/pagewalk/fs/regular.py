@@ -23,7 +23,7 @@ from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
-from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap
+from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap, read_cache_page
 from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_faulted
 from pagewalk.mm.vma import Vma
 
@@ -126,14 +126,16 @@ class RegularFile(VfsFile):
         return done
 
     def write_faulted(self, pos: int) -> None:
-        """A file that ended before ``pos`` has grown to it; memory has the page then."""
+        """A file that ended before ``pos`` has grown to it, and the page is in the cache."""
         at = int(self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos)
         if self.paged.before_write(at, 4096 - at % 4096) <= 0:
             return
         if self.pages.is_shmem:
             shmem_write_faulted(self.system, self.pages, at)
-        elif at > self.pages.i_size:
+            return
+        if at > self.pages.i_size:
             self.paged.truncate(at)
+        read_cache_page(self.system, self.pages, at >> 12)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

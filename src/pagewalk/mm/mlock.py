@@ -52,8 +52,7 @@ def mlock(mm: MmStruct, start: i64, length: i64, vm_flags: i64) -> int:
     failed = apply_vma_lock_flags(mm, start, length, vm_flags)
     if failed:
         return failed
-    failed = populate_or_error(mm, start, start + length)
-    return lock_posix_error(failed)
+    return lock_posix_error(populate_or_error(mm, start, start + length)) if length else 0
 
 
 def lock_posix_error(code: int) -> int:

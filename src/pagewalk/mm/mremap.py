@@ -282,9 +282,7 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
     assert source is not None
     if vrm.flags & MREMAP_DONTUNMAP:
         whole = source is not copy and source.vm_start == vrm.addr and source.vm_end == old_end
-        if source.vm_flags & VM_LOCKED:
-            mm.locked_vm -= vrm.old_len >> 12
-        source.vm_flags &= ~VM_LOCKED_MASK
+        source.vm_flags &= ~VM_LOCKED_MASK  # and yet locked_vm keeps counting both, as Linux's does
         if whole:
             unlink_anon_vmas(source)
     elif vrm.old_len:

@@ -1,6 +1,7 @@
 /* A random sequence of memory-management calls and accesses, the same for the same seed, with all that can be seen of it.
  *
- * usage: mmfuzz WORKDIR SEED COUNT [FIRST [all]]     (FIRST: print from that operation on only; all: all maps at the end)
+ * usage: mmfuzz WORKDIR SEED COUNT [FIRST [all [pagemap]]]     (FIRST: print from that operation on only; all: faults after each operation,
+ * all maps at the end; pagemap: the page-map bits after each operation)
  *
  * Calls act mostly within an arena that lies across a 2 MiB line, sometimes outside of it. Printed: each call with its
  * arguments and result; now and then the maps, which pages are resident, the page-map bits, fault counts, and a hash of
@@ -27,7 +28,9 @@ static int disk, memory, read_only;
 static struct { ul addr, len; } outside[OUTSIDE];
 static struct rusage before;
 
-#define tell(...) do { if (number >= first) say(__VA_ARGS__); } while (0)
+/* Arguments are evaluated in any case: they are calls. */
+static void nothing(const char *format, ...) { }
+#define tell(...) (number >= first ? say : nothing)(__VA_ARGS__)
 
 static const char *result(long r)
 {
@@ -502,8 +505,8 @@ int main(int argc, char **argv)
 		else op_run();
 		if (number == locked_until) MUNLOCKALL();
 		if (number % 16 == 15) show_resident();
-		if (number % 16 == 7) show_pagemap();
-		if (number % 8 == 3) show_faults();
+		if (number % 16 == 7 || argc > 6) show_pagemap();
+		if (number % 8 == 3 || argc > 5) show_faults();
 		if (number % 32 == 0) show_maps();
 		if (number % 64 == 63) show_status();
 		if (number % 128 == 127) show_hash();

@@ -247,9 +247,11 @@ def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: in
             done += put
             if put < len(data):
                 return done
-        if faulted:
+        if faulted:  # the file may have grown by that, and the source may lie in it
             file.write_faulted(pos + done if pos >= 0 else -1)
-            return done or -errno.EFAULT
+            if not copy_from_user_partial(task.mm, buf + done, min(count - done, CHUNK)):
+                return done or -errno.EFAULT
+            continue
         if done >= count:
             return done
 
