@@ -90,6 +90,7 @@ class Machine:
         for task in self.kernel.tasks():
             self.kernel.release_task(task)
         self.kernel.close()
+        self.namespace.close()
         self.system.mem_map.forget()
 
     # Processes.

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pagewalk.config import Config
-from pagewalk.fs import dir_ops, fcntl, open as fsopen, stat_at
+from pagewalk.fs import dir_ops, fcntl, stat_at
+from pagewalk.fs import open as fsopen
 from pagewalk.fs.fdtable import FilesStruct
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.host_cache import HostCache

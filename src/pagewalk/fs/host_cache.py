@@ -144,7 +144,7 @@ class HostCache:
     def detach(self, mapping: HostMapping) -> int:
         """One user less: the last one writes back and closes the host's descriptor. 0 or a negative errno."""
         mapping.users -= 1
-        if mapping.users > 0:
+        if mapping.users > 0 or mapping.fd < 0:
             return 0
         st = host_statx(mapping.fd, "")
         gone = not isinstance(st, int) and st.st_nlink == 0

@@ -51,8 +51,8 @@ def memfd_flags_error(flags: int) -> int:
 def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int = 0) -> VfsFile | int:
     """A new memfd, readable and writable, with one reference; the caller installs it (MFD_CLOEXEC).
 
-    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB. ENODEV: with a
-    page size that there is not.
+    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB. ENODEV:
+    with a page size that there is not.
     """
     failed = memfd_flags_error(flags)
     if failed:
