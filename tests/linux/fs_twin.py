@@ -165,8 +165,8 @@ def _shape(st: os.stat_result) -> tuple[int, ...]:
 class Model:
     """The model's answers, for a tree on the host (``tree``) or in memory (None)."""
 
-    def __init__(self, tree: Path | None) -> None:
-        self.system = System(Config(ram="64M"))
+    def __init__(self, tree: Path | None, system: System | None = None) -> None:
+        self.system = system if system is not None else System(Config(ram="64M"))
         self.cache = HostCache(self.system, warm=True)
         if tree is None:
             tmp = TmpSuper(self.system, (0, 50), 0o755)
@@ -350,19 +350,27 @@ def host_tree(root: Path, path: str = "/") -> list[tuple[Any, ...]]:
     return found
 
 
-def on_host(tree: Path, calls: list[Call]) -> list[Answer]:
-    """The host's answers, from a child whose root is ``tree``."""
+def on_host(groups: list[tuple[Path, list[Call]]]) -> list[list[Answer]]:
+    """The host's answers to each group of calls, from a child whose root is the group's tree."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reader)
-            os.chroot(tree)
-            os.chdir("/")
             os.umask(0o022)
-            host = Host()
-            answers = pickle.dumps([host.run(call) for call in calls])
+            outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+            collected = []
+            for tree, calls in groups:
+                os.chroot(tree)
+                os.chdir("/")
+                host = Host()
+                collected.append([host.run(call) for call in calls])
+                for fd in host.fds.values():
+                    os.close(fd)
+                os.fchdir(outside)
+                os.chroot(".")
+            answers = pickle.dumps(collected)
             while answers:
                 answers = answers[os.write(writer, answers) :]
             status = 0
@@ -372,5 +380,6 @@ def on_host(tree: Path, calls: list[Call]) -> list[Answer]:
     with os.fdopen(reader, "rb") as stream:
         data = stream.read()
     os.waitpid(child, 0)
-    answers: list[Answer] = pickle.loads(data)
+    assert data, "the child has failed"
+    answers: list[list[Answer]] = pickle.loads(data)
     return answers
