@@ -68,7 +68,7 @@ SMALL = {
     "factor": ["/usr/bin/factor", "1234567890123456789", "18446744073709551615", "600851475143"],
     "date": ["/bin/date", "-u", "-d", "@0"],
     "date elsewhere": ["/bin/date", "-d", "@86400", "+%A %d %B %Y %T %Z"],
-    "stat": ["/usr/bin/stat", "-c", "%n %s %a %u %g %F %h %i %Y", "{few}", "/", "/etc/passwd", "/dev/null"],
+    "stat": ["/usr/bin/stat", "-c", "%n %s %a %u %g %F %h %i %Y", "{few}", "/", "/etc/passwd", "/usr/bin/awk"],
     "find": ["/usr/bin/find", "/etc", "-maxdepth", "2", "-name", "*.conf"],
     "grep": ["/bin/grep", "-n", "-E", "^3.*(ab|cd)+", "{few}"],
     "grep counting": ["/bin/grep", "-c", "a", "{lines}"],

@@ -77,7 +77,7 @@ class RegularFile(VfsFile):
     def __init__(self, system: "System", dentry: Dentry, flags: int, inode: PagedInode, mapping: AddressSpace) -> None:
         super().__init__(system, dentry, flags)
         self.paged = inode
-        self.s_maxbytes = inode.s_maxbytes
+        self.s_maxbytes = MAX_LFS_FILESIZE  # mmap(2) does not ask the file system for its own limit
         self.mapping: AddressSpace | None = mapping
         self.pages = mapping
 

@@ -89,7 +89,7 @@ class File:
     st_dev     (major, minor) of its file system, for maps
     st_ino     inode number, for maps
     noexec     its mount forbids PROT_EXEC mappings
-    s_maxbytes largest offset in bytes that the file system allows; 0 = no limit
+    s_maxbytes largest offset in bytes that a mapping may reach; 0 = no limit
     thp_aligned  large mappings are aligned so that huge pages fit (ext4, xfs, btrfs, and /dev/zero if private)
     f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
     """
