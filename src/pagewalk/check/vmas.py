@@ -2,7 +2,7 @@
 
 from pagewalk.check.census import Census, require
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.vma import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_SPECIAL, Vma
+from pagewalk.mm.vma import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_SPECIAL, VM_STICKY, Vma
 from pagewalk.mm.vma_merge import vm_get_page_prot, vma_wants_writenotify
 
 __all__ = [
@@ -40,7 +40,7 @@ def mergeable_neighbours(mm: MmStruct) -> list[int]:
 
 
 def _could_merge(low: Vma, high: Vma) -> bool:
-    if low.vm_flags != high.vm_flags or low.vm_flags & VM_SPECIAL or low.vm_file is not high.vm_file:
+    if (low.vm_flags ^ high.vm_flags) & ~VM_STICKY or low.vm_flags & VM_SPECIAL or low.vm_file is not high.vm_file:
         return False
     if low.vm_pgoff + low.nr_pages() != high.vm_pgoff or (high.vm_ops is not None and high.vm_ops.has_close):
         return False

@@ -8,7 +8,6 @@ import errno
 from mypy_extensions import i64
 
 from pagewalk.mm.current import RLIMIT_STACK
-from pagewalk.mm.gup import populate_vma_page_range
 from pagewalk.mm.limits import may_expand_vm, mlock_future_ok
 from pagewalk.mm.munmap import vm_stat_account
 from pagewalk.mm.rmap import anon_vma_prepare
@@ -52,6 +51,4 @@ def expand_stack(vma: Vma, address: i64) -> int:
     vm_stat_account(mm, vma.vm_flags, grow)
     mm.set_range(vma, address, vma.vm_end, vma.vm_pgoff - grow)
     mm.faults.stack_growth += 1
-    if vma.vm_flags & VM_LOCKED:
-        populate_vma_page_range(vma, address, vma.vm_start + (grow << 12))
     return 0

@@ -1,0 +1,552 @@
+"""The naive twin: one address space as a dict of pages. Obvious and slow; nothing of pagewalk is used.
+
+Every mapped page is an entry of ``pages``: its rights, what it shows, and what its page-table entry would be. Addresses
+and lengths are in pages. Calls answer 0, a page number, or a negative errno.
+
+What Linux makes depend on history is not modelled but told to the twin: where one VMA ends and the next of the same
+kind begins (``seams``: whether two neighbours merge depends on the anon_vma that each got by its first write fault).
+``same_as`` compares VMAs modulo those seams and then takes them over: fault-around and several calls stop there.
+"""
+
+from dataclasses import dataclass, field, replace
+
+EPERM, ENOMEM, EACCES, EFAULT, EEXIST, EINVAL = 1, 12, 13, 14, 17, 22
+R, W, X = 1, 2, 4
+MADV = {
+    "normal": 0, "random": 1, "sequential": 2, "willneed": 3, "dontneed": 4, "free": 8, "remove": 9, "dontfork": 10,
+    "dofork": 11, "mergeable": 12, "unmergeable": 13, "hugepage": 14, "nohugepage": 15, "dontdump": 16, "dodump": 17,
+    "wipeonfork": 18, "keeponfork": 19, "cold": 20, "populate_read": 22, "populate_write": 23, "dontneed_locked": 24,
+    "guard_install": 102, "guard_remove": 103,
+}  # fmt: skip
+# advice that only sets and clears marks: (set, cleared)
+MARKS = {
+    "normal": ("", "seq rand"), "random": ("rand", "seq"), "sequential": ("seq", "rand"), "dontfork": ("dc", ""),
+    "dofork": ("", "dc"), "mergeable": ("mg", ""), "unmergeable": ("", "mg"), "hugepage": ("hg", "nh"),
+    "nohugepage": ("nh", "hg"), "dontdump": ("dd", ""), "dodump": ("", "dd"), "wipeonfork": ("wf", ""),
+    "keeponfork": ("", "wf"),
+}  # fmt: skip
+HUGE = 512
+GAP = 256
+
+
+@dataclass(eq=False)
+class Object:
+    """A file or a piece of shared memory: its bytes (the first of each page), and its length in pages."""
+
+    name: str
+    size: int
+    shmem: bool = True
+    data: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Page:
+    """One mapped page. entry: "" nothing, "zero", "anon", "cache", or "guard"; writable: a store needs no fault."""
+
+    prot: int
+    shared: bool = False
+    obj: Object | None = None
+    off: int = 0
+    marks: frozenset[str] = frozenset()
+    entry: str = ""
+    writable: bool = False
+    dirty: bool = False
+    byte: int = 0
+
+    def kind(self) -> tuple[object, ...]:
+        """What neighbours in one VMA have in common."""
+        return self.prot, self.shared, self.obj, self.marks
+
+    @property
+    def notify(self) -> bool:
+        """The file wants a fault at the first store to each shared page."""
+        return self.shared and self.obj is not None and not self.obj.shmem
+
+
+class NaiveAddressSpace:
+    """One process's memory. ``base``: the page below which mmap searches; ``low``: the lowest that it may pick."""
+
+    def __init__(self, base: int, low: int, top: int, brk: int, stack_limit: int, max_map_count: int) -> None:
+        self.base, self.low, self.top = base, low, top
+        self.start_brk = self.brk_page = brk
+        self.stack_limit = stack_limit
+        self.max_map_count = max_map_count
+        self.pages: dict[int, Page] = {}
+        self.seams: set[int] = set()
+        self.faults = 0
+
+    # Looking.
+
+    def vmas(self) -> list[tuple[int, int, Page]]:
+        """(first page, end, first Page) of every run of pages of one kind, cut at the seams."""
+        runs: list[tuple[int, int, Page]] = []
+        for at in sorted(self.pages):
+            page = self.pages[at]
+            if runs and runs[-1][1] == at and at not in self.seams and self.same_run(at):
+                runs[-1] = (runs[-1][0], at + 1, runs[-1][2])
+            else:
+                runs.append((at, at + 1, page))
+        return runs
+
+    def same_run(self, at: int) -> bool:
+        """Whether page ``at`` continues the page before it."""
+        low, high = self.pages[at - 1], self.pages[at]
+        return low.kind() == high.kind() and (high.obj is None or high.off == low.off + 1)
+
+    def vma_of(self, at: int) -> tuple[int, int]:
+        """The bounds of the VMA that page ``at`` lies in."""
+        start = at
+        while start not in self.seams and start - 1 in self.pages and self.same_run(start):
+            start -= 1
+        end = at + 1
+        while end in self.pages and end not in self.seams and self.same_run(end):
+            end += 1
+        return start, end
+
+    def parts(self, start: int, end: int) -> list[tuple[int, int]]:
+        """[start, end) cut into the parts that lie in one VMA each, holes left out."""
+        found = []
+        at = start
+        while at < end:
+            if at in self.pages:
+                upto = min(self.vma_of(at)[1], end)
+                found.append((at, upto))
+                at = upto
+            else:
+                at += 1
+        return found
+
+    def same_as(self, vmas: list[tuple[int, int, tuple[object, ...], int]]) -> str:
+        """Compares with another model's VMAs (first, end, kind, offset); "" or what differs. Takes over its seams."""
+        if sum(end - start for start, end, _, _ in vmas) != len(self.pages):
+            return f"{sum(end - start for start, end, _, _ in vmas)} pages mapped, expected {len(self.pages)}"
+        for start, end, kind, off in vmas:
+            for at in range(start, end):
+                page = self.pages.get(at)
+                if page is None:
+                    return f"page {at:#x} should not be mapped"
+                if page.kind() != kind or (page.obj is not None and page.off != off + at - start):
+                    return f"page {at:#x} is {kind} at {off}, expected {page.kind()} at {page.off}"
+        self.seams = {start for start, _, _, _ in vmas}
+        return ""
+
+    def rss(self) -> dict[str, int]:
+        """Resident pages by kind."""
+        counts = {"anon": 0, "file": 0, "shmem": 0}
+        for page in self.pages.values():
+            if page.entry == "anon":
+                counts["anon"] += 1
+            elif page.entry == "cache" and page.obj is not None:
+                counts["shmem" if page.obj.shmem else "file"] += 1
+        return counts
+
+    # Accesses.
+
+    def access(self, at: int, write: bool, byte: int = 0) -> str:
+        """A load or store of the page's first byte: "ok" or the signal."""
+        if at not in self.pages and not self.grow(at):
+            return "maperr"
+        page = self.pages[at]
+        if not page.prot or (write and not page.prot & W):
+            return "accerr"
+        outcome = self.fault(at, write)
+        if outcome == "ok" and write:
+            page.dirty = True
+            if page.obj is not None and page.entry == "cache":
+                page.obj.data[page.off] = byte
+            page.byte = byte
+        return outcome
+
+    def load(self, at: int) -> int:
+        """The byte that a load just saw."""
+        page = self.pages[at]
+        return page.obj.data.get(page.off, 0) if page.obj is not None and page.entry == "cache" else page.byte
+
+    def fault(self, at: int, write: bool) -> str:
+        """Brings the page's entry to what the access needs."""
+        page = self.pages[at]
+        if page.entry == "guard":
+            return "maperr"
+        if page.entry and (not write or page.writable):
+            return "ok"
+        if page.obj is not None and not page.entry and page.off >= page.obj.size:
+            if not write:
+                self.map_around(at)
+            return "bus"
+        self.faults += 1
+        if page.obj is None and not write:
+            page.entry, page.byte = "zero", 0
+        elif write and not page.shared:
+            if page.entry != "anon":
+                page.byte = page.obj.data.setdefault(page.off, 0) if page.obj is not None else 0
+            page.entry, page.writable, page.dirty = "anon", bool(page.prot & W), True
+        elif write and page.obj is not None:
+            page.entry, page.writable, page.dirty = "cache", bool(page.prot & W), True
+            page.obj.data.setdefault(page.off, 0)
+        else:
+            self.map_around(at)
+        return "ok"
+
+    def map_around(self, at: int) -> None:
+        """A read of a file page maps its cached neighbours: of the aligned 64 KiB, cut at the VMA and at 2 MiB."""
+        page = self.pages[at]
+        obj = page.obj
+        assert obj is not None
+        start, end = self.vma_of(at)
+        first = max(at & -16, start, at & -HUGE)
+        last = min(first + 16, end, (at & -HUGE) + HUGE)
+        for near in range(first, last):
+            other = self.pages[near]
+            cached = other.off < obj.size and (not obj.shmem or other.off in obj.data)
+            if not other.entry and cached:
+                self.map_cache(other)
+        if not page.entry and page.off < obj.size:
+            self.map_cache(page)
+            obj.data.setdefault(page.off, 0)
+
+    def map_cache(self, page: Page) -> None:
+        """The page of the file itself, read-only where the first store must be noticed."""
+        page.entry, page.dirty = "cache", False
+        page.writable = page.shared and bool(page.prot & W) and not page.notify
+
+    def populate(self, start: int, end: int, strict: bool = False) -> int:
+        """Faults in what can be; the first error ends a VMA's part (``strict``: ends all, and is answered)."""
+        for first, last in self.parts(start, end):
+            page = self.pages[first]
+            if "lf" in page.marks:
+                continue
+            write = bool(page.prot & W) and not page.shared
+            for at in range(first, last):
+                if not page.prot or self.fault(at, write) != "ok":
+                    if strict:
+                        return -EFAULT
+                    break
+        return 0
+
+    def grow(self, at: int) -> bool:
+        """A touch below a stack."""
+        above = min((page for page in self.pages if page > at), default=None)
+        if above is None or "gd" not in self.pages[above].marks:
+            return False
+        below = max((page for page in self.pages if page < at), default=None)
+        if below is not None and at - below - 1 < GAP:
+            near = self.pages[below]
+            if near.prot and "gd" not in near.marks:
+                return False
+        if self.vma_of(above)[1] - at > self.stack_limit:
+            return False
+        for page in range(at, above):
+            self.pages[page] = replace(self.pages[above], entry="", writable=False, dirty=False, byte=0)
+        return True
+
+    # Choosing an address.
+
+    def gap_start(self, at: int) -> int:
+        """Where the VMA that starts at ``at`` keeps room below itself: a stack does."""
+        return at - GAP if "gd" in self.pages[at].marks else at
+
+    def room_end(self, at: int) -> int:
+        """Where the free room that starts at ``at`` ends: at the next mapping, or at the guard gap of a stack."""
+        above = min((page for page in self.pages if page >= at), default=None)
+        return self.top if above is None else self.gap_start(above)
+
+    def search(self, length: int) -> int:
+        """The highest free range below the base, page by page; the guard of the stack right above it is kept free."""
+        at = self.base - length
+        while at >= self.low:
+            taken = next((page for page in range(at, at + length) if page in self.pages), None)
+            end = self.room_end(at + length)
+            if taken is not None:
+                at = taken - length
+            elif end < at + length:
+                at = end - length
+            else:
+                return at
+        return -ENOMEM
+
+    def pick(self, addr: int, length: int, anon: bool, private: bool) -> int:
+        """An address: the hint where it is free, else the search; large anonymous areas start at 2 MiB."""
+        if addr and addr + length <= self.room_end(addr):
+            return addr
+        if anon and private and not addr and length % HUGE == 0:
+            found = self.search(length + HUGE)
+            if found >= 0:
+                return found + (-found % HUGE or HUGE)
+        return self.search(length)
+
+    # Calls.
+
+    def mmap(
+        self, addr: int, length: int, prot: int, shared: bool, obj: Object | None, off: int,
+        fixed: bool = False, noreplace: bool = False, marks: frozenset[str] = frozenset(), populate: bool = False,
+    ) -> int:  # fmt: skip
+        if length == 0:
+            return -EINVAL
+        if len(self.vmas()) > self.max_map_count:
+            return -ENOMEM
+        at = addr if fixed or noreplace else self.pick(addr, length, obj is None, not shared)
+        if at < 0:
+            return at
+        if noreplace and any(page in self.pages for page in range(at, at + length)):
+            return -EEXIST
+        if "gd" in marks and (shared or obj is not None):
+            return -EINVAL
+        if obj is None and shared:
+            obj, off = Object("shared memory", length), 0
+        self.munmap(at, length)
+        for page in range(length):
+            self.pages[at + page] = Page(prot, shared, obj, off + page if obj else 0, marks)
+        if populate or "lo" in marks:
+            self.populate(at, at + length)
+        return at
+
+    def munmap(self, addr: int, length: int) -> int:
+        if length == 0:
+            return -EINVAL
+        for page in range(addr, addr + length):
+            self.pages.pop(page, None)
+            self.seams.discard(page)
+        return 0
+
+    def mprotect(self, addr: int, length: int, prot: int) -> int:
+        if length == 0:
+            return 0
+        for start, end in self.parts_until_hole(addr, addr + length):
+            old = self.pages[start]
+            lock_and_write = "lo" in old.marks and not old.shared and not old.prot & W and bool(prot & W)
+            changed = prot != old.prot
+            for at in range(start, end):
+                page = self.pages[at]
+                page.prot = prot
+                if changed:
+                    page.writable = writable_after_mprotect(page)
+            if lock_and_write:
+                self.populate(start, end)
+        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+
+    def parts_until_hole(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) up to the first hole, cut by the VMAs as they are now."""
+        hole = next((page for page in range(start, end) if page not in self.pages), end)
+        return self.parts(start, hole)
+
+    def mark(self, start: int, end: int, add: str, remove: str) -> None:
+        """Sets and clears marks of every page of [start, end)."""
+        for at in range(start, end):
+            page = self.pages[at]
+            page.marks = (page.marks - frozenset(remove.split())) | frozenset(add.split())
+
+    def mlock(self, addr: int, length: int, onfault: bool = False) -> int:
+        end = addr + length
+        for start, upto in self.parts_until_hole(addr, end):
+            self.mark(start, upto, "lo lf" if onfault else "lo", "" if onfault else "lf")
+        if any(page not in self.pages for page in range(addr, end)):
+            return -ENOMEM
+        return -ENOMEM if self.populate(addr, end, strict=True) else 0
+
+    def munlock(self, addr: int, length: int) -> int:
+        for start, upto in self.parts_until_hole(addr, addr + length):
+            self.mark(start, upto, "", "lo lf")
+        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+
+    def drop(self, at: int) -> None:
+        """The page's entry goes; a private copy is lost."""
+        page = self.pages[at]
+        page.entry, page.writable, page.dirty, page.byte = "", False, False, 0
+
+    def madvise(self, addr: int, length: int, advice: str) -> int:
+        end = addr + length
+        if length == 0:
+            return 0
+        if advice.startswith("populate"):
+            return self.madvise_populate(addr, end, advice == "populate_write")
+        for start, upto in self.parts(addr, end):
+            failed = self.advise(start, upto, advice)
+            if failed:
+                return failed
+        return 0 if all(page in self.pages for page in range(addr, end)) else -ENOMEM
+
+    def madvise_populate(self, addr: int, end: int, write: bool) -> int:
+        at = addr
+        while at < end:
+            if at not in self.pages:
+                return -ENOMEM
+            if not self.pages[at].prot & (W if write else R):
+                return -EINVAL
+            upto = min(self.vma_of(at)[1], end)
+            for page in range(at, upto):
+                if self.fault(page, write) != "ok":
+                    return -EFAULT
+            at = upto
+        return 0
+
+    def advise(self, start: int, end: int, advice: str) -> int:
+        """One advice for a part of one VMA."""
+        page = self.pages[start]
+        locked = "lo" in page.marks
+        if advice in MARKS:
+            if advice == "wipeonfork" and (page.obj is not None or page.shared):
+                return -EINVAL
+            if advice != "mergeable" or not page.shared:
+                self.mark(start, end, *MARKS[advice])
+            return 0
+        if advice in ("dontneed", "dontneed_locked", "free", "cold", "remove"):
+            if locked and advice != "dontneed_locked":
+                return -EINVAL
+            if advice == "free":
+                return 0 if page.obj is None else -EINVAL
+            if advice == "remove":
+                return self.remove(start, end)
+            for at in range(start, end):
+                if advice != "cold" and self.pages[at].entry != "guard":
+                    self.drop(at)
+        elif advice == "guard_install":
+            if locked:
+                return -EINVAL
+            for at in range(start, end):
+                self.drop(at)
+                self.pages[at].entry = "guard"
+        elif advice == "guard_remove":
+            for at in range(start, end):
+                if self.pages[at].entry == "guard":
+                    self.drop(at)
+        return 0
+
+    def remove(self, start: int, end: int) -> int:
+        """MADV_REMOVE: a hole in the object."""
+        page = self.pages[start]
+        if page.obj is None:
+            return -EINVAL
+        if not page.shared:
+            return -EACCES
+        self.forget(page.obj, page.off, page.off + end - start, private_too=False)
+        return 0
+
+    def forget(self, obj: Object, first: int, last: int, private_too: bool) -> None:
+        """Pages [first, last) of an object are gone, everywhere; ``private_too``: private copies as well."""
+        for off in [off for off in obj.data if first <= off < last]:
+            del obj.data[off]
+        for at, page in self.pages.items():
+            gone = page.entry == "cache" or (private_too and page.entry == "anon")
+            if page.obj is obj and first <= page.off < last and gone:
+                self.drop(at)
+
+    def msync(self, addr: int, length: int) -> int:
+        """MS_SYNC: dirty pages of shared files are clean, and read-only until the next store."""
+        for start, end in self.parts(addr, addr + length):
+            model = self.pages[start]
+            offs = range(model.off, model.off + end - start)
+            for page in self.pages.values() if model.notify else ():
+                if page.obj is model.obj and page.shared and page.dirty and page.entry == "cache" and page.off in offs:
+                    page.dirty = page.writable = False
+        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+
+    def truncate(self, obj: Object, size: int) -> int:
+        """The object's new length in pages."""
+        if size < obj.size:
+            self.forget(obj, size, 1 << 40, private_too=True)
+        obj.size = size
+        return 0
+
+    def brk(self, new: int) -> int:
+        """Sets the break (in pages); the break."""
+        old = self.brk_page
+        if new < self.start_brk or new == old:
+            return old
+        if new < old:
+            if any(page in self.pages for page in range(new, old)):
+                self.munmap(new, old - new)
+                self.brk_page = new
+            return self.brk_page
+        above = next((page for page in range(old, new + GAP + 1) if page in self.pages), None)
+        if above is not None and new + 1 > self.gap_start(above):
+            return old
+        for page in range(old, new):
+            self.pages[page] = Page(R | W)
+        self.brk_page = new
+        return new
+
+    def mremap(self, addr: int, old: int, new: int, maymove: bool, fixed: int = -1, keep: bool = False) -> int:
+        """``fixed``: the new address, or -1; ``keep``: MREMAP_DONTUNMAP."""
+        if new == 0 or ((fixed >= 0 or keep) and not maymove) or (keep and old != new):
+            return -EINVAL
+        if fixed >= 0 and addr + old > fixed and fixed + new > addr:
+            return -EINVAL
+        if fixed >= 0 and old == new:
+            return self.move_all(addr, old, fixed, keep)
+        if addr not in self.pages:
+            return -EFAULT
+        end = self.vma_of(addr)[1]
+        moves = fixed >= 0 or keep
+        if not moves and old >= new:
+            if old > new:
+                self.munmap(addr + new, old - new)
+            return addr
+        if old == 0 and not self.pages[addr].shared:
+            return -EINVAL
+        if min(old, new) > end - addr:
+            return -EFAULT
+        if fixed >= 0:
+            self.munmap(fixed, new)
+            if old > new:
+                self.munmap(addr + new, old - new)
+            if addr not in self.pages:
+                return -EFAULT
+            return self.move(addr, min(old, new), new, fixed, keep)
+        if not keep and old == end - addr and not any(page in self.pages for page in range(end, end + new - old)):
+            self.extend(addr, old, new)
+            return addr
+        if not maymove:
+            return -ENOMEM
+        page = self.pages[addr]
+        return self.move(addr, old, new, self.pick(0, new, page.obj is None, not page.shared), keep)
+
+    def extend(self, addr: int, old: int, new: int) -> None:
+        """New pages behind a mapping that grew."""
+        model = self.pages[addr]
+        for page in range(old, new):
+            off = model.off + page if model.obj is not None else 0
+            self.pages[addr + page] = Page(model.prot, model.shared, model.obj, off, model.marks)
+        if "lo" in model.marks:
+            self.populate(addr + old, addr + new)
+
+    def move_all(self, addr: int, length: int, to: int, keep: bool) -> int:
+        """A plain move takes every mapping of the range along, gaps kept."""
+        parts = self.parts(addr, addr + length)
+        if not parts or parts[0][0] != addr:
+            return -EFAULT
+        for start, end in parts:
+            self.munmap(to + start - addr, end - start)
+            if start not in self.pages:
+                return -EFAULT
+            self.move(start, end - start, end - start, to + start - addr, keep)
+        return to
+
+    def move(self, addr: int, old: int, new: int, to: int, keep: bool) -> int:
+        """Moves entries; the source goes, or stays without pages and unlocked."""
+        if to < 0:
+            return to
+        model = replace(self.pages[addr])
+        start, end = self.vma_of(addr)
+        for page in range(old):
+            self.pages[to + page] = replace(self.pages[addr + page])
+            if keep:
+                self.drop(addr + page)
+            else:
+                del self.pages[addr + page]
+        if keep:
+            self.mark(start, end, "", "lo lf")  # all of the VMA, though only a part has moved
+        for page in range(old, new):
+            off = model.off + page if model.obj is not None else 0
+            self.pages[to + page] = Page(model.prot, model.shared, model.obj, off, model.marks)
+        if "lo" in model.marks and new > old:
+            self.populate(to + old, to + new)
+        return to
+
+
+def writable_after_mprotect(page: Page) -> bool:
+    """Whether the entry is writable once its rights have changed, without another fault."""
+    if not page.prot & W or page.entry in ("", "zero", "guard"):
+        return False
+    if not page.shared:
+        return page.entry == "anon"
+    return page.dirty if page.notify else True
