@@ -205,7 +205,7 @@ class HostNode(PagedInode):
         if fd < 0:
             return fd
         st = host_statx(fd, "")
-        if isinstance(st, int) or host_key(st) != self.key:
+        if isinstance(st, int) or host_key(st) != self.key or (st.st_mode ^ self.i_mode) & S_IFMT:
             os.close(fd)
             return -errno.ESTALE
         return fd

@@ -92,6 +92,30 @@ class Namespace:
         mnt.mnt_root = root
         return root
 
+    def show(self, path: str) -> None:
+        """Makes the host's directory or file ``path`` (absolute) visible where private memory hides it, read-only.
+
+        What is mounted at or below it stays. Nothing happens where ``path`` is not hidden, or is no such thing.
+        """
+        place = os.path.realpath(path)
+        if not place.startswith("/tmp/") or not os.path.exists(place):
+            return
+        mounted = [(_mount_path(mnt, self.root), mnt) for mnt in self.mounts]
+        if any(place == where or place.startswith(where + "/") for where, _ in mounted if where.startswith("/tmp/")):
+            return
+        inner = [(where, mnt) for where, mnt in mounted if where.startswith(place + "/")]
+        parent = place if os.path.isdir(place) else os.path.dirname(place)
+        sb = HostSuper(self.system, self.cache, parent, writable=False)
+        sb.fstype = self.root.mnt.sb.fstype
+        inode: Inode | int = sb.root if parent == place else sb.root.lookup(os.path.basename(place))
+        if isinstance(inode, int):
+            return
+        source = self.mounts[0].source
+        self.mount(place, sb, inode, source, "ro,relatime")
+        for where, mnt in inner:
+            assert mnt.mnt_root is not None
+            self.mount(where, mnt.sb, mnt.mnt_root.inode, mnt.source, mnt.options)
+
     def install_std_streams(self, files: "FilesStruct") -> None:
         """Descriptors 0, 1 and 2 are the host's; one that the host has closed stays closed."""
         for fd in (0, 1, 2):

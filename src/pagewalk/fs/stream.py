@@ -22,7 +22,9 @@ from pagewalk.fs.fcntl import (
     O_EXCL,
     O_NOFOLLOW,
     O_NONBLOCK,
-    O_RDWR,
+    O_RDONLY,
+    O_TRUNC,
+    O_WRONLY,
     POLLOUT,
     POLLWRNORM,
 )
@@ -68,7 +70,6 @@ class StreamSuper(SuperBlock):
     def __init__(self, s_dev: tuple[int, int], fd: int) -> None:
         super().__init__(s_dev, "host")
         self.fd = fd
-        self.read_only = True
 
     def statfs(self) -> Statfs:
         """The host's."""
@@ -98,7 +99,10 @@ class StreamInode(PagedInode):
     def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
         """/dev/stdin, /proc/self/fd/0: the host opens its file again, for no more than the stream's own rights."""
         have = fcntl.fcntl(self.fd, fcntl.F_GETFL) & O_ACCMODE
-        if have != O_RDWR and flags & O_ACCMODE != have:
+        access = flags & O_ACCMODE
+        if have == O_RDONLY and (access != O_RDONLY or flags & O_TRUNC):
+            return -errno.EROFS
+        if have == O_WRONLY and access != O_WRONLY:
             return -errno.EACCES
         how = flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW) | O_CLOEXEC | os.O_NOCTTY
         try:
@@ -106,6 +110,18 @@ class StreamInode(PagedInode):
         except OSError as err:
             return -(err.errno or errno.EIO)
         return HostStream(self.system, dentry, flags, fd, self.cache, owned=True)
+
+    def setattr_mode(self, mode: int) -> int:
+        """The user's file keeps its mode: EROFS."""
+        return -errno.EROFS
+
+    def setattr_owner(self, uid: int, gid: int) -> int:
+        """EROFS."""
+        return -errno.EROFS
+
+    def setattr_times(self, atime: int, mtime: int) -> int:
+        """EROFS."""
+        return -errno.EROFS
 
     def truncate(self, length: int) -> int:
         """ftruncate of a redirected stream; the host knows whether it is open for writing."""
