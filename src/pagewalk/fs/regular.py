@@ -148,6 +148,8 @@ class RegularFile(VfsFile):
             if offset < 0 or offset >= size:
                 return -errno.ENXIO
             offset = self.paged.seek_data(offset, whence)
+            if offset < 0:
+                return offset
         elif whence != SEEK_SET:
             return -errno.EINVAL
         if offset < 0 or offset > self.paged.s_maxbytes:
