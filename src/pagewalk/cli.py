@@ -182,11 +182,24 @@ def _debug(error: BaseException) -> None:
         raise error
 
 
+def open_standard_streams() -> None:
+    """Standard streams that are closed become /dev/null: else the next file to be opened would take their number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
 def main() -> None:
     """The ``pagewalk`` command."""
+    open_standard_streams()
     status = run_command(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         pass
     sys.exit(status)

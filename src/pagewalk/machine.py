@@ -116,7 +116,8 @@ class Machine:
         argv     its arguments, the first one its name
         program  the path of the file to execute, ``argv[0]`` where it is not given; there is no search in PATH
         env      its environment, this process's own where it is not given
-        cwd      its working directory
+        cwd      its working directory, this process's own where it is not given; it and the program's are visible,
+                 read-only, also below /tmp, which is private otherwise
         timeout  seconds after which it is killed
         detail   the report's ``smaps`` are wanted too
 
@@ -126,11 +127,15 @@ class Machine:
             raise ConfigError("run: expected a program, got an empty argv")
         path = program if program is not None else os.fsdecode(argv[0])
         environment = os.environ if env is None else env
+        directory = os.path.abspath(cwd) if cwd is not None else os.getcwd()
+        program_path = os.path.join(directory, path)
+        for place in (directory, os.path.dirname(program_path), program_path):
+            self.namespace.show(place)
         task = self.kernel.spawn(
             path,
             [os.fsencode(word) for word in argv],
             [os.fsencode(f"{key}={value}") for key, value in environment.items()],
-            cwd=os.path.abspath(cwd) if cwd is not None else os.getcwd(),
+            cwd=directory,
             rlimits=host_limits(),
         )
         return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
