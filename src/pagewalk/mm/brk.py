@@ -80,7 +80,8 @@ def vm_brk_flags(mm: MmStruct, addr: i64, length: i64, executable: bool) -> int:
 def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64, may_merge: bool) -> int:
     """Adds [addr, addr + length), which is free, to the VMA before it or as a new one; 0 or -ENOMEM.
 
-    The heap's first page never merges (``may_merge``): Linux looks for the VMA before it no further down than start_brk.
+    The heap's first page never merges (``may_merge``): Linux looks for the VMA before it no further down than
+    start_brk.
     """
     system = mm.system
     nr_pages: i64 = length >> 12
@@ -90,7 +91,10 @@ def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64, may_merge: bo
     if not vm_enough_memory(system, nr_pages):
         return -errno.ENOMEM
     vm_acct_memory(system, nr_pages)
-    if not may_merge or vma_merge_new_range(mm, addr, addr + length, flags, addr >> 12, None) is None:
+    grown: Vma | None = None
+    if may_merge:
+        grown = vma_merge_new_range(mm, addr, addr + length, flags, addr >> 12, None, just_expand=True)
+    if grown is None:
         vma = Vma(mm, addr, addr + length, flags, addr >> 12)
         vma_set_page_prot(vma)
         mm.insert(vma)

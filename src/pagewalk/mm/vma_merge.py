@@ -53,11 +53,19 @@ def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | 
 
 
 def vma_merge_new_range(
-    mm: MmStruct, start: i64, end: i64, flags: i64, pgoff: i64, file: File | None, source: Vma | None = None
+    mm: MmStruct,
+    start: i64,
+    end: i64,
+    flags: i64,
+    pgoff: i64,
+    file: File | None,
+    source: Vma | None = None,
+    just_expand: bool = False,
 ) -> Vma | None:
     """Lets a neighbour grow over the free range [start, end) that is to be mapped; the VMA that now covers it, or None.
 
-    ``source``: the VMA whose pages will move into the range (mremap); None for a new mapping.
+    ``source``: the VMA whose pages will move into the range (mremap); None for a new mapping. ``just_expand``: only the
+    VMA before the range may grow (brk).
     """
     if flags & VM_SPECIAL:
         return None
@@ -72,7 +80,8 @@ def vma_merge_new_range(
         and _anon_vma_mergeable(prev, source, anon_vma)
     )
     right = (
-        following is not None
+        not just_expand
+        and following is not None
         and following.vm_start == end
         and _same_kind(following, flags, file)
         and following.vm_pgoff == pgoff + ((end - start) >> 12)
