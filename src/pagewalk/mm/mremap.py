@@ -271,6 +271,7 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
         return -errno.EINVAL
     if not charge(vrm, vma):
         return -errno.ENOMEM
+    hiwater_vm = mm.hiwater_vm  # that both exist for a moment is no peak
     copy = copy_vma(vma, new_addr, vrm.new_len, vma.pgoff_of(vrm.addr))
     account(mm, copy, vrm.new_len >> 12)
     moved = move_page_tables(mm, vrm.addr, new_addr, vrm.old_len)
@@ -289,6 +290,7 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
         if source.vm_flags & VM_ACCOUNT:  # the promise moved along with the pages
             vm_acct_memory(mm.system, vrm.old_len >> 12)
         do_munmap(mm, vrm.addr, old_end)
+    mm.hiwater_vm = hiwater_vm
     return new_addr
 
 
