@@ -1,7 +1,8 @@
 """Compiles the kernel rooms (arch, mm, kernel, fs) with mypyc. Everything else is in pyproject.toml.
 
 The package is complete without this: where there is no C compiler, or mypyc fails, it is installed interpreted and the
-stamp says why (pagewalk/_build.py reads it). PAGEWALK_COMPILE=0 asks for that; PAGEWALK_COMPILE=1 makes a failure fatal.
+stamp says why (pagewalk/_build.py reads it). PAGEWALK_COMPILE=0 asks for that; with PAGEWALK_COMPILE=1 a failure is
+fatal.
 """
 
 import os

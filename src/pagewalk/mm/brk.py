@@ -1,6 +1,7 @@
 """brk(2): the end of the heap.
 
 Mirrors: mm/mmap.c (brk, vm_brk_flags), mm/vma.c (do_brk_flags) (6.18)
+Differs: nothing.
 """
 
 import errno

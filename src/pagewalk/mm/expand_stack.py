@@ -1,6 +1,7 @@
 """Stacks that grow: a touch below a VM_GROWSDOWN mapping extends it.
 
 Mirrors: mm/vma.c (expand_downwards, acct_stack_growth) (6.18)
+Differs: nothing.
 """
 
 import errno

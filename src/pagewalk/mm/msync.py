@@ -1,6 +1,7 @@
 """msync(2): dirty pages of shared file mappings to their files.
 
 Mirrors: mm/msync.c (6.18)
+Differs: nothing.
 """
 
 import errno
