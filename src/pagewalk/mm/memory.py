@@ -21,7 +21,7 @@ from pagewalk.mm.fault_types import (
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
-from pagewalk.mm.pgtable import pte_alloc
+from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_MAYSHARE, VM_SHARED, VM_WRITE, Vma, VmFault
@@ -33,17 +33,20 @@ def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
 
     Returns a VM_FAULT_* mask: 0 or VM_FAULT_MAJOR when served, one of VM_FAULT_ERROR otherwise.
     """
+    system = vma.vm_mm.system
+    tables = system.vmstat.nr_page_table_pages
     vmf = VmFault(vma, address & -4096, flags)
     ret = handle_pte_fault(vmf)
     vma.nr_faults += 1
-    system = vma.vm_mm.system
-    if ret & VM_FAULT_ERROR == 0:
-        system.vmstat.pgfault += 1
-        if ret & VM_FAULT_MAJOR:
-            system.current.maj_flt += 1
-            vma.vm_mm.faults.major += 1
-        else:
-            system.current.min_flt += 1
+    system.vmstat.pgfault += 1  # failed faults too; only the task's own counts leave them out
+    if ret & VM_FAULT_ERROR:
+        if vma.vm_ops is not None and system.vmstat.nr_page_table_pages > tables:
+            try_to_free_pte(vma.vm_mm, vmf.address)  # the last table was made for nothing
+    elif ret & VM_FAULT_MAJOR:
+        system.current.maj_flt += 1
+        vma.vm_mm.faults.major += 1
+    else:
+        system.current.min_flt += 1
     return ret
 
 

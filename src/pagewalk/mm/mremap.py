@@ -1,7 +1,7 @@
 """mremap(2): growing, shrinking and moving mappings.
 
 Mirrors: mm/mremap.c (6.18)
-Differs: pages always move entry by entry, never a whole page table at a time; KSM pages do not exist.
+Differs: last-level tables move as a whole, higher ones never; KSM pages do not exist.
 """
 
 import errno
@@ -15,7 +15,7 @@ from pagewalk.mm.limits import may_expand_vm, mlock_future_ok
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap_flags import MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from pagewalk.mm.munmap import do_munmap, vm_stat_account
-from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_alloc, pte_lookup
+from pagewalk.mm.pgtable import PMD_SIZE, move_normal_pmd, next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_clone, unlink_anon_vmas
 from pagewalk.mm.unmapped_area import get_unmapped_area
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
@@ -277,6 +277,8 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
     moved = move_page_tables(mm, vrm.addr, new_addr, vrm.old_len)
     if moved < vrm.old_len:  # no frame for a page table: back with what has moved, and away with the copy
         move_page_tables(mm, new_addr, vrm.addr, moved)
+        if copy.vm_flags & VM_ACCOUNT and not vrm.flags & MREMAP_DONTUNMAP:
+            vm_acct_memory(mm.system, vrm.old_len >> 12)  # of all that the copy gives back only the growth was promised
         do_munmap(mm, new_addr, new_addr + vrm.new_len)
         return -errno.ENOMEM
     source = mm.vma_lookup(vrm.addr)
@@ -316,17 +318,38 @@ def copy_vma(vma: Vma, addr: i64, length: i64, pgoff: i64) -> Vma:
     return new
 
 
+def whole_first_table(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) -> bool:
+    """Whether the last-level table that the range begins within may move as a whole: both places lie alike within
+    theirs, the range reaches the table's end, and nothing else is mapped by the part of it below (try_realign_addr)."""
+    offset: i64 = old_addr & (PMD_SIZE - 1)
+    if offset == 0 or offset != new_addr & (PMD_SIZE - 1) or length < PMD_SIZE - offset:
+        return False
+    for start in (old_addr, new_addr):
+        first = mm.find_vma(start & -PMD_SIZE)
+        if first is None or first.vm_start != start:
+            return False
+    return True
+
+
 def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) -> i64:
     """Moves the entries of [old_addr, old_addr + length) to ``new_addr``; the bytes done, fewer where no frame is
     left for a page table."""
     words = mm.system.ram.words
     addr = old_addr
     end: i64 = old_addr + length
+    if whole_first_table(mm, old_addr, new_addr, length):
+        addr &= -PMD_SIZE
     moved = False
     while addr < end:
         index = pte_lookup(mm, addr)
         if index < 0:
             addr = next_table(addr, index)
+            continue
+        target_addr: i64 = new_addr + addr - old_addr
+        whole = addr & (PMD_SIZE - 1) == 0 and target_addr & (PMD_SIZE - 1) == 0 and end - addr >= PMD_SIZE
+        if whole and move_normal_pmd(mm, addr, target_addr):
+            moved = True
+            addr += PMD_SIZE
             continue
         table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
         while addr < table_end:
@@ -335,7 +358,7 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
                 target = pte_alloc(mm, new_addr + addr - old_addr)
                 if target < 0:
                     mm.flush_tlb_range(old_addr, end)
-                    return addr - old_addr
+                    return max(addr - old_addr, 0)
                 words[target] = pte
                 words[index] = 0
                 moved = True

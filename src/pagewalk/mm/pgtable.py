@@ -94,6 +94,47 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
     return table + ((addr >> 12) & 511)
 
 
+def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
+    """Index of the entry that points to the last-level table of ``addr``; -1 where a table above it is missing (with
+    ``create``: where there is no frame for one)."""
+    system = mm.system
+    fmt = system.format
+    words = system.ram.words
+    table: i64 = mm.pgd_pfn << 9
+    level = 0
+    for shift in mm.upper_shifts:
+        index: i64 = table + ((addr >> shift) & 511)
+        level += 1
+        if shift == PMD_SHIFT:
+            return index
+        entry: i64 = words[index]
+        if entry & fmt.present.mask != fmt.present.value:
+            page = system.node.alloc_page(GFP_ZERO) if create else None
+            if page is None:
+                return -1
+            page.flags |= PG_table
+            system.vmstat.nr_page_table_pages += 1
+            mm.nr_tables[level] += 1
+            entry = (page.pfn << 12) | fmt.table
+            words[index] = entry
+        table = (entry & fmt.pfn_mask) >> 3
+    return -1
+
+
+def move_normal_pmd(mm: "MmStruct", old_addr: i64, new_addr: i64) -> bool:
+    """Gives ``new_addr`` the whole last-level table of ``old_addr``, both at the start of what a table serves; False
+    where the new place has one already, or there is no frame for a table above it."""
+    source = pmd_slot(mm, old_addr, create=False)
+    target = pmd_slot(mm, new_addr, create=True) if source >= 0 else -1
+    words = mm.system.ram.words
+    if target < 0 or words[target] != 0:
+        return False
+    words[target] = words[source]
+    words[source] = 0
+    mm.pte_cache_tag = -1
+    return True
+
+
 def next_table(addr: i64, missing: i64) -> i64:
     """First address behind the hole that ``pte_lookup`` reported for ``addr``."""
     size = bit(-missing)
