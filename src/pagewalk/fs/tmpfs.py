@@ -38,7 +38,7 @@ from pagewalk.mm.file import (
     F_SEAL_WRITE,
     FMODE_WRITE,
 )
-from pagewalk.mm.page import PG_uptodate
+from pagewalk.mm.page import PG_dirty, PG_uptodate
 from pagewalk.mm.shmem import ShmemSpace, shmem_evict, shmem_get_page, shmem_punch_hole, shmem_truncate
 
 if TYPE_CHECKING:
@@ -374,8 +374,10 @@ class TmpInode(PagedInode):
                     for start in new:
                         shmem_punch_hole(self.system, mapping, start * _PAGE_SIZE, (start + 1) * _PAGE_SIZE)
                     return -errno.ENOSPC
-                page.flags &= ~PG_uptodate  # until somebody asks for it
+                page.flags = page.flags & ~PG_uptodate | PG_dirty  # until somebody asks for it
                 new.append(index)
+            else:
+                mapping.i_pages[index].flags |= PG_uptodate | PG_dirty
         if grows:
             mapping.i_size = offset + length
         self.touch()
