@@ -151,18 +151,17 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
 
 def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> None:
     """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is
-    zeroed."""
-    old_size = mapping.i_size
+    zeroed. (A longer file, too, may have had a page beyond its end, from a write that failed.)"""
+    shrinks = new_size < mapping.i_size
     mapping.i_size = new_size
-    if new_size >= old_size:
-        return
     first: i64 = (new_size + 4095) >> 12
-    mapping.evict(first, 1 << 51)
+    if shrinks:
+        mapping.evict(first, 1 << 51)
     unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
     for index in [index for index in mapping.i_pages if index >= first]:
         delete_from_page_cache(system, mapping, index)
     tail = mapping.i_pages.get(new_size >> 12)
-    if tail is not None and new_size & 4095:
+    if shrinks and tail is not None and new_size & 4095:
         start: i64 = new_size & 4095
         system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
 

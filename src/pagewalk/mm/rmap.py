@@ -14,7 +14,7 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.vma import VM_ACCESS_FLAGS, Vma
+from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_STICKY, Vma
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -89,7 +89,7 @@ def find_mergeable_anon_vma(vma: Vma) -> AnonVma | None:
 def _reusable_anon_vma(old: Vma, low: Vma, high: Vma) -> AnonVma | None:
     compatible = (
         low.vm_file is high.vm_file
-        and (low.vm_flags ^ high.vm_flags) & ~VM_ACCESS_FLAGS == 0
+        and (low.vm_flags ^ high.vm_flags) & ~(VM_ACCESS_FLAGS | VM_STICKY) == 0
         and high.vm_pgoff == low.vm_pgoff + low.nr_pages()
     )
     return old.anon_vma if compatible and not is_fork_child(old) else None

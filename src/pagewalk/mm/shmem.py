@@ -156,7 +156,7 @@ def shmem_truncate(system: System, mapping: AddressSpace, new_size: i64) -> int:
         vm_acct_memory(system, grown)
         mapping.accounted += grown
     mapping.i_size = new_size
-    if new_size < old_size:
+    if new_size <= old_size:  # at its own length, too: fallocate(2) may have put pages beyond
         first: i64 = (new_size + 4095) >> 12
         unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
         for index in [index for index in mapping.i_pages if index >= first]:
