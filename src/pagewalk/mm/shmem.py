@@ -214,8 +214,9 @@ class ShmemVmOps(VmOps):
         if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
             return VM_FAULT_SIGBUS
         page = shmem_get_page(vma.vm_mm.system, mapping, vmf.pgoff)
-        if page is None:
-            return VM_FAULT_OOM
+        if page is None:  # a promise that is refused is ENOSPC, and that a SIGBUS
+            refused = mapping.noreserve and not vm_enough_memory(vma.vm_mm.system, 1)
+            return VM_FAULT_SIGBUS if refused else VM_FAULT_OOM
         page.refcount += 1
         vmf.page = page
         return 0

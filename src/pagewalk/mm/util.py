@@ -23,18 +23,19 @@ def vm_commit_limit(system: System) -> int:
 
 def vm_enough_memory(system: System, pages: i64) -> bool:
     """Whether ``pages`` more may be promised, by vm.overcommit_memory: 0 refuses only what is larger than the
-    machine, 1 nothing, 2 what exceeds CommitLimit (3 % of it, or 8 MiB, kept for root; 1/32 of the mm, or 128 MiB, for
-    recovery)."""
+    machine, 1 nothing, 2 what does not stay below CommitLimit (1/32 of RAM, at most 8 MiB, kept for root; 1/32 of the
+    mm, at most 128 MiB, for recovery)."""
     mode = system.config.overcommit_memory
     if mode == OVERCOMMIT_ALWAYS:
         return True
     if mode == OVERCOMMIT_GUESS:
         return pages <= system.totalram_pages
     allowed: i64 = vm_commit_limit(system)
+    reserve: i64 = system.totalram_pages // 32  # what vm.admin_reserve_kbytes and user_reserve_kbytes are at most
     if not system.current.capable:
-        allowed -= 8192 >> 2  # vm.admin_reserve_kbytes
-    allowed -= min(system.current.total_vm() // 32, (128 << 20) >> 12)  # vm.user_reserve_kbytes
-    return system.vm_committed_as + pages <= allowed
+        allowed -= min(reserve, (8 << 20) >> 12)
+    allowed -= min(system.current.total_vm() // 32, min(reserve, (128 << 20) >> 12))
+    return system.vm_committed_as + pages < allowed
 
 
 def vm_acct_memory(system: System, pages: i64) -> None:
