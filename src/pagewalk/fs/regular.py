@@ -24,6 +24,7 @@ from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
 from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap, read_cache_page
+from pagewalk.mm.mmu_gather import set_page_dirty
 from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_faulted
 from pagewalk.mm.vma import Vma
 
@@ -126,7 +127,7 @@ class RegularFile(VfsFile):
         return done
 
     def write_faulted(self, pos: int) -> None:
-        """A file that ended before ``pos`` has grown to it, and the page is in the cache."""
+        """A file that ended before ``pos`` has grown to it, and the page is in the cache, dirty."""
         at = int(self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos)
         if self.paged.before_write(at, 4096 - at % 4096) <= 0:
             return
@@ -135,7 +136,9 @@ class RegularFile(VfsFile):
             return
         if at > self.pages.i_size:
             self.paged.truncate(at)
-        read_cache_page(self.system, self.pages, at >> 12)
+        page = read_cache_page(self.system, self.pages, at >> 12)
+        if not isinstance(page, int):
+            set_page_dirty(self.system, page)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

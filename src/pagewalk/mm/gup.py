@@ -9,8 +9,10 @@ import errno
 from mypy_extensions import i64
 
 from pagewalk.mm.fault_types import FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_OOM
-from pagewalk.mm.memory import handle_mm_fault
+from pagewalk.mm.memory import handle_mm_fault, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.mmu_gather import set_page_dirty
+from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vma import (
     VM_IO,
@@ -83,7 +85,7 @@ def vma_permits(vma: Vma, write: bool, force: bool) -> bool:
 
 
 def page_is_there(vma: Vma, addr: i64, write: bool) -> bool:
-    """Whether the page table grants the access already; if so the entry is marked as the access would (FOLL_TOUCH)."""
+    """Whether the page table grants the access already; if so the page, not its entry, is marked (FOLL_TOUCH)."""
     mm = vma.vm_mm
     index = pte_lookup(mm, addr)
     if index < 0:
@@ -93,5 +95,12 @@ def page_is_there(vma: Vma, addr: i64, write: bool) -> bool:
     pte: i64 = words[index]
     if not fmt.present.test(pte) or (write and not fmt.write.test(pte)):
         return False
-    words[index] = fmt.dirty.set(fmt.accessed.set(pte)) if write else fmt.accessed.set(pte)
+    page = vm_normal_page(mm.system, pte)
+    if page is not None:
+        page.flags |= PG_referenced
+        if write and not fmt.dirty.test(pte):
+            if page.flags & PG_anon:
+                page.flags |= PG_dirty
+            else:
+                set_page_dirty(mm.system, page)
     return True

@@ -13,7 +13,7 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.filemap import delete_from_page_cache
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mmu_gather import zap_pte_range
-from pagewalk.mm.page import PG_anon, PG_referenced, PG_swapbacked
+from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare
 from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYSHARE, Vma
@@ -49,7 +49,7 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
         page = vm_normal_page(mm.system, pte)
         if page is None or page.mapcount != 1:
             continue
-        page.flags &= ~(PG_swapbacked | PG_referenced)
+        page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
         if fmt.accessed.test(pte) or fmt.dirty.test(pte):
             words[index] = fmt.dirty.clear(fmt.accessed.clear(pte))
             changed = True
