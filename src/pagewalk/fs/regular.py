@@ -24,7 +24,7 @@ from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
 from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap, read_cache_page
-from pagewalk.mm.mmu_gather import set_page_dirty
+from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_faulted
 from pagewalk.mm.vma import Vma
 

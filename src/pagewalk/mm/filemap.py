@@ -13,9 +13,10 @@ from mypy_extensions import i64
 from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBUS
 from pagewalk.mm.file import AddressSpace, File
 from pagewalk.mm.memory import set_file_pte
-from pagewalk.mm.mmu_gather import set_page_dirty, unmap_mapping_pages
+from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
 from pagewalk.mm.page_alloc import GFP_USER
+from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.readahead import mmap_readahead_window, read_window
 from pagewalk.mm.system import System

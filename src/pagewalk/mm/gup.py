@@ -11,8 +11,8 @@ from mypy_extensions import i64
 from pagewalk.mm.fault_types import FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_OOM
 from pagewalk.mm.memory import handle_mm_fault, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.mmu_gather import set_page_dirty
 from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced
+from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vma import (
     VM_IO,

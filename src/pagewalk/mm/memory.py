@@ -21,6 +21,7 @@ from pagewalk.mm.fault_types import (
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
 from pagewalk.mm.system import System
@@ -179,6 +180,8 @@ def do_shared_fault(vmf: VmFault) -> i64:
             assert vmf.page is not None
             vma.vm_mm.system.node.put_page(vmf.page)
             return asked
+    assert vmf.page is not None
+    set_page_dirty(vma.vm_mm.system, vmf.page)
     finish_fault(vmf)
     vma.vm_mm.faults.shared_write += 1
     return ret
@@ -264,6 +267,8 @@ def wp_page_shared(vmf: VmFault, pte: i64, page: Page | None) -> i64:
         if ret & VM_FAULT_ERROR:
             return ret
     wp_page_reuse(vmf, pte)
+    if page is not None:
+        set_page_dirty(vmf.vma.vm_mm.system, page)
     return 0
 
 

@@ -9,9 +9,9 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_dirty
+from pagewalk.mm.page import Page, PG_anon
+from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_lookup, try_to_free_pte
-from pagewalk.mm.system import System
 from pagewalk.mm.vma import Vma
 
 
@@ -73,20 +73,6 @@ def zap_present_page(mm: MmStruct, page: Page, dirty: bool) -> None:
     mm.rss_stat[mm_counter(page)] -= 1
     page_remove_rmap(system, page)
     system.node.put_page(page)
-
-
-def set_page_dirty(system: System, page: Page) -> None:
-    """A page of the page cache differs from its file, or (shmem) holds what nothing else does (folio_mark_dirty)."""
-    mapping = page.mapping
-    if isinstance(mapping, AddressSpace):
-        if mapping.is_shmem:
-            page.flags |= PG_dirty
-            return
-        index = int(page.index)
-        if index not in mapping.dirty:
-            mapping.dirty.add(index)
-            system.vmstat.nr_dirty += 1
-            system.vmstat.nr_dirtied += 1
 
 
 def unmap_mapping_pages(mapping: AddressSpace, first: i64, last: i64, even_cows: bool) -> None:
