@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import harness
 import pytest
 
 from pagewalk.config import Config
@@ -193,3 +194,25 @@ def test_oom_score_adj_moves_the_score(proc: Proc) -> None:
 def test_what_is_not_modelled_does_not_exist(proc: Proc) -> None:
     for path in ("/proc/self/ns", "/proc/kcore", "/proc/net", "/proc/1", "/sys/class", "/proc/sys/net"):
         assert do_openat(proc.task.fs, proc.task.files, AT_FDCWD, path, O_RDONLY, 0) == -2, path
+
+
+def test_cpuinfo_is_what_the_cpu_itself_says(proc: Proc) -> None:
+    """A program asks CPUID; /proc/cpuinfo adds only what Linux sets by itself."""
+    harness.need_x86_64_linux()
+    asked = harness.modelled([harness.compile_c("cpuid")])
+    assert asked.status == 0, asked.stderr.decode()
+    facts, flags = [], set()
+    for line in asked.stdout.decode().splitlines():
+        if line.startswith("flag "):
+            flags.add(line[5:])
+        else:
+            facts.append(line)
+    text = proc.read("/proc/cpuinfo").decode()
+    for fact in facts:
+        name = next(label for label in ("vendor_id", "cpuid level", "cpu family", "model name", "model", "stepping") if
+                    fact.startswith(label))  # fmt: skip
+        shown = re.findall(rf"(?m)^{name}\s*: (.*)$", text)
+        assert shown == [fact[len(name) + 1 :]], fact
+    told = set(re.findall(r"(?m)^flags\s*: (.*)$", text)[0].split())
+    assert flags <= told
+    assert told - flags == {"constant_tsc", "rep_good", "nopl", "cpuid", "arat"}

@@ -2,7 +2,7 @@
 memory.
 
 Mirrors: fs/proc/{stat,uptime,loadavg,version,devices,meminfo}.c, arch/x86/kernel/cpu/proc.c (6.18)
-Differs: the CPU is QEMU's (what the emulator executes), its speed is nominal; load averages are 0 (one task runs).
+Differs: the CPU is the emulator's, its speed is nominal; load averages are 0 (one task runs).
 """
 
 import time
@@ -12,10 +12,15 @@ from typing import Final
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 
-# CPUID bits of the emulated CPU (Unicorn's qemu64 with what it can execute), in /proc/cpuinfo's order of words.
+# What CPUID answers on the emulated CPU (Unicorn 2.1.4's x86-64 model), in /proc/cpuinfo's order; tests/linux runs a
+# program that asks. The last word are the features that Linux itself sets for such a CPU.
+CPU_VENDOR: Final = "GenuineIntel"
+CPU_MODEL: Final = (6, 44, 1)  # family, model, stepping
+CPU_NAME: Final = "Westmere E56xx/L56xx/X56xx (Nehalem-C)"
+CPU_LEVEL: Final = 11
 CPU_FLAGS: Final = (
-    "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ht syscall nx lm "
-    "nopl cpuid pni cx16 popcnt hypervisor lahf_lm"
+    "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm "
+    "constant_tsc rep_good nopl cpuid pni pclmulqdq ssse3 cx16 sse4_1 sse4_2 popcnt aes hypervisor lahf_lm arat"
 )
 _CPU_MHZ: Final = 1000.0
 
@@ -42,13 +47,13 @@ def cpuinfo(sb: ProcSuper) -> str:
     out = ""
     for cpu in range(cpus):
         out += (
-            f"processor\t: {cpu}\nvendor_id\t: AuthenticAMD\ncpu family\t: 15\nmodel\t\t: 107\n"
-            "model name\t: QEMU Virtual CPU version 2.5+\nstepping\t: 1\n"
-            f"cpu MHz\t\t: {_CPU_MHZ:.3f}\ncache size\t: 512 KB\nphysical id\t: 0\nsiblings\t: {cpus}\n"
+            f"processor\t: {cpu}\nvendor_id\t: {CPU_VENDOR}\ncpu family\t: {CPU_MODEL[0]}\nmodel\t\t: {CPU_MODEL[1]}\n"
+            f"model name\t: {CPU_NAME}\nstepping\t: {CPU_MODEL[2]}\n"
+            f"cpu MHz\t\t: {_CPU_MHZ:.3f}\ncache size\t: 4096 KB\nphysical id\t: 0\nsiblings\t: {cpus}\n"
             f"core id\t\t: {cpu}\ncpu cores\t: {cpus}\napicid\t\t: {cpu}\ninitial apicid\t: {cpu}\n"
-            "fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 13\nwp\t\t: yes\n"
+            f"fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {CPU_LEVEL}\nwp\t\t: yes\n"
             f"flags\t\t: {CPU_FLAGS}\nbugs\t\t:\nbogomips\t: {2 * _CPU_MHZ:.2f}\n"
-            f"TLB size\t: 1024 4K pages\nclflush size\t: 64\ncache_alignment\t: 64\n"
+            "clflush size\t: 64\ncache_alignment\t: 64\n"
             f"address sizes\t: 40 bits physical, {bits} bits virtual\npower management:\n\n"
         )
     return out
