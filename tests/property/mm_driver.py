@@ -13,7 +13,8 @@ with PYTHONPATH=src:tests/property:tests/naive:tests/linux.
 import shutil
 
 import harness
-from address_space import MADV, NaiveAddressSpace, Object
+from address_space import NaiveAddressSpace
+from pages import MADV, Object
 
 from pagewalk import Machine
 from pagewalk.check import Broken, check_machine
