@@ -6,6 +6,7 @@ Names are faults, cpu, start, boot; all without any. Exit status 0 also where a 
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 from dataclasses import asdict
@@ -39,12 +40,14 @@ def run(name: str) -> list[Measurement]:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all without any")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"expected some of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     why = _build.interpreted_because()
     print(f"pagewalk, {'compiled' if not why else f'INTERPRETED ({why})'}, Python {platform.python_version()}, "
-          f"Linux {platform.release()}, {len(__import__('os').sched_getaffinity(0))} processors")  # fmt: skip
+          f"Linux {platform.release()}, {len(os.sched_getaffinity(0))} processors")  # fmt: skip
     rows = []
     for name in arguments.names or NAMES:
         for row in run(name):

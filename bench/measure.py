@@ -67,6 +67,20 @@ def resident() -> int:
         return int(statm.read().split()[1]) * 4096
 
 
+def resident_within(start: int, end: int) -> int:
+    """Bytes of this process's mappings between two addresses that are resident."""
+    total, inside = 0, False
+    with open("/proc/self/smaps") as smaps:
+        for line in smaps:
+            words = line.split()
+            if "-" in words[0] and not words[0].endswith(":"):
+                first, last = (int(word, 16) for word in words[0].split("-"))
+                inside = first < end and last > start
+            elif inside and words[0] == "Rss:":
+                total += int(words[1]) * 1024
+    return total
+
+
 def median(samples: Sequence[float]) -> float:
     """The middle one."""
     return statistics.median(samples)
