@@ -501,3 +501,19 @@ def test_sysctls_show_and_change_the_configuration(box: Box) -> None:
     assert box.system.config.max_map_count == 100
     assert box.file("/proc/sys/vm/overcommit_memory", O_RDWR).write(b"3") == -errno.EINVAL
     assert do_openat(box.fs, box.files, AT_FDCWD, "/proc/sys/vm/nothing", O_RDONLY, 0) == -errno.ENOENT
+
+
+@pytest.mark.parametrize("ram", ["64M", "4G"])
+def test_min_free_kbytes_is_the_sum_of_the_zones_watermarks(ram: str) -> None:
+    system = System(Config(ram=ram))
+    ns = host_namespace(system, [], warm=True)
+    kernel = Kernel(system, ns)
+    procfs.attach(ns, kernel)
+    task = kernel.new_task()
+    file = do_openat(task.fs, task.files, AT_FDCWD, "/proc/sys/vm/min_free_kbytes", O_RDONLY, 0)
+    assert not isinstance(file, int)
+    shown = int(read(file))
+    file.put()
+    ns.close()
+    marks = 4 * sum(int(zone.watermark_min) for zone in system.node.zones)
+    assert shown - 4 * len(system.node.zones) <= marks <= shown  # each zone rounds down to a page

@@ -15,6 +15,7 @@ from typing import Final
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.filemap import invalidate_mapping
+from pagewalk.mm.mm_init import min_free_kbytes
 
 _INT_MAX: Final = 0x7FFFFFFF
 
@@ -149,21 +150,7 @@ def _lowmem_reserve_ratio(sb: ProcSuper) -> str:
 
 
 def _min_free_kbytes(sb: ProcSuper) -> str:
-    """The configured value, or the one computed as at boot: 4 * sqrt(lowmem in KiB), within 128 and 262144."""
-    configured = sb.system.config.min_free_kbytes
-    if configured >= 0:
-        return f"{configured}\n"
-    lowmem_kib = sb.system.totalram_pages * 4
-    return f"{min(max(_int_sqrt(lowmem_kib * 16), 128), 262144)}\n"
-
-
-def _int_sqrt(value: int) -> int:
-    root = int(value**0.5)
-    while root * root > value:
-        root -= 1
-    while (root + 1) * (root + 1) <= value:
-        root += 1
-    return root
+    return f"{min_free_kbytes(sb.system.node.zones, sb.system.config)}\n"
 
 
 def _threads_max(sb: ProcSuper) -> str:
