@@ -81,8 +81,15 @@ class VfsFile(File):
         """One descriptor is closed (close(2) reports what it answers)."""
         return 0
 
-    def write_faulted(self, pos: int) -> None:
-        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
+    def write_offset(self, pos: int) -> int:
+        """Where a write to ``pos`` (-1: ``f_pos``) will go."""
+        return int(self.f_pos) if pos == -1 else pos
+
+    def write_begin(self, at: int) -> None:
+        """The page for offset ``at`` is prepared for a write whose source has yet to be faulted in."""
+
+    def write_faulted(self, at: int) -> None:
+        """A write to offset ``at`` found its page and then could not read what to write."""
 
     def getdents64(self, count: int) -> bytes | int:
         """Up to ``count`` bytes of packed struct linux_dirent64; b"" at the end."""
@@ -139,9 +146,6 @@ class PathFile(VfsFile):
     def ftruncate(self, length: int) -> int:
         """EBADF."""
         return -errno.EBADF
-
-    def write_faulted(self, pos: int) -> None:
-        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
 
     def getdents64(self, count: int) -> bytes | int:
         """EBADF."""
@@ -233,9 +237,6 @@ class DirFile(VfsFile):
             self.next_entry += 1
             self.f_pos = entry.d_off
         return bytes(out)
-
-    def write_faulted(self, pos: int) -> None:
-        """A write to ``pos`` (-1: ``f_pos``) found its page and then could not read what to write."""
 
     def getdents64(self, count: int) -> bytes | int:
         """getdents64(2)."""

@@ -25,7 +25,7 @@ from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
 from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap, read_cache_page
 from pagewalk.mm.page_writeback import set_page_dirty
-from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_faulted
+from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_begin
 from pagewalk.mm.vma import Vma
 
 if TYPE_CHECKING:
@@ -126,19 +126,26 @@ class RegularFile(VfsFile):
             self.f_pos = at + done
         return done
 
-    def write_faulted(self, pos: int) -> None:
-        """A file that ended before ``pos`` has grown to it, and the page is in the cache, dirty."""
-        at = int(self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos)
+    def write_offset(self, pos: int) -> int:
+        """O_APPEND writes at the end."""
+        return int(self.pages.i_size) if self.f_flags & O_APPEND else super().write_offset(pos)
+
+    def write_begin(self, at: int) -> None:
+        """A file that ended before ``at`` grows to it; memory has the page then."""
         if self.paged.before_write(at, 4096 - at % 4096) <= 0:
             return
         if self.pages.is_shmem:
-            shmem_write_faulted(self.system, self.pages, at)
-            return
-        if at > self.pages.i_size:
+            shmem_write_begin(self.system, self.pages, at)
+        elif at > self.pages.i_size:
             self.paged.truncate(at)
-        page = read_cache_page(self.system, self.pages, at >> 12)
-        if not isinstance(page, int):
-            set_page_dirty(self.system, page)
+
+    def write_faulted(self, at: int) -> None:
+        """The page stays in the cache, dirty."""
+        self.write_begin(at)
+        if not self.pages.is_shmem and self.paged.before_write(at, 4096 - at % 4096) > 0:
+            page = read_cache_page(self.system, self.pages, at >> 12)
+            if not isinstance(page, int):
+                set_page_dirty(self.system, page)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

@@ -125,6 +125,8 @@ def do_read_fault(vmf: VmFault) -> i64:
     ret = ops.fault(vmf)
     if ret & VM_FAULT_ERROR or ret & VM_FAULT_NOPAGE:
         return ret
+    if ret & VM_FAULT_MAJOR and ops.has_map_pages:  # after waiting for the disk the fault starts anew
+        do_fault_around(vmf)
     finish_fault(vmf)
     mm.faults.file_read += 1
     return ret

@@ -95,7 +95,7 @@ def check_new_addr(vrm: Remap) -> int:
         return -errno.EINVAL
     if vrm.flags & MREMAP_DONTUNMAP and vrm.old_len != vrm.new_len:
         return -errno.EINVAL
-    old_end = (int(vrm.addr) & 0xFFFF_FFFF_FFFF_FFFF) + (int(vrm.old_len) & 0xFFFF_FFFF_FFFF_FFFF)
+    old_end = (int(vrm.addr) + int(vrm.old_len)) & 0xFFFF_FFFF_FFFF_FFFF
     if old_end > vrm.new_addr and vrm.new_addr + vrm.new_len > (int(vrm.addr) & 0xFFFF_FFFF_FFFF_FFFF):
         return -errno.EINVAL
     if vrm.mm.map_count() + 2 >= vrm.mm.system.config.max_map_count - 3:
@@ -197,7 +197,7 @@ def mremap_to(vrm: Remap, vma: Vma) -> i64:
         if found is None:
             return -errno.EFAULT
         vma = found
-    if vrm.old_len > vrm.new_len:
+    if vrm.old_len < 0 or vrm.old_len > vrm.new_len:  # as unsigned words
         failed = shrink_vma(vrm)
         if failed:
             return failed

@@ -135,9 +135,9 @@ def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) ->
     return int(done)
 
 
-def shmem_write_faulted(system: System, mapping: AddressSpace, pos: i64) -> None:
-    """A write that could not read its source: the page that it was for is there all the same, and the object reaches
-    up to ``pos``."""
+def shmem_write_begin(system: System, mapping: AddressSpace, pos: i64) -> None:
+    """A write that has to wait for its source: the page that it is for is there already, and the object reaches up to
+    ``pos``."""
     page = shmem_get_page(system, mapping, pos >> 12)
     if page is not None:
         page.flags |= PG_dirty
@@ -173,6 +173,9 @@ def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
         for index in [index for index in mapping.i_pages if first <= index < last]:
             shmem_delete_page(system, mapping, index)
+    elif last == 0:
+        # The last page to unmap is -1 then, which Linux takes for the end of the file.
+        unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=False)
     if first > last:
         zero_part(system, mapping, start, end)
     else:

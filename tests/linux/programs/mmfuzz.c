@@ -216,7 +216,7 @@ static void show_smaps(void)
 {
 	static char text[1 << 20];
 	static const char *wanted[] = { "Size:", "Rss:", "Pss:", "Shared_Clean:", "Shared_Dirty:", "Private_Clean:", "Private_Dirty:",
-	                                "Anonymous:", "LazyFree:", "Locked:", "VmFlags:" };
+	                                "Anonymous:", "Locked:", "VmFlags:" };
 	read_whole("/proc/self/smaps", text, sizeof text);
 	int in_arena = 0;
 	for (char *line = text; *line;) {
@@ -327,6 +327,14 @@ static void op_mremap(void)
 	}
 }
 
+/* Holes are read once, so that what is in the page cache does not depend on read-ahead. */
+static void refill(void)
+{
+	static unsigned char buffer[3 * PAGE];
+	for (ul at = 0; at < (FILE_PAGES + 4) * PAGE; at += sizeof buffer)
+		SC(SYS_pread64, disk, buffer, sizeof buffer, at);
+}
+
 static void op_madvise(void)
 {
 	static const int usual[] = { 0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 22, 23, 23, 24, 102, 103 };
@@ -338,6 +346,8 @@ static void op_madvise(void)
 		return;
 	tell("madvise(%#lx, %#lx, %d) = ", addr, len, advice);
 	tell("%s\n", result(MADVISE(addr, len, advice)));
+	if (advice == MADV_REMOVE)
+		refill();
 }
 
 static void op_lock(void)
@@ -394,10 +404,8 @@ static void op_files(void)
 		ul size = rnd(FILE_PAGES + 1) * PAGE + (chance(40) ? rnd(PAGE) : 0);
 		tell("ftruncate(%s, %#lx) = ", what, size);
 		tell("%s\n", result(SC(SYS_ftruncate, fd, size)));
-		/* holes are read once, so that what is in the page cache does not depend on read-ahead */
 		if (fd == disk)
-			for (ul at = 0; at < size; at += sizeof buffer)
-				SC(SYS_pread64, disk, buffer, sizeof buffer, at);
+			refill();
 		break;
 	}
 	case 2: {
@@ -406,8 +414,7 @@ static void op_files(void)
 		long r = SC(SYS_pwrite64, fd, buffer, len, off);
 		tell("%s\n", result(r));
 		if (fd == disk)
-			for (ul at = 0; at < (FILE_PAGES + 4) * PAGE; at += sizeof buffer)
-				SC(SYS_pread64, disk, buffer, sizeof buffer, at);
+			refill();
 		break;
 	}
 	case 3 ... 4: {
@@ -426,8 +433,7 @@ static void op_files(void)
 		long r = SC(SYS_pwrite64, fd, addr, len, off);
 		tell("%s\n", result(r));
 		if (fd == disk)
-			for (ul at = 0; at < (FILE_PAGES + 4) * PAGE; at += sizeof buffer)
-				SC(SYS_pread64, disk, buffer, sizeof buffer, at);
+			refill();
 		break;
 	}
 	case 7: {

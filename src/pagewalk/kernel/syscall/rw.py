@@ -14,7 +14,7 @@ from pagewalk.kernel.signal_types import SIGPIPE, SIGXFSZ
 from pagewalk.kernel.syscall.args import MAX_RW_COUNT, access_ok, fdget, import_iovec
 from pagewalk.kernel.wait import host_fd, wait_for_file
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
-from pagewalk.mm.uaccess import copy_from_user, copy_from_user_partial, copy_to_user_partial
+from pagewalk.mm.uaccess import copy_from_user, copy_from_user_partial, copy_to_user_partial, user_pages_present
 
 if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
@@ -236,6 +236,12 @@ def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: in
     done = 0
     while True:
         size = min(count - done, CHUNK)
+        if file.mapping is not None and not user_pages_present(task.mm, buf + done, size):
+            # Page by page then: each is prepared before its source is read, which may see it through a mapping.
+            at = file.write_offset(pos + done if pos >= 0 else -1)
+            size = min(size, 4096 - at % 4096)
+            if not user_pages_present(task.mm, buf + done, size):
+                file.write_begin(at)
         data = copy_from_user(task.mm, buf + done, size)
         faulted = data is None
         if data is None:
@@ -248,7 +254,7 @@ def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: in
             if put < len(data):
                 return done
         if faulted:  # the file may have grown by that, and the source may lie in it
-            file.write_faulted(pos + done if pos >= 0 else -1)
+            file.write_faulted(file.write_offset(pos + done if pos >= 0 else -1))
             if not copy_from_user_partial(task.mm, buf + done, min(count - done, CHUNK)):
                 return done or -errno.EFAULT
             continue
