@@ -97,7 +97,7 @@ def madvise(mm: MmStruct, start: i64, length: i64, behavior: i64) -> int:
         return 0
     if start < 0 or start >= mm.task_size:
         return -errno.ENOMEM
-    beyond = first + rounded > mm.task_size
+    beyond = first + rounded > int(mm.task_size)
     end: i64 = mm.task_size if beyond else start + rounded
     if behavior == MADV_POPULATE_READ or behavior == MADV_POPULATE_WRITE:
         return madvise_populate(mm, start, end, beyond, behavior == MADV_POPULATE_WRITE)

@@ -98,7 +98,7 @@ def apply_vma_lock_flags(mm: MmStruct, start: i64, length: i64, flags: i64) -> i
         if failed:
             return failed
         at = upto
-    return 0 if last == end else -errno.ENOMEM
+    return 0 if last == int(end) else -errno.ENOMEM
 
 
 def mlock_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:

@@ -96,7 +96,7 @@ def check_new_addr(vrm: Remap) -> int:
     if vrm.flags & MREMAP_DONTUNMAP and vrm.old_len != vrm.new_len:
         return -errno.EINVAL
     old_end = (int(vrm.addr) + int(vrm.old_len)) & 0xFFFF_FFFF_FFFF_FFFF
-    if old_end > vrm.new_addr and vrm.new_addr + vrm.new_len > (int(vrm.addr) & 0xFFFF_FFFF_FFFF_FFFF):
+    if old_end > int(vrm.new_addr) and int(vrm.new_addr + vrm.new_len) > int(vrm.addr) & 0xFFFF_FFFF_FFFF_FFFF:
         return -errno.EINVAL
     if vrm.mm.map_count() + 2 >= vrm.mm.system.config.max_map_count - 3:
         return -errno.ENOMEM
@@ -108,16 +108,16 @@ def check_prep_vma(vrm: Remap, vma: Vma) -> int:
     if vma.vm_flags & VM_SEALED:
         return -errno.EPERM
     unsigned_old = int(vrm.old_len) & 0xFFFF_FFFF_FFFF_FFFF
-    if unsigned_old >= vrm.new_len and not vrm.implies_new_addr():
+    if unsigned_old >= int(vrm.new_len) and not vrm.implies_new_addr():
         return 0
     unsigned_old = min(unsigned_old, int(vrm.new_len))  # what is more is unmapped before the rest moves
     if vrm.old_len == 0 and not vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return -errno.EINVAL
     if vrm.flags & MREMAP_DONTUNMAP and vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -errno.EINVAL
-    if unsigned_old > vma.vm_end - vrm.addr:
+    if unsigned_old > int(vma.vm_end - vrm.addr):
         return -errno.EFAULT
-    if unsigned_old == vrm.new_len:
+    if unsigned_old == int(vrm.new_len):
         return 0
     if vma.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -errno.EFAULT
@@ -167,9 +167,9 @@ def remap_move(vrm: Remap) -> i64:
 def mremap_at(vrm: Remap, vma: Vma) -> i64:
     """A request that may stay where it is: shrinks, grows in place, or moves where that is allowed."""
     unsigned_old = int(vrm.old_len) & 0xFFFF_FFFF_FFFF_FFFF
-    if unsigned_old == vrm.new_len:
+    if unsigned_old == int(vrm.new_len):
         return vrm.addr
-    if unsigned_old > vrm.new_len:
+    if unsigned_old > int(vrm.new_len):
         failed = shrink_vma(vrm)
         return failed if failed else vrm.addr
     if can_expand_in_place(vrm, vma):

@@ -33,7 +33,7 @@ def msync(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
     if start < 0 or start >= mm.task_size:
         return -errno.ENOMEM
     end: i64 = min(last, int(mm.task_size))
-    unmapped = last > end
+    unmapped = last > int(end)
     at = start
     while at < end:
         vma = mm.find_vma(at)

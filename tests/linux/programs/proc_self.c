@@ -11,7 +11,7 @@ static void show_status(const char *when)
 {
 	static const char *wanted[] = { "Name", "Umask", "State", "TracerPid", "Uid", "Gid", "VmPeak", "VmSize", "VmLck", "VmPin", "VmRSS",
 	                                "RssAnon", "RssFile", "RssShmem", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE", "VmSwap",
-	                                "HugetlbPages", "CoreDumping", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs",
+	                                "HugetlbPages", "CoreDumping", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigCgt", "NoNewPrivs",
 	                                "Seccomp:" };
 	say("== status, %s\n", when);
 	read_whole("/proc/self/status", text, sizeof text);
