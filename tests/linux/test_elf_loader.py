@@ -93,9 +93,11 @@ def test_mutated_programs_are_taken_or_refused_as_by_the_kernel(work: Path, seed
 
 FIRST_LINES = (
     "#!{i}\n", "#! {i} \n", "#!\t{i}\targument\n", "#!{i} two words  \n", "#!{i}", "#!{i} ", "#!{i} x", "#!\n",
-    "#!   \n", "#!/nonexistent\n", "#!{dir}\n", "#!relative\n", "#!{i}\r\n", "#!{script}\n", "#!{i} " + "a" * 200 + "\n",
+    "#!   \n", "#!/nonexistent\n", "#!{dir}\n", "#!relative\n", "#!{i}\r\n", "#!{script}\n",
+    "#!{i} " + "a" * 200 + "\n",
     "#!{i} " + "a" * 300 + "\n", "#!" + "/" * 250 + "x\n", "#!" + "/" * 300 + "x\n", "#!" + " " * 260 + "\n",
-    "#! ", "#!", "#!{i}\0rest\n", "#!\0\n", "#!{i} a\0b\n", " #!{i}\n", "echo hello\n", "", "\n", "#", "#!{i} \t last \t\n",
+    "#! ", "#!", "#!{i}\0rest\n", "#!\0\n", "#!{i} a\0b\n", " #!{i}\n", "echo hello\n", "", "\n", "#",
+    "#!{i} \t last \t\n",
 )  # fmt: skip
 
 
