@@ -74,6 +74,9 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     if new is None:
         return bprm.fail(errno.ENOMEM, "there is no page frame for its page table")
     bprm.point_of_no_return = True
+    on_exec = task.kernel.on_exec
+    if on_exec is not None:
+        on_exec(task)
     old = task.mm
     new.exe_file = bprm.file.get()
     task.mm = new

@@ -19,6 +19,9 @@ def do_exit(task: "Task", code: int) -> None:
     """Ends ``task`` with a wait status: its files are closed and dirty pages of host files are written back."""
     if task.exit_code is not None:
         return
+    on_exit = task.kernel.on_exit
+    if on_exit is not None:
+        on_exit(task)
     task.exit_code = code
     task.state = EXIT_ZOMBIE
     task.timers = [IntervalTimer(), IntervalTimer(), IntervalTimer()]

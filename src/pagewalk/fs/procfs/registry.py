@@ -4,6 +4,7 @@ Mirrors: kernel/pid.c (6.18), as far as /proc needs it
 Differs: nothing.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,15 @@ if TYPE_CHECKING:
 
 
 class TaskRegistry:
-    """The kernel object's side of /proc; ``kernel.kernel.Kernel`` fills it in."""
+    """The kernel object's side of /proc; ``kernel.kernel.Kernel`` fills it in.
+
+    on_exit   called with each task (threads too) that is about to end, while everything of it is still there
+    on_exec   called with each task whose program is about to be replaced, while it still has the old address space
+    """
+
+    def __init__(self) -> None:
+        self.on_exit: Callable[[Task], None] | None = None
+        self.on_exec: Callable[[Task], None] | None = None
 
     def current_task(self) -> "Task | None":
         """The running task, for /proc/self."""
