@@ -12,6 +12,7 @@ from pagewalk.fs.fcntl import ANON_INODE_FS_MAGIC, O_NONBLOCK, O_RDWR, POLLERR, 
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
 from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.fs.stat import Statfs
+from pagewalk.fs.wait import WaitQueueHead
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -46,6 +47,7 @@ class EventFile(VfsFile):
         super().__init__(system, anon_inode_dentry("[eventfd]"), O_RDWR | flags & O_NONBLOCK)
         self.count = count
         self.semaphore = bool(flags & EFD_SEMAPHORE)
+        self.wqh = WaitQueueHead()
 
     def read(self, count: int, pos: int = -1) -> bytes | int:
         """The counter, which becomes 0 (or, as a semaphore, 1 less)."""
@@ -57,6 +59,7 @@ class EventFile(VfsFile):
             return -errno.EAGAIN if self.nonblock else WOULD_BLOCK
         taken = 1 if self.semaphore else self.count
         self.count -= taken
+        self.wqh.wake_up(POLLOUT)
         return taken.to_bytes(8, "little")
 
     def write(self, data: bytes, pos: int = -1) -> int:
@@ -71,6 +74,7 @@ class EventFile(VfsFile):
         if self.count + value >= _ULLONG_MAX:
             return -errno.EAGAIN if self.nonblock else WOULD_BLOCK
         self.count += value
+        self.wqh.wake_up(POLLIN)
         return 8
 
     def poll(self) -> int:
@@ -79,6 +83,10 @@ class EventFile(VfsFile):
         if self.count == _ULLONG_MAX:
             events |= POLLERR
         return events | POLLOUT if self.count < _ULLONG_MAX - 1 else events
+
+    def wait_queues(self) -> list[WaitQueueHead]:
+        """The counter's."""
+        return [self.wqh]
 
     def fdinfo(self) -> str:
         """The counter."""

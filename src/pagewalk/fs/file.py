@@ -24,6 +24,7 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.inode import Dirent, Inode
 from pagewalk.fs.stat import Stat
+from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, File
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class VfsFile(File):
 
     def write_faulted(self, at: int) -> None:
         """A write to offset ``at`` found its page and then could not read what to write."""
+
+    def wait_queues(self) -> list[WaitQueueHead]:
+        """The queues whose waiters are told when ``poll`` may answer something new; none for files that are always
+        ready, and for the host's streams, which the host tells of."""
+        return []
 
     def getdents64(self, count: int) -> bytes | int:
         """Up to ``count`` bytes of packed struct linux_dirent64; b"" at the end."""

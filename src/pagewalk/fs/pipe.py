@@ -34,6 +34,7 @@ from pagewalk.fs.file import WOULD_BLOCK, VfsFile
 from pagewalk.fs.inode import Inode, InodeNumbers, SuperBlock, current_time
 from pagewalk.fs.ioctl import FIONREAD
 from pagewalk.fs.stat import Statfs
+from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Pipe:
         self.writers = 0
         self.r_counter = 0
         self.w_counter = 0
+        self.wait = WaitQueueHead()
 
     def room(self) -> int:
         """Bytes that can be written now."""
@@ -77,6 +79,7 @@ class Pipe:
             return -errno.EAGAIN if nonblock else WOULD_BLOCK
         out = bytes(self.data[:count])
         del self.data[:count]
+        self.wait.wake_up(POLLOUT | POLLWRNORM)
         return out
 
     def write(self, data: bytes, nonblock: bool) -> int:
@@ -91,6 +94,7 @@ class Pipe:
             return -errno.EAGAIN if nonblock else WOULD_BLOCK
         taken = data[:room]
         self.data += taken
+        self.wait.wake_up(POLLIN | POLLRDNORM)
         return len(taken)
 
 
@@ -134,9 +138,11 @@ class PipeFile(VfsFile):
         if self.f_mode & FMODE_READ:
             pipe.readers += 1
             pipe.r_counter += 1
+            pipe.wait.wake_up()
         if self.f_mode & FMODE_WRITE:
             pipe.writers += 1
             pipe.w_counter += 1
+            pipe.wait.wake_up()
 
     def release(self) -> None:
         """This end is closed."""
@@ -146,6 +152,7 @@ class PipeFile(VfsFile):
             self.pipe.writers -= 1
         if self.pipe.readers == 0 and self.pipe.writers == 0:
             self.pipe.data.clear()
+        self.pipe.wait.wake_up(POLLIN | POLLOUT | POLLERR | POLLHUP, 0)
         super().release()
 
     def read(self, count: int, pos: int = -1) -> bytes | int:
@@ -186,6 +193,10 @@ class PipeFile(VfsFile):
             if self.pipe.readers == 0:
                 events |= POLLERR
         return events
+
+    def wait_queues(self) -> list[WaitQueueHead]:
+        """The pipe's."""
+        return [self.pipe.wait]
 
     def ioctl_bytes(self, cmd: int, data: bytes) -> bytes | int:
         """FIONREAD: bytes that wait."""
