@@ -8,41 +8,14 @@ from pathlib import Path
 
 import harness
 import pytest
+from proc_rig import Proc
 
-from pagewalk.config import Config
-from pagewalk.fs import procfs
 from pagewalk.fs.fcntl import AT_FDCWD, O_RDONLY, O_RDWR, O_WRONLY
-from pagewalk.fs.namespace import Namespace, host_namespace
 from pagewalk.fs.open import do_openat
 from pagewalk.fs.stat_at import do_readlinkat
-from pagewalk.kernel.kernel import Kernel
-from pagewalk.kernel.task import Task
-from pagewalk.mm.system import System
 from pagewalk.mm.uaccess import copy_to_user
 
 pytestmark = [pytest.mark.linux]
-
-
-class Proc:
-    """A task that has just executed a program, seen through /proc."""
-
-    def __init__(self) -> None:
-        self.system = System(Config(ram="64M"))
-        self.ns: Namespace = host_namespace(self.system, [], warm=True)
-        self.kernel = Kernel(self.system, self.ns)
-        procfs.attach(self.ns, self.kernel)
-        self.task: Task = self.kernel.spawn("/bin/true", [b"true", b"", b"two words"], [b"A=b"])
-
-    def read(self, path: str, count: int = 1 << 20, pos: int = -1) -> bytes:
-        file = do_openat(self.task.fs, self.task.files, AT_FDCWD, path, O_RDONLY, 0)
-        assert not isinstance(file, int), (path, os.strerror(-file))
-        data = file.read(count, pos)
-        file.put()
-        assert isinstance(data, bytes), (path, os.strerror(-data))
-        return data
-
-    def text(self, name: str) -> str:
-        return self.read(f"/proc/self/{name}").decode()
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +24,7 @@ def proc() -> Iterator[Proc]:
         pytest.skip("needs /bin/true")
     proc = Proc()
     yield proc
-    proc.kernel.release_task(proc.task)
-    proc.kernel.close()
-    proc.ns.close()
+    proc.close()
 
 
 def need(release: str = "6.18") -> None:
@@ -192,7 +163,7 @@ def test_oom_score_adj_moves_the_score(proc: Proc) -> None:
 
 
 def test_what_is_not_modelled_does_not_exist(proc: Proc) -> None:
-    for path in ("/proc/self/ns", "/proc/kcore", "/proc/net", "/proc/1", "/sys/class", "/proc/sys/net"):
+    for path in ("/proc/kcore", "/proc/1", "/sys/class", "/proc/sys/net"):
         assert do_openat(proc.task.fs, proc.task.files, AT_FDCWD, path, O_RDONLY, 0) == -2, path
 
 

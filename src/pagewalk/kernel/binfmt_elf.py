@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.fs.fcntl import AT_FDCWD, PATH_MAX
 from pagewalk.fs.open import open_exec
 from pagewalk.kernel.binfmt_script import describe_open_error
-from pagewalk.kernel.binprm import LinuxBinprm
+from pagewalk.kernel.binprm import LinuxBinprm, kernel_read
 from pagewalk.kernel.elf import (
     EHDR_SIZE,
     ET_DYN,
@@ -110,7 +110,7 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
             interp = opened
             break
     if interp is not None:
-        read = interp.read(EHDR_SIZE, 0)
+        read = kernel_read(interp, EHDR_SIZE, 0)
         if isinstance(read, int) or len(read) < EHDR_SIZE:
             interp.put()
             return bprm.fail(
@@ -153,7 +153,7 @@ def elf_read(file: "VfsFile", count: int, pos: int) -> bytes | int:
     """Exactly ``count`` bytes at ``pos`` (unsigned), or a negative errno: EIO where the file is too short."""
     if pos >= 1 << 63:
         return -errno.EINVAL
-    data = file.read(count, pos)
+    data = kernel_read(file, count, pos)
     if not isinstance(data, int) and len(data) != count:
         return -errno.EIO
     return data

@@ -24,6 +24,13 @@ STK_LIM: Final = 8 << 20  # _STK_LIM
 BINPRM_BUF_SIZE: Final = 256
 
 
+def kernel_read(file: "VfsFile", count: int, pos: int) -> bytes | int:
+    """Up to ``count`` bytes at ``pos`` for the kernel itself, on the running task's account; or a negative errno."""
+    data = file.read(count, pos)
+    file.system.current.ioac.count_read(data if isinstance(data, int) else len(data))
+    return data
+
+
 class LinuxBinprm:
     """struct linux_binprm.
 
@@ -105,7 +112,7 @@ class LinuxBinprm:
     def read_buf(self) -> int:
         """Reads the first 256 bytes of ``file`` (prepare_binprm). 0 or a negative errno."""
         assert self.file is not None
-        data = self.file.read(BINPRM_BUF_SIZE, 0)
+        data = kernel_read(self.file, BINPRM_BUF_SIZE, 0)
         if isinstance(data, int):
             return self.fail(-data, "cannot be read")
         self.buf = data.ljust(BINPRM_BUF_SIZE, b"\0")

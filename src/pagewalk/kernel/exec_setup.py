@@ -79,6 +79,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
         on_exec(task)
     old = task.mm
     new.exe_file = bprm.file.get()
+    new.coredump_filter = old.coredump_filter
     task.mm = new
     task.reset_rseq()
     exit_mmap(old)

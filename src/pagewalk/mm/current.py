@@ -38,6 +38,44 @@ RLIMIT_DEFAULTS: Final = (
 )  # fmt: skip
 
 
+class TaskIoAccounting:
+    """struct task_io_accounting: bytes that went through read and write, how many such calls, bytes of devices."""
+
+    def __init__(self) -> None:
+        self.rchar = 0
+        self.wchar = 0
+        self.syscr = 0
+        self.syscw = 0
+        self.read_bytes = 0
+        self.write_bytes = 0
+
+    def count_read(self, done: int) -> int:
+        """A read came back with ``done`` (bytes, or a negative errno), which is handed on."""
+        self.syscr += 1
+        if done > 0:
+            self.rchar += done
+        return done
+
+    def count_write(self, done: int) -> int:
+        """A write came back with ``done`` (bytes, or a negative errno), which is handed on."""
+        self.syscw += 1
+        if done > 0:
+            self.wchar += done
+        return done
+
+    def counts(self) -> list[tuple[str, int]]:
+        """The lines of /proc/PID/io."""
+        return [
+            ("rchar", self.rchar),
+            ("wchar", self.wchar),
+            ("syscr", self.syscr),
+            ("syscw", self.syscw),
+            ("read_bytes", self.read_bytes),
+            ("write_bytes", self.write_bytes),
+            ("cancelled_write_bytes", 0),
+        ]
+
+
 class Current:
     """The running task, as far as mm/ knows it.
 
@@ -46,6 +84,7 @@ class Current:
     capable            holds CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, CAP_SYS_RESOURCE (a root task does)
     personality        personality(2) bits
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
+    ioac               what it has read and written
     """
 
     def __init__(self) -> None:
@@ -56,6 +95,7 @@ class Current:
         self.capable = True
         self.personality = 0
         self.oom_score_adj = 0
+        self.ioac = TaskIoAccounting()
 
     def rlimit(self, which: int) -> int:
         """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""

@@ -19,6 +19,9 @@ MM_ANONPAGES: Final = 1
 MM_SWAPENTS: Final = 2
 MM_SHMEMPAGES: Final = 3
 
+# Private and shared anonymous memory, the headers of ELF files, private huge pages.
+MMF_DUMP_FILTER_DEFAULT: Final = 0x33
+
 
 @final
 class FaultStats:
@@ -80,6 +83,7 @@ class MmStruct:
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
     def_flags         flags of new mappings (mlockall)
     mmap_base, mmap_legacy_base, topdown  where the search for free space starts, and whether it goes down
+    coredump_filter   which mappings a core dump would hold, as /proc/PID/coredump_filter has it
     randomized        its layout was randomised (PF_RANDOMIZE)
     """
 
@@ -124,6 +128,7 @@ class MmStruct:
         self.env_start: i64 = 0
         self.env_end: i64 = 0
         self.saved_auxv: bytes = b""
+        self.coredump_filter = MMF_DUMP_FILTER_DEFAULT
         self.exe_file: File | None = None
         self.faults = FaultStats()
         self.mapping_faults: dict[str, int] = {}

@@ -3,12 +3,13 @@
 Sources: proc_pid_stat(5), proc_pid_status(5), proc_pid_limits(5).
 
 Mirrors: fs/proc/array.c, fs/proc/base.c (6.18)
-Differs: one thread; no pid namespaces below the first, no seccomp, no cpusets.
+Differs: no pid namespaces below the first, no seccomp, no cpusets.
 """
 
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.procfs.task_mmu import task_mem
+from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm, thread_group
 from pagewalk.mm.current import RLIMIT_RSS, RLIMIT_SIGPENDING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CAP_FULL: Final = (1 << 41) - 1  # CAP_LAST_CAP 40
 _NS_PER_TICK: Final = 10_000_000  # USER_HZ 100
+_PF_EXITING: Final = 0x00000004
 _PF_RANDOMIZE: Final = 0x00400000
 
 _LIMITS: Final = (
@@ -54,30 +56,43 @@ def _unsigned(word: int) -> int:
 
 
 def stat_text(task: "Task") -> str:
-    """/proc/PID/stat: 52 columns."""
-    mm = task.mm
+    """/proc/PID/stat: 52 columns. What is about memory is 0 once the task has ended."""
+    mm = task_mm(task)
     ignored, caught = signal_sets(task)
-    alive = task.exit_code is None
     start = max(0, task.start_ns - task.kernel.boot_ns) // _NS_PER_TICK
+    flags = _PF_RANDOMIZE if mm is None or mm.randomized else 0
+    if mm is None:
+        flags |= _PF_EXITING
+    sizes: list[int] = [0, 0]
+    code: list[int] = [0, 0, 0]
+    bounds: list[int] = [0] * 7
+    if mm is not None:
+        sizes = [int(mm.total_vm) << 12, mm.get_mm_rss()]
+    if mm is not None and ptrace_may_access(task):
+        code = [int(mm.start_code), int(mm.end_code), int(mm.start_stack)]
+        bounds = [
+            int(mm.start_data), int(mm.end_data), int(mm.start_brk), int(mm.arg_start), int(mm.arg_end),
+            int(mm.env_start), int(mm.env_end),
+        ]  # fmt: skip
     columns: list[object] = [
-        task.pid, f"({task.comm})", state_letter(task), task.ppid, task.pgid, task.sid, 0, -1, _PF_RANDOMIZE,
+        task.pid, f"({task.comm})", state_letter(task), task.ppid, task.pgid, task.sid, 0, -1, flags,
         task.min_flt, 0, task.maj_flt, 0,
         task.utime_ns // _NS_PER_TICK, task.stime_ns // _NS_PER_TICK,
         task.cutime_ns // _NS_PER_TICK, task.cstime_ns // _NS_PER_TICK,
-        20 + task.nice, task.nice, 1, 0, start,
-        int(mm.total_vm) << 12 if alive else 0, mm.get_mm_rss() if alive else 0,
-        _unsigned(task.rlim_cur[RLIMIT_RSS]),
-        mm.start_code, mm.end_code, mm.start_stack, 0, 0,
+        20 + task.nice, task.nice, len(thread_group(task)), 0, start,
+        sizes[0], sizes[1], _unsigned(task.rlim_cur[RLIMIT_RSS]),
+        code[0], code[1], code[2], 0, 0,
         task.pending.signal & 0x7FFFFFFF, task.blocked & 0x7FFFFFFF, ignored & 0x7FFFFFFF, caught & 0x7FFFFFFF,
         0, 0, 0, 17, 0, 0, 0, 0, 0, 0,
-        mm.start_data, mm.end_data, mm.start_brk, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end,
-        0 if task.exit_code is None else task.exit_code,
+        bounds[0], bounds[1], bounds[2], bounds[3], bounds[4], bounds[5], bounds[6],
+        task.exit_code if task.exit_code is not None and ptrace_may_access(task) else 0,
     ]  # fmt: skip
     return " ".join([str(column) for column in columns]) + "\n"
 
 
 def status_text(task: "Task") -> str:
-    """/proc/PID/status."""
+    """/proc/PID/status; a zombie has no lines about memory and files."""
+    mm = task_mm(task)
     state = state_letter(task)
     name = task.comm.replace("\\", "\\\\").replace("\n", "\\n")
     ignored, caught = signal_sets(task)
@@ -86,18 +101,21 @@ def status_text(task: "Task") -> str:
     pending = len(task.pending.list)
     sigpending = task.rlim_cur[RLIMIT_SIGPENDING]
     cpus = task.kernel.config.cpus
-    out = (
-        f"Name:\t{name}\nUmask:\t{task.fs.umask:04o}\nState:\t{state} ({_STATE_NAMES[state]})\n"
+    out = f"Name:\t{name}\n"
+    if mm is not None:
+        out += f"Umask:\t{task.fs.umask:04o}\n"
+    out += (
+        f"State:\t{state} ({_STATE_NAMES[state]})\n"
         f"Tgid:\t{task.tgid}\nNgid:\t0\nPid:\t{task.pid}\nPPid:\t{task.ppid}\nTracerPid:\t0\n"
         f"Uid:\t{task.uid}\t{task.euid}\t{task.suid}\t{task.fsuid}\n"
         f"Gid:\t{task.gid}\t{task.egid}\t{task.sgid}\t{task.fsgid}\n"
-        f"FDSize:\t{task.files.nr_open}\nGroups:\t{groups} \n"
+        f"FDSize:\t{task.files.nr_open if mm is not None else 0}\nGroups:\t{groups} \n"
         f"NStgid:\t{task.tgid}\nNSpid:\t{task.pid}\nNSpgid:\t{task.pgid}\nNSsid:\t{task.sid}\nKthread:\t0\n"
     )
-    if task.exit_code is None:
-        out += task_mem(task.mm) + "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n"
+    if mm is not None:
+        out += task_mem(mm) + "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n"
     out += (
-        f"Threads:\t1\nSigQ:\t{pending}/{_unsigned(sigpending)}\n"
+        f"Threads:\t{len(thread_group(task))}\nSigQ:\t{pending}/{_unsigned(sigpending)}\n"
         f"SigPnd:\t{0:016x}\nShdPnd:\t{task.pending.signal:016x}\n"
         f"SigBlk:\t{task.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
         f"CapInh:\t{0:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{CAP_FULL:016x}\nCapAmb:\t{0:016x}\n"

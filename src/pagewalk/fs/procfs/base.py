@@ -1,197 +1,108 @@
-"""/proc/PID: the directory of a task.
+"""/proc/PID: the directory of a process; /proc/PID/task/TID: that of a thread.
+
+A process is there as long as its id is: alive, or a zombie that nobody has waited for. Whoever holds its directory or
+one of its files longer finds nothing there (ESRCH).
+
+Sources: proc_pid(5).
 
 Mirrors: fs/proc/base.c, fs/proc/root.c (6.18)
-Differs: what is not listed here does not exist (ns, net, attr, map_files, ...).
+Differs: no security modules, so the files of ``attr`` answer EINVAL.
 """
 
 import errno
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.dcache import Dentry, d_path
 from pagewalk.fs.fcntl import S_IFDIR, S_IFLNK, S_IFREG
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
-from pagewalk.fs.procfs.array import limits_text, stat_text, status_text
 from pagewalk.fs.procfs.fd import FdDir, FdInfoDir
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
-from pagewalk.fs.procfs.mem import MemInode, cmdline, environ
+from pagewalk.fs.procfs.map_files import MapFilesDir
+from pagewalk.fs.procfs.mem import MemInode
+from pagewalk.fs.procfs.net import net_tree
+from pagewalk.fs.procfs.ns import NsDir
 from pagewalk.fs.procfs.pagemap import PagemapInode
-from pagewalk.fs.procfs.task_mmu import maps_text, smaps_rollup_text, smaps_text, statm_text
-from pagewalk.mm.mm_types import MM_SWAPENTS
+from pagewalk.fs.procfs.pid_stores import store_text
+from pagewalk.fs.procfs.pid_texts import (
+    PROCESS_TEXTS,
+    READ_FREE,
+    READ_LIVING,
+    READ_TRACE,
+    THREAD_TEXTS,
+    PidTextSpec,
+)
+from pagewalk.fs.procfs.tasks import is_there, owner, ptrace_may_access, task_mm, thread_group
+from pagewalk.fs.procfs.tree import TreeDir
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
-
-def _environ(task: "Task") -> bytes:
-    return environ(task.mm)
-
-
-def _cmdline(task: "Task") -> bytes:
-    return cmdline(task.mm)
-
-
-def _auxv(task: "Task") -> bytes:
-    """Up to AT_NULL, which is there too; what is behind it is not shown."""
-    auxv = task.mm.saved_auxv
-    end = next((at for at in range(0, len(auxv), 16) if auxv[at : at + 8] == bytes(8)), len(auxv))
-    return auxv[: end + 16]
-
-
-def _maps(task: "Task") -> bytes:
-    return maps_text(task.mm).encode("utf-8", "surrogateescape")
-
-
-def _smaps(task: "Task") -> bytes:
-    return smaps_text(task.mm).encode("utf-8", "surrogateescape")
-
-
-def _smaps_rollup(task: "Task") -> bytes:
-    return smaps_rollup_text(task.mm).encode()
-
-
-def _statm(task: "Task") -> bytes:
-    return statm_text(task.mm).encode()
-
-
-def _stat(task: "Task") -> bytes:
-    return stat_text(task).encode("utf-8", "surrogateescape")
-
-
-def _status(task: "Task") -> bytes:
-    return status_text(task).encode("utf-8", "surrogateescape")
-
-
-def _limits(task: "Task") -> bytes:
-    return limits_text(task).encode()
-
-
-def _comm(task: "Task") -> bytes:
-    return task.comm.encode("utf-8", "surrogateescape") + b"\n"
-
-
-def _personality(task: "Task") -> bytes:
-    return f"{task.personality & 0xFFFFFFFF:08x}\n".encode()
-
-
-def _wchan(task: "Task") -> bytes:
-    return b"0"
-
-
-def _cgroup(task: "Task") -> bytes:
-    return b"0::/\n"
-
-
-def _mounts(task: "Task") -> bytes:
-    return task.fs.ns.mounts_text(task.fs.root).encode("utf-8", "surrogateescape")
-
-
-def _mountinfo(task: "Task") -> bytes:
-    return task.fs.ns.mountinfo_text(task.fs.root).encode("utf-8", "surrogateescape")
-
-
-def oom_score(task: "Task") -> int:
-    """The score of the OOM killer as /proc shows it: 0 to about 1333, 667 for a task that uses nothing."""
-    total = task.mm.system.totalram_pages
-    adj = task.oom_score_adj
-    if adj == -1000:
-        return 0
-    points = task.mm.get_mm_rss() + task.mm.rss_stat[MM_SWAPENTS] + task.mm.pgtables_bytes() // 4096
-    points += adj * (total // 1000)
-    scaled = points * 1000
-    share = scaled // total if scaled >= 0 else -(-scaled // total)
-    return (1000 + share) * 2 // 3
-
-
-def _oom_score(task: "Task") -> bytes:
-    return f"{oom_score(task)}\n".encode()
-
-
-def _oom_score_adj(task: "Task") -> bytes:
-    return f"{task.oom_score_adj}\n".encode()
-
-
-def _oom_adj(task: "Task") -> bytes:
-    adj = task.oom_score_adj
-    if adj == 1000:
-        return b"15\n"
-    scaled = abs(adj) * 17 // 1000
-    return f"{scaled if adj >= 0 else -scaled}\n".encode()
-
-
-def _uid_map(task: "Task") -> bytes:
-    return b"%10d %10d %10d\n" % (0, 0, 0xFFFFFFFF)
-
-
-# name: (permission bits, what it says)
-_TEXTS: "Final[dict[str, tuple[int, Callable[[Task], bytes]]]]" = {
-    "environ": (0o400, _environ),
-    "auxv": (0o400, _auxv),
-    "status": (0o444, _status),
-    "personality": (0o400, _personality),
-    "limits": (0o444, _limits),
-    "comm": (0o644, _comm),
-    "cmdline": (0o444, _cmdline),
-    "stat": (0o444, _stat),
-    "statm": (0o444, _statm),
-    "maps": (0o444, _maps),
-    "mounts": (0o444, _mounts),
-    "mountinfo": (0o444, _mountinfo),
-    "smaps": (0o444, _smaps),
-    "smaps_rollup": (0o444, _smaps_rollup),
-    "wchan": (0o444, _wchan),
-    "cgroup": (0o444, _cgroup),
-    "oom_score": (0o444, _oom_score),
-    "oom_adj": (0o644, _oom_adj),
-    "oom_score_adj": (0o644, _oom_score_adj),
-    "uid_map": (0o644, _uid_map),
-    "gid_map": (0o644, _uid_map),
-}
-
 _LINKS: Final = ("cwd", "root", "exe")
+_ATTRIBUTES: Final = (
+    ("current", 0o666), ("prev", 0o444), ("exec", 0o666), ("fscreate", 0o666), ("keycreate", 0o666),
+    ("sockcreate", 0o666),
+)  # fmt: skip
 
 
 class PidText(ProcInode):
     """A text about one task."""
 
-    def __init__(self, sb: ProcSuper, key: str, task: "Task", name: str) -> None:
-        mode, make = _TEXTS[name]
-        super().__init__(sb, key, S_IFREG | mode)
+    def __init__(self, sb: ProcSuper, key: str, task: "Task", name: str, spec: PidTextSpec) -> None:
+        super().__init__(sb, key, S_IFREG | spec.mode)
         self.task = task
         self.name = name
-        self.make = make
-        self.i_uid = task.euid
-        self.i_gid = task.egid
+        self.spec = spec
+
+    def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
+        """Whoever may not look into the task does not get its memory open."""
+        needs = self.spec.needs
+        if needs == READ_LIVING and task_mm(self.task) is None:
+            return -errno.ESRCH
+        if needs != READ_FREE and needs != READ_TRACE and not ptrace_may_access(self.task):
+            return -errno.EACCES
+        if self.name.startswith("mount") and task_mm(self.task) is None:
+            return -errno.EINVAL
+        return ProcInode.open(self, dentry, flags)
 
     def text(self) -> bytes | int:
-        """The text; ESRCH for the memory of a task that has ended."""
-        if self.task.exit_code is not None and self.name in ("maps", "smaps", "smaps_rollup"):
+        """The text now."""
+        if not is_there(self.task):
             return -errno.ESRCH
-        return self.make(self.task)
+        if not self.spec.mode & 0o444:
+            return -errno.EINVAL
+        if self.spec.needs == READ_LIVING and task_mm(self.task) is None:
+            return b""
+        if self.spec.needs == READ_TRACE and not ptrace_may_access(self.task):
+            return -errno.EPERM
+        return self.spec.make(self.task)
 
     def store(self, data: bytes) -> int:
-        """comm and the oom files can be written."""
-        if self.name == "comm":
-            name = data.split(b"\n")[0].split(b"\0")[0]
-            self.task.comm = name[:15].decode("utf-8", "surrogateescape")
-            return len(data)
-        if self.name not in ("oom_score_adj", "oom_adj"):
-            return -errno.EINVAL
-        try:
-            value = int(data.strip(b" \n\t\0"))
-        except ValueError:
-            return -errno.EINVAL
-        if self.name == "oom_adj":
-            if not (-16 <= value <= 15 or value == -17):
-                return -errno.EINVAL
-            value = 1000 if value == 15 else value * 1000 // 17 if value >= 0 else -(-value * 1000 // 17)
-        if not -1000 <= value <= 1000:
-            return -errno.EINVAL
-        if value < self.task.oom_score_adj and not self.task.capable:
-            return -errno.EACCES
-        self.task.oom_score_adj = value
-        return len(data)
+        """What the file takes."""
+        return store_text(self.task, self.name, data) if is_there(self.task) else -errno.ESRCH
+
+
+class AttrText(ProcInode):
+    """A file of /proc/PID/attr: there is no security module that would answer."""
+
+    def store(self, data: bytes) -> int:
+        """EINVAL."""
+        return -errno.EINVAL
+
+
+class AttrDir(ProcDir):
+    """/proc/PID/attr."""
+
+    def names(self) -> list[tuple[str, int]]:
+        """What security modules could answer."""
+        return [(name, S_IFREG) for name, _ in _ATTRIBUTES]
+
+    def child(self, name: str) -> Inode | int:
+        """One of them."""
+        for known, mode in _ATTRIBUTES:
+            if known == name:
+                return AttrText(self.proc, f"{self.key}/{name}", S_IFREG | mode)
+        return -errno.ENOENT
 
 
 class PidLink(ProcInode):
@@ -202,6 +113,12 @@ class PidLink(ProcInode):
         self.task = task
         self.name = name
 
+    def _refused(self) -> int:
+        """ENOENT where the task has ended, EACCES where it may not be looked into, else 0."""
+        if task_mm(self.task) is None:
+            return -errno.ENOENT if is_there(self.task) else -errno.ESRCH
+        return 0 if ptrace_may_access(self.task) else -errno.EACCES
+
     def _place(self) -> Dentry | None:
         if self.name == "cwd":
             return self.task.fs.cwd
@@ -211,6 +128,9 @@ class PidLink(ProcInode):
 
     def readlink(self) -> str | int:
         """The path, with " (deleted)" where it is gone."""
+        refused = self._refused()
+        if refused < 0:
+            return refused
         place = self._place()
         if place is not None:
             return d_path(place, self.task.fs.root)
@@ -219,6 +139,9 @@ class PidLink(ProcInode):
 
     def get_link(self) -> Dentry | int | None:
         """The place."""
+        refused = self._refused()
+        if refused < 0:
+            return refused
         place = self._place()
         if place is not None:
             return place
@@ -238,63 +161,84 @@ class PidDir(ProcDir):
         super().__init__(sb, key, 0o555)
         self.task = task
         self.thread = thread
-        self.i_uid = task.euid
-        self.i_gid = task.egid
+        self.texts = THREAD_TEXTS if thread else PROCESS_TEXTS
+        self.i_uid, self.i_gid = owner(task, self.i_mode)
         self.i_nlink = 7 if thread else 9
 
+    def is_same(self, other: Inode) -> bool:
+        """The same task's: a later one may have the same id."""
+        return isinstance(other, PidDir) and other.task is self.task and other.key == self.key
+
     def names(self) -> list[tuple[str, int]]:
-        """What is modelled."""
-        listed = [] if self.thread else [("task", S_IFDIR)]
-        listed += [("fd", S_IFDIR), ("fdinfo", S_IFDIR)]
-        listed += [(name, S_IFREG) for name in _TEXTS]
+        """What the task has; nothing once it is gone."""
+        if not is_there(self.task):
+            return []
+        listed = [("fd", S_IFDIR), ("fdinfo", S_IFDIR), ("ns", S_IFDIR), ("net", S_IFDIR), ("attr", S_IFDIR)]
+        if not self.thread:
+            listed += [("task", S_IFDIR), ("map_files", S_IFDIR)]
+        listed += [(name, S_IFREG) for name in self.texts]
         listed += [("mem", S_IFREG), ("pagemap", S_IFREG)]
         listed += [(name, S_IFLNK) for name in _LINKS]
         return listed
 
     def child(self, name: str) -> Inode | int:
         """One of its files."""
+        if not is_there(self.task):
+            return -errno.ESRCH
+        made = self._make(name)
+        if made is None:
+            return -errno.ENOENT
+        made.i_uid, made.i_gid = owner(self.task, made.i_mode)
+        return made
+
+    def _make(self, name: str) -> ProcInode | None:
         key = f"{self.key}/{name}"
         sb = self.proc
         task = self.task
-        made: ProcInode
-        if name in _TEXTS:
-            return PidText(sb, key, task, name)
+        spec = self.texts.get(name)
+        if spec is not None:
+            return PidText(sb, key, task, name, spec)
         if name in _LINKS:
-            made = PidLink(sb, key, task, name)
-        elif name == "fd":
-            made = FdDir(sb, key, task)
-        elif name == "fdinfo":
-            made = FdInfoDir(sb, key, task)
-        elif name == "mem":
-            made = MemInode(sb, key, task)
-        elif name == "pagemap":
-            made = PagemapInode(sb, key, task)
-        elif name == "task" and not self.thread:
-            made = TaskDir(sb, key, task)
-        else:
-            return -errno.ENOENT
-        made.i_uid = task.euid
-        made.i_gid = task.egid
-        return made
+            return PidLink(sb, key, task, name)
+        if name == "fd":
+            return FdDir(sb, key, task)
+        if name == "fdinfo":
+            return FdInfoDir(sb, key, task)
+        if name == "mem":
+            return MemInode(sb, key, task)
+        if name == "pagemap":
+            return PagemapInode(sb, key, task)
+        if name == "ns":
+            return NsDir(sb, key, task)
+        if name == "attr":
+            return AttrDir(sb, key)
+        if name == "net":
+            return TreeDir(sb, key, net_tree(), "")
+        if self.thread:
+            return None
+        if name == "task":
+            return TaskDir(sb, key, task)
+        return MapFilesDir(sb, key, task) if name == "map_files" else None
 
 
 class TaskDir(ProcDir):
-    """/proc/PID/task: one thread."""
+    """/proc/PID/task: the threads of the process."""
 
     def __init__(self, sb: ProcSuper, key: str, task: "Task") -> None:
         super().__init__(sb, key, 0o555)
         self.task = task
-        self.i_nlink = 3
+        self.i_nlink = 2 + len(thread_group(task))
 
     def names(self) -> list[tuple[str, int]]:
         """The threads."""
-        return [(str(self.task.pid), S_IFDIR)]
+        return [(str(thread.pid), S_IFDIR) for thread in thread_group(self.task)] if is_there(self.task) else []
 
     def child(self, name: str) -> Inode | int:
         """A thread."""
-        if name != str(self.task.pid):
-            return -errno.ENOENT
-        return PidDir(self.proc, f"{self.key}/{name}", self.task, thread=True)
+        for thread in thread_group(self.task):
+            if name == str(thread.pid):
+                return PidDir(self.proc, f"{self.key}/{name}", thread, thread=True)
+        return -errno.ENOENT
 
 
 class SelfLink(ProcInode):

@@ -12,6 +12,7 @@ from pagewalk.fs.fcntl import O_CLOEXEC, S_IFLNK, S_IFREG
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
+from pagewalk.fs.procfs.tasks import ptrace_may_access
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def _number(name: str) -> int:
     if not name.isascii() or not name.isdigit() or (len(name) > 1 and name[0] == "0"):
         return -1
     return int(name)
+
+
+def fds_of(task: "Task") -> list[int]:
+    """The open descriptors of a task; none once it has ended, or where the reader may not look into it."""
+    return task.files.fds() if task.exit_code is None and ptrace_may_access(task) else []
 
 
 class FdLink(ProcInode):
@@ -59,15 +65,16 @@ class FdDir(ProcDir):
 
     def size(self) -> int:
         """The number of open descriptors."""
-        return len(self.task.files.fds())
+        return len(fds_of(self.task))
 
     def names(self) -> list[tuple[str, int]]:
         """One link for each descriptor."""
-        return [(str(fd), S_IFLNK) for fd in self.task.files.fds()]
+        return [(str(fd), S_IFLNK) for fd in fds_of(self.task)]
 
     def child(self, name: str) -> Inode | int:
         """The link of a descriptor."""
-        file = self.task.files.get_raw(_number(name))
+        fd = _number(name)
+        file = self.task.files.get_raw(fd) if fd in fds_of(self.task) else None
         return -errno.ENOENT if file is None else FdLink(self.proc, f"{self.key}/{name}", file)
 
 
@@ -80,12 +87,12 @@ class FdInfoDir(ProcDir):
 
     def names(self) -> list[tuple[str, int]]:
         """One text for each descriptor."""
-        return [(str(fd), S_IFREG) for fd in self.task.files.fds()]
+        return [(str(fd), S_IFREG) for fd in fds_of(self.task)]
 
     def child(self, name: str) -> Inode | int:
         """The text of a descriptor."""
         fd = _number(name)
-        if self.task.files.get_raw(fd) is None:
+        if fd not in fds_of(self.task):
             return -errno.ENOENT
         return FdInfo(self.proc, f"{self.key}/{name}", self.task, fd)
 

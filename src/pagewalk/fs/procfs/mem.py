@@ -13,6 +13,7 @@ from pagewalk.fs.dcache import Dentry
 from pagewalk.fs.fcntl import S_IFREG, SEEK_CUR, SEEK_SET
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.procfs.inodes import ProcInode, ProcSuper
+from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 from pagewalk.mm.gup import faultin_range
 from pagewalk.mm.mm_types import MmStruct
@@ -82,8 +83,14 @@ class MemInode(ProcInode):
         self.task = task
 
     def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
-        """The address space as it is now: a later execve leaves the open file with the old one."""
-        return MemFile(self.proc.system, dentry, flags, self.task.mm)
+        """The address space as it is now: a later execve leaves the open file with the old one. ESRCH where there is
+        none any more, EACCES where the opener may not look into the task."""
+        mm = task_mm(self.task)
+        if mm is None:
+            return -errno.ESRCH
+        if not ptrace_may_access(self.task):
+            return -errno.EACCES
+        return MemFile(self.proc.system, dentry, flags, mm)
 
 
 class MemFile(VfsFile):

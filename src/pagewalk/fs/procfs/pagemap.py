@@ -17,6 +17,7 @@ from pagewalk.fs.fcntl import S_IFREG, SEEK_CUR, SEEK_END, SEEK_SET
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.procfs.inodes import ProcInode, ProcSuper
 from pagewalk.fs.procfs.task_mmu import page_is_dirty, pagemap_words
+from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm
 from pagewalk.mm.file import FMODE_READ
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import (
@@ -102,8 +103,14 @@ class PagemapInode(ProcInode):
         self.task = task
 
     def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
-        """The address space as it is now; frame numbers for a capable opener."""
-        return PagemapFile(self.proc.system, dentry, flags, self.task.mm)
+        """The address space as it is now; frame numbers for a capable opener. ESRCH where there is none any more,
+        EACCES where the opener may not look into the task."""
+        mm = task_mm(self.task)
+        if mm is None:
+            return -errno.ESRCH
+        if not ptrace_may_access(self.task):
+            return -errno.EACCES
+        return PagemapFile(self.proc.system, dentry, flags, mm)
 
 
 class PagemapFile(WordFile):

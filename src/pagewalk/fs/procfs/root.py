@@ -36,8 +36,8 @@ class ProcRoot(ProcDir):
         """The machine's files, then the tasks."""
         listed = [(name, S_IFREG) for name in self.texts]
         listed += [("kpagecount", S_IFREG), ("kpageflags", S_IFREG), ("sys", S_IFDIR), ("sysvipc", S_IFDIR)]
-        listed += [("mounts", S_IFLNK), ("self", S_IFLNK), ("thread-self", S_IFLNK)]
-        return listed + [(str(task.pid), S_IFDIR) for task in self.proc.kernel.tasks()]
+        listed += [("mounts", S_IFLNK), ("net", S_IFLNK), ("self", S_IFLNK), ("thread-self", S_IFLNK)]
+        return listed + [(str(task.pid), S_IFDIR) for task in self.proc.kernel.tasks() if task.pid == task.tgid]
 
     def child(self, name: str) -> Inode | int:
         """One of them."""
@@ -47,8 +47,8 @@ class ProcRoot(ProcDir):
             return TreeText(self.proc, key, spec, 0)
         if name == "self" or name == "thread-self":
             return SelfLink(self.proc, key, thread=name == "thread-self")
-        if name == "mounts":
-            return ProcLink(self.proc, key, "self/mounts")
+        if name == "mounts" or name == "net":
+            return ProcLink(self.proc, key, f"self/{name}")
         if name == "sys":
             return TreeDir(self.proc, key, self.sysctls, "")
         if name == "sysvipc":
@@ -57,7 +57,7 @@ class ProcRoot(ProcDir):
             return FrameTable(self.proc, key, KPAGECOUNT if name == "kpagecount" else KPAGEFLAGS)
         if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
             task = self.proc.kernel.find_task(int(name))
-            if task is not None:
+            if task is not None:  # a thread's directory is not listed, yet it can be entered
                 return PidDir(self.proc, key, task, thread=False)
         return -errno.ENOENT
 

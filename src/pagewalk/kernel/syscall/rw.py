@@ -33,7 +33,7 @@ def sys_read(task: "Task", fd: int, buf: int, count: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return read_to_user(task, file, buf, min(count, MAX_RW_COUNT), -1)
+    return task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), -1))
 
 
 def sys_write(task: "Task", fd: int, buf: int, count: int) -> int:
@@ -43,7 +43,7 @@ def sys_write(task: "Task", fd: int, buf: int, count: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return write_from_user(task, file, buf, min(count, MAX_RW_COUNT), -1)
+    return task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), -1))
 
 
 def sys_pread64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
@@ -59,7 +59,7 @@ def sys_pread64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return read_to_user(task, file, buf, min(count, MAX_RW_COUNT), pos)
+    return task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), pos))
 
 
 def sys_pwrite64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
@@ -75,7 +75,7 @@ def sys_pwrite64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return write_from_user(task, file, buf, min(count, MAX_RW_COUNT), pos)
+    return task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), pos))
 
 
 def sys_readv(task: "Task", fd: int, vec: int, vlen: int) -> int:
@@ -83,7 +83,7 @@ def sys_readv(task: "Task", fd: int, vec: int, vlen: int) -> int:
     file = fdget(task, fd)
     if file is None or not file.f_mode & FMODE_READ:
         return -errno.EBADF
-    return readv(task, file, vec, vlen, -1)
+    return task.ioac.count_read(readv(task, file, vec, vlen, -1))
 
 
 def sys_writev(task: "Task", fd: int, vec: int, vlen: int) -> int:
@@ -91,7 +91,7 @@ def sys_writev(task: "Task", fd: int, vec: int, vlen: int) -> int:
     file = fdget(task, fd)
     if file is None or not file.f_mode & FMODE_WRITE:
         return -errno.EBADF
-    return writev(task, file, vec, vlen, -1)
+    return task.ioac.count_write(writev(task, file, vec, vlen, -1))
 
 
 def sys_preadv(task: "Task", fd: int, vec: int, vlen: int, pos: int, high: int) -> int:
@@ -138,7 +138,9 @@ def positioned(task: "Task", fd: int, vec: int, vlen: int, pos: int, writing: bo
         return -errno.ESPIPE
     if not file.f_mode & (FMODE_WRITE if writing else FMODE_READ):
         return -errno.EBADF
-    return writev(task, file, vec, vlen, pos) if writing else readv(task, file, vec, vlen, pos)
+    if writing:
+        return task.ioac.count_write(writev(task, file, vec, vlen, pos))
+    return task.ioac.count_read(readv(task, file, vec, vlen, pos))
 
 
 def seekable(file: "VfsFile") -> bool:
