@@ -19,6 +19,7 @@ from pagewalk.kernel.exit import do_exit, exit_mm
 from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal import send_signal
 from pagewalk.kernel.signal_types import SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, kernel_info
+from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.task import Task
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.mm.current import RLIMIT_NAMES, RLIMIT_NPROC, RLIMIT_SIGPENDING
@@ -91,6 +92,10 @@ class Kernel(TaskRegistry):
     def tasks(self) -> list[Task]:
         """Every task."""
         return list(self.tasks_by_pid.values())
+
+    def syscall_name(self, number: int) -> str:
+        """What a system call is called."""
+        return syscall_name(number)
 
     # Making and ending processes.
 

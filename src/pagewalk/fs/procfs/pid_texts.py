@@ -159,11 +159,9 @@ def _timerslack_ns(task: "Task") -> bytes:
 
 def sleeps_in(task: "Task") -> str:
     """The system call that a task sleeps in, "" for one that runs or has ended."""
-    from pagewalk.kernel.syscall.names import syscall_name
-
     if task.exit_code is not None or task.state == 0 or task.regs.orig_rax < 0:
         return ""
-    return syscall_name(int(task.regs.orig_rax))
+    return task.kernel.syscall_name(int(task.regs.orig_rax))
 
 
 def _wchan(task: "Task") -> bytes:

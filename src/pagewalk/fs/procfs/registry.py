@@ -34,6 +34,10 @@ class TaskRegistry:
         """Every task, by id."""
         return []
 
+    def syscall_name(self, number: int) -> str:
+        """What a system call is called, for wchan and stack."""
+        return str(number)
+
     def sysvipc_shm_lines(self) -> str:
         """The lines of /proc/sysvipc/shm below its heading, one for each System V segment."""
         return ""
