@@ -14,7 +14,6 @@ from pagewalk.fs.fcntl import (
     DT_DIR,
     O_ACCMODE,
     O_CREATION,
-    O_LARGEFILE,
     O_NONBLOCK,
     O_PATH,
     O_RDWR,
@@ -53,7 +52,7 @@ class VfsFile(File):
         dentry = dget(dentry)
         super().__init__(dentry.name if dentry.mnt.mnt_root is None else d_path(dentry, None), f_mode)
         self.system = system
-        self.f_flags = flags & ~O_CREATION | (0 if flags & O_PATH else O_LARGEFILE)
+        self.f_flags = flags & ~O_CREATION
         self.dentry = dentry
         self.inode: Inode = dentry.inode
         self.st_dev = self.inode.i_sb.s_dev
@@ -91,6 +90,15 @@ class VfsFile(File):
 
     def write_faulted(self, at: int) -> None:
         """A write to offset ``at`` found its page and then could not read what to write."""
+
+    def unread(self, data: bytes) -> None:
+        """``data``, the end of what the last read gave, could not be delivered: where it can, it is as if unread."""
+        if self.lseek(0, SEEK_CUR) >= 0:
+            self.lseek(-len(data), SEEK_CUR)
+
+    def open_pending(self) -> bool:
+        """Whether open(2) has to wait before it may give the file out (a FIFO without its other side)."""
+        return False
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """The queues whose waiters are told when ``poll`` may answer something new; none for files that are always

@@ -4,8 +4,9 @@ Numbers, owners, modes and times are the host's; how a file is reached is ``host
 ``host_cache.py``'s.
 
 Mirrors: fs/hostfs (6.18) in purpose, fs/ext4/namei.c in what a program sees
-Differs: host sockets and FIFOs cannot be opened (ENXIO), nor devices (EACCES: /dev is ``devfs.py``'s); device files
-    cannot be made (EPERM); no O_TMPFILE (EOPNOTSUPP), no extended attributes.
+Differs: a FIFO below a writable directory is the model's own, no byte of it meets the host; others, and host sockets,
+    cannot be opened (ENXIO), nor devices (EACCES: /dev is ``devfs.py``'s); device files cannot be made (EPERM); no
+    O_TMPFILE (EOPNOTSUPP), no extended attributes.
 """
 
 import errno
@@ -28,6 +29,7 @@ from pagewalk.fs.host_cache import HostMapping, host_open
 from pagewalk.fs.host_inode import HostBase, HostNode, os_errno
 from pagewalk.fs.hoststat import host_fallocate, host_renameat2, host_statx
 from pagewalk.fs.inode import Inode, current_time
+from pagewalk.fs.pipe import open_fifo
 from pagewalk.fs.regular import RegularFile
 from pagewalk.fs.stat import Stat
 from pagewalk.mm.filemap import truncate_pagecache, truncate_pagecache_range
@@ -192,6 +194,8 @@ class HostInode(HostNode):
             return DirFile(self.system, dentry, flags)
         if not self.is_reg():
             kind = self.i_mode & S_IFMT
+            if kind == S_IFIFO and not self.host_sb.read_only:
+                return open_fifo(self.system, dentry, flags)
             return -errno.EACCES if kind in (S_IFCHR, S_IFBLK) else -errno.ENXIO
         writable = flags & O_ACCMODE != O_RDONLY or bool(flags & O_TRUNC)
         if writable and self.host_sb.read_only:

@@ -17,6 +17,7 @@ from pagewalk.fs.stat import Stat, Statfs
 if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
     from pagewalk.fs.file import VfsFile
+    from pagewalk.fs.pipe_buffer import Pipe
 
 
 def current_time() -> int:
@@ -79,6 +80,7 @@ class Inode:
 
     i_mode     type and permission bits
     i_count    users: held dentries, and open files without a name
+    i_pipe     a FIFO's bytes while it is open
     """
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int) -> None:
@@ -93,6 +95,7 @@ class Inode:
         self.i_mtime = 0
         self.i_ctime = 0
         self.i_count = 0
+        self.i_pipe: Pipe | None = None
 
     # In use or not.
 

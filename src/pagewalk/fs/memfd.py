@@ -14,6 +14,7 @@ from pagewalk.fs.fcntl import (
     MFD_EXEC,
     MFD_HUGETLB,
     MFD_NOEXEC_SEAL,
+    O_LARGEFILE,
     O_RDWR,
     S_IFREG,
 )
@@ -73,4 +74,4 @@ def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int
     else:
         inode.mapping.seals = F_SEAL_SEAL
     dentry = Dentry(f"/memfd:{name} (deleted)", None, inode, Mount(0, sb, "tmpfs", "rw", 0))
-    return TmpFile(system, dentry, O_RDWR, inode, inode.mapping)
+    return TmpFile(system, dentry, O_RDWR | O_LARGEFILE, inode, inode.mapping)

@@ -21,6 +21,7 @@ from pagewalk.fs.fcntl import (
     O_CREAT,
     O_DIRECTORY,
     O_EXCL,
+    O_LARGEFILE,
     O_NOATIME,
     O_NOFOLLOW,
     O_PATH,
@@ -38,7 +39,7 @@ from pagewalk.fs.fcntl import (
     W_OK,
     X_OK,
 )
-from pagewalk.fs.file import PathFile, VfsFile
+from pagewalk.fs.file import WOULD_BLOCK, PathFile, VfsFile
 from pagewalk.fs.fs_struct import FsStruct, inode_permission, should_remove_sgid
 from pagewalk.fs.inode import current_time
 from pagewalk.fs.namei import (
@@ -64,7 +65,7 @@ def do_openat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, fl
         flags: O_*; unknown bits are ignored, as open(2) does.
         mode: permission bits of a file that O_CREAT or O_TMPFILE makes; the umask applies.
     """
-    flags &= _VALID_OPEN
+    flags = flags & _VALID_OPEN | O_LARGEFILE
     if flags & O_PATH:
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
     elif flags & O_TMPFILE_ONLY:
@@ -198,10 +199,13 @@ def _do_open(fs: FsStruct, dentry: Dentry, flags: int, created: bool) -> "VfsFil
 
 
 def do_sys_open(fs: FsStruct, files: "FilesStruct", dfd: int, path: str, flags: int, mode: int) -> int:
-    """openat(2): the new descriptor, the lowest that is free."""
+    """openat(2): the new descriptor, the lowest that is free; WOULD_BLOCK for a FIFO without its other side."""
     file = do_openat(fs, files, dfd, path, flags, mode)
     if isinstance(file, int):
         return file
+    if file.open_pending():
+        file.put()
+        return WOULD_BLOCK
     fd = files.install(file, cloexec=bool(flags & O_CLOEXEC))
     if fd < 0:
         file.put()

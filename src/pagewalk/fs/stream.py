@@ -20,6 +20,7 @@ from pagewalk.fs.fcntl import (
     O_CLOEXEC,
     O_CREAT,
     O_EXCL,
+    O_LARGEFILE,
     O_NOFOLLOW,
     O_NONBLOCK,
     O_RDONLY,
@@ -276,4 +277,4 @@ def host_stream(system: "System", cache: HostCache, fd: int, *, owned: bool = Fa
     sb = StreamSuper(st.st_dev, fd)
     inode = StreamInode(system, sb, st, fd, cache)
     dentry = Dentry(name, None, inode, Mount(0, sb, "none", "rw", 0))
-    return HostStream(system, dentry, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK), fd, cache, owned=owned)
+    return HostStream(system, dentry, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_LARGEFILE), fd, cache, owned=owned)

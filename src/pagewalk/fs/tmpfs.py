@@ -26,7 +26,7 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.file import DirFile, VfsFile
 from pagewalk.fs.inode import Dirent, Inode, SuperBlock, current_time
-from pagewalk.fs.pipe import Pipe, open_fifo
+from pagewalk.fs.pipe import open_fifo
 from pagewalk.fs.regular import PagedInode, RegularFile
 from pagewalk.fs.stat import Stat, Statfs
 from pagewalk.mm.file import (
@@ -90,7 +90,6 @@ class TmpInode(PagedInode):
 
     entries    a directory's names: inode and position (positions only grow, so that a listing can go on after changes)
     target     a link's text
-    pipe       a FIFO's buffer while it is open
     """
 
     def __init__(self, sb: TmpBase, mode: int, uid: int = 0, gid: int = 0) -> None:
@@ -103,7 +102,6 @@ class TmpInode(PagedInode):
         self.next_pos = 3
         self.target = ""
         self.i_linkable = False  # made by O_TMPFILE: may get its first name
-        self.pipe: Pipe | None = None
         kind = mode & S_IFMT
         if kind == S_IFDIR:
             self.i_nlink = 2
@@ -322,9 +320,7 @@ class TmpInode(PagedInode):
             assert self.mapping is not None
             return TmpFile(self.system, dentry, flags, self, self.mapping)
         if kind == S_IFIFO:
-            if self.pipe is None:
-                self.pipe = Pipe(self.system)
-            return open_fifo(self.system, dentry, flags, self.pipe)
+            return open_fifo(self.system, dentry, flags)
         return -errno.ENXIO
 
     def before_write(self, pos: int, count: int) -> int:
