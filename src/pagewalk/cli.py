@@ -51,6 +51,7 @@ def cli() -> None:
 @click.option("--smaps", is_flag=True, help="Print its /proc/PID/smaps as it was at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 @click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
+@click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
 def run(
     no_aslr: bool,
@@ -65,6 +66,7 @@ def run(
     smaps: bool,
     quiet: bool,
     cold_cache: bool,
+    procfs: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
@@ -85,7 +87,7 @@ def run(
 
     machine = Machine(config, rw=writable)
     with Session(machine, timeout, quiet) as session:
-        result = machine.run(list(command), program=program, env=environment, detail=smaps)
+        result = machine.run(list(command), program=program, env=environment, detail=smaps, procfs=procfs)
     report = result.report
     say_interpreted_once(report.interpreted)
     texts = [report.maps if maps else "", report.smaps if smaps else "", report.as_json() if json_file == "-" else ""]

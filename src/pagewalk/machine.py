@@ -20,7 +20,7 @@ from pagewalk import _build
 from pagewalk.config import Config
 from pagewalk.errors import ConfigError
 from pagewalk.fs.namespace import host_namespace
-from pagewalk.fs.procfs import attach
+from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.syscall.names import syscall_name
@@ -70,9 +70,11 @@ class Machine:
         self.system = System(self.config)
         self.namespace = host_namespace(self.system, rw_dirs=list(rw), warm=self.config.warm)
         self.kernel = Kernel(self.system, self.namespace)
-        attach(self.namespace, self.kernel)
+        self._proc = attach(self.namespace, self.kernel)
         self._cpu: Cpu | None = None
         self._running: Task | None = None
+        self._recorder: ProcfsRecorder | None = None
+        self.kernel.on_exit = self._before_exit
 
     def __repr__(self) -> str:
         return f"<Machine {self.config.arch}, {self.system.totalram_pages >> 8} MiB, Linux {self.config.linux}>"
@@ -110,6 +112,7 @@ class Machine:
         cwd: str | None = None,
         timeout: float | None = None,
         detail: bool = False,
+        procfs: str | None = None,
     ) -> Result:
         """Runs a program to its end, with this process's standard streams as its own.
 
@@ -120,12 +123,15 @@ class Machine:
                  read-only, also below /tmp, which is private otherwise
         timeout  seconds after which it is killed
         detail   the report's ``smaps`` are wanted too
+        procfs   a directory that gets the machine's /proc as files: all processes as they were when most of them were
+                 there, those that lived at other times as they were before they ended
 
         Raises ExecError where the program cannot be executed, OutOfMemory where the machine's RAM does not suffice.
         """
         if not argv:
             raise ConfigError("run: expected a program, got an empty argv")
         path = program if program is not None else os.fsdecode(argv[0])
+        self._recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env
         directory = os.path.abspath(cwd) if cwd is not None else os.getcwd()
         program_path = os.path.join(directory, path)
@@ -206,7 +212,18 @@ class Machine:
             return 0, 0, 0
         return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << 12, task.nr_syscalls
 
+    def _before_exit(self, task: "Task") -> None:
+        """A task is about to end: what is to be kept of it is taken now."""
+        if self._recorder is not None:
+            self._recorder.before_exit(task)
+
     # What /proc says of the machine, in Linux's own words.
+
+    def write_procfs(self, directory: str | os.PathLike[str]) -> None:
+        """Writes /proc, as it is at this moment, to a directory of the host: for programs that read another machine's
+        /proc, such as psutil. The directory is new, empty, or holds what an earlier call wrote (which is replaced);
+        ConfigError where it is something else. ``mem``, ``pagemap`` and the tables of frames are left out."""
+        write_procfs(self._proc, os.fspath(directory))
 
     def buddyinfo(self) -> str:
         """/proc/buddyinfo: free blocks by zone and order."""

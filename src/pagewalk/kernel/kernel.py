@@ -44,6 +44,17 @@ class Uts:
         self.machine = "x86_64"
         self.domainname = "(none)"
 
+    def field(self, name: str) -> str:
+        """The name that is called ``name``."""
+        names = {
+            "sysname": self.sysname,
+            "nodename": self.nodename,
+            "release": self.release,
+            "version": self.version,
+            "domainname": self.domainname,
+        }
+        return names[name]
+
 
 class Kernel(TaskRegistry):
     """One machine's kernel.
@@ -92,6 +103,10 @@ class Kernel(TaskRegistry):
     def tasks(self) -> list[Task]:
         """Every task."""
         return list(self.tasks_by_pid.values())
+
+    def uts_name(self, field: str) -> str:
+        """A name of uname(2)."""
+        return self.uts.field(field)
 
     def syscall_name(self, number: int) -> str:
         """What a system call is called."""

@@ -15,12 +15,14 @@ class TaskRegistry:
     """The kernel object's side of /proc; ``kernel.kernel.Kernel`` fills it in.
 
     on_exit   called with each task (threads too) that is about to end, while everything of it is still there
+    boot_ns   the monotonic clock when the machine was started
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
     """
 
     def __init__(self) -> None:
         self.on_exit: Callable[[Task], None] | None = None
         self.on_exec: Callable[[Task], None] | None = None
+        self.boot_ns = 0
 
     def current_task(self) -> "Task | None":
         """The running task, for /proc/self."""
@@ -33,6 +35,10 @@ class TaskRegistry:
     def tasks(self) -> "list[Task]":
         """Every task, by id."""
         return []
+
+    def uts_name(self, field: str) -> str:
+        """A name of uname(2): sysname, nodename, release, version, domainname."""
+        return ""
 
     def syscall_name(self, number: int) -> str:
         """What a system call is called, for wchan and stack."""

@@ -62,10 +62,12 @@ class ProcRoot(ProcDir):
         return -errno.ENOENT
 
 
-def attach(ns: "Namespace", kernel: TaskRegistry) -> None:
-    """Mounts /proc and /sys of the machine whose tasks ``kernel`` has."""
+def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
+    """Mounts /proc and /sys of the machine whose tasks ``kernel`` has; the /proc."""
     proc = ProcSuper(ns.anon_dev(), "proc", PROC_SUPER_MAGIC, kernel, ns)
     proc_root = ProcRoot(proc)
+    proc.root = proc_root
     ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
     sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
     ns.mount("/sys", sysfs, TreeDir(sysfs, "", sysfs_tree(), ""), "sysfs", "rw,relatime")
+    return proc

@@ -133,8 +133,7 @@ class _UtsName:
 
     def make(self, sb: ProcSuper) -> str:
         """The name."""
-        task = sb.kernel.current_task()
-        return "\n" if task is None else f"{getattr(task.kernel.uts, self.field)}\n"
+        return f"{sb.kernel.uts_name(self.field)}\n"
 
 
 def _randomize_va_space(sb: ProcSuper) -> str:

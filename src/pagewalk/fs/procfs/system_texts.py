@@ -26,8 +26,7 @@ _CPU_MHZ: Final = 1000.0
 
 
 def _uptime_ns(sb: ProcSuper) -> int:
-    task = sb.kernel.current_task()
-    return 0 if task is None else max(0, time.monotonic_ns() - task.kernel.boot_ns)
+    return max(0, time.monotonic_ns() - sb.kernel.boot_ns)
 
 
 def _cpu_times(sb: ProcSuper) -> tuple[int, int, int]:
@@ -87,11 +86,8 @@ def loadavg(sb: ProcSuper) -> str:
 
 def version(sb: ProcSuper) -> str:
     """/proc/version."""
-    task = sb.kernel.current_task()
-    if task is None:
-        return ""
-    uts = task.kernel.uts
-    return f"{uts.sysname} version {uts.release} (pagewalk) {uts.version}\n"
+    name = sb.kernel.uts_name
+    return f"{name('sysname')} version {name('release')} (pagewalk) {name('version')}\n"
 
 
 def filesystems(sb: ProcSuper) -> str:
