@@ -7,6 +7,9 @@ One directory for each process; links are links, and what cannot be read (``mem`
 at is that moment at which most of them were there. So, whenever a process is about to end: are more processes alive
 than at every such moment before, all of /proc is written anew, as it is then. A process that does not live at the
 chosen moment is written as it was before it ended. A run of one process therefore shows that process at its end.
+
+Mirrors: nothing of Linux's own; what it writes is that of fs/proc/root.c (6.18)
+Differs: without the files named above.
 """
 
 import os
