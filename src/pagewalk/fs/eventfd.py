@@ -84,6 +84,14 @@ class EventFile(VfsFile):
             events |= POLLERR
         return events | POLLOUT if self.count < _ULLONG_MAX - 1 else events
 
+    def can_poll(self) -> bool:
+        """It has a poll method."""
+        return True
+
+    def wchan(self, events: int) -> str:
+        """Its read or write function."""
+        return "eventfd_read" if events & POLLIN else "eventfd_write"
+
     def wait_queues(self) -> list[WaitQueueHead]:
         """The counter's."""
         return [self.wqh]

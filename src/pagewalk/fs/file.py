@@ -27,6 +27,7 @@ from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, File
 
 if TYPE_CHECKING:
+    from pagewalk.fs.eventpoll import EpItem
     from pagewalk.mm.system import System
 
 # What read, write and open answer when they must wait: no errno. The caller waits and calls again.
@@ -42,6 +43,7 @@ class VfsFile(File):
     dentry   pinned while the file is open. A pipe, a socket, a memfd have one of their own that no directory lists.
     inode    the dentry's
     mode_bits  i_mode at open time (the type of a file does not change)
+    f_ep       what watches it in epoll instances, None where nothing ever did
     """
 
     def __init__(self, system: "System", dentry: Dentry, flags: int) -> None:
@@ -61,6 +63,16 @@ class VfsFile(File):
         if dentry.d_files is None:
             dentry.d_files = []
         dentry.d_files.append(self)
+        self.f_ep: list[EpItem] | None = None
+
+    def put(self) -> None:
+        """Drops a reference; with the last one the file leaves the epoll instances that watch it, and is released."""
+        self.f_count -= 1
+        if self.f_count == 0:
+            if self.f_ep is not None:
+                for item in list(self.f_ep):
+                    item.detach()
+            self.release()
 
     def release(self) -> None:
         """The last reference is gone: the name is let go."""
@@ -99,6 +111,18 @@ class VfsFile(File):
     def open_pending(self) -> bool:
         """Whether open(2) has to wait before it may give the file out (a FIFO without its other side)."""
         return False
+
+    def can_poll(self) -> bool:
+        """Whether the file has a poll method of its own (file_can_poll): epoll(7) takes no others."""
+        return False
+
+    def host_fds(self) -> list[tuple[int, int]]:
+        """The host's descriptors whose readiness is this file's, each with the poll bits to wait for."""
+        return []
+
+    def wchan(self, events: int) -> str:
+        """What Linux calls the place where a task waits for POLLIN or POLLOUT of this file (/proc/PID/wchan)."""
+        return "do_sys_poll"
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """The queues whose waiters are told when ``poll`` may answer something new; none for files that are always

@@ -166,10 +166,10 @@ class PipeFile(VfsFile):
             return -errno.EPIPE
         was_empty = pipe.empty()
         taken = pipe.put(data, packet=bool(self.f_flags & O_DIRECT))
+        if was_empty or pipe.poll_usage:  # also after a write that found no room: an edge for epoll
+            pipe.rd_wait.wake_up(_READABLE)
         if taken == 0:
             return -errno.EAGAIN if self.nonblock else WOULD_BLOCK
-        if was_empty or pipe.poll_usage:
-            pipe.rd_wait.wake_up(_READABLE)
         if self.named:
             self.inode.touch()
         return taken
@@ -198,6 +198,14 @@ class PipeFile(VfsFile):
             if pipe.readers == 0:
                 events |= POLLERR
         return events
+
+    def can_poll(self) -> bool:
+        """It has a poll method."""
+        return True
+
+    def wchan(self, events: int) -> str:
+        """Its read or write function."""
+        return "anon_pipe_read" if events & POLLIN else "anon_pipe_write"
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """Those of the ends that are open."""

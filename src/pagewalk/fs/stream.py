@@ -26,7 +26,9 @@ from pagewalk.fs.fcntl import (
     O_RDONLY,
     O_TRUNC,
     O_WRONLY,
+    POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLWRNORM,
 )
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
@@ -225,6 +227,23 @@ class HostStream(VfsFile):
         for _, events in poller.poll(0):
             return events
         return 0
+
+    def can_poll(self) -> bool:
+        """What the host says: no regular file, no /dev/null."""
+        if self.regular:
+            return False
+        probe = select.epoll()
+        try:
+            probe.register(self.host_fd, POLLIN)
+        except OSError:
+            return False
+        finally:
+            probe.close()
+        return True
+
+    def host_fds(self) -> list[tuple[int, int]]:
+        """The host's descriptor, unless it is always ready."""
+        return [] if self.regular else [(self.host_fd, POLLIN | POLLPRI | POLLOUT)]
 
     def ioctl_bytes(self, cmd: int, data: bytes) -> bytes | int:
         """Terminal and pipe commands go to the host."""

@@ -37,6 +37,10 @@ class WaitQueueHead:
         """add_wait_queue."""
         self.entries.append(entry)
 
+    def add_first(self, entry: WaitEntry) -> None:
+        """The same, before all who wait already: where Linux puts those that do not sleep (epoll's items)."""
+        self.entries.insert(0, entry)
+
     def remove(self, entry: WaitEntry) -> None:
         """remove_wait_queue; an entry that is not there is no error."""
         if entry in self.entries:
