@@ -21,12 +21,14 @@ from pagewalk.config import Config
 from pagewalk.errors import ConfigError
 from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
+from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.mm.current import RLIMIT_NAMES
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.system import System
+from pagewalk.view.collect_family import FamilyRecorder
 from pagewalk.view.report import Report
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ class Machine:
         self._cpu: Cpu | None = None
         self._running: Task | None = None
         self._recorder: ProcfsRecorder | None = None
+        self._family: FamilyRecorder | None = None
         self.kernel.on_exit = self._before_exit
+        self.kernel.on_exec = self._before_exec
 
     def __repr__(self) -> str:
         return f"<Machine {self.config.arch}, {self.system.totalram_pages >> 8} MiB, Linux {self.config.linux}>"
@@ -131,7 +135,7 @@ class Machine:
         if not argv:
             raise ConfigError("run: expected a program, got an empty argv")
         path = program if program is not None else os.fsdecode(argv[0])
-        self._recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
+        recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env
         directory = os.path.abspath(cwd) if cwd is not None else os.getcwd()
         program_path = os.path.join(directory, path)
@@ -144,6 +148,7 @@ class Machine:
             cwd=directory,
             rlimits=host_limits(),
         )
+        self._recorder = recorder
         return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
 
     def _run_task(self, task: "Task", command: list[str], timeout: float | None, detail: bool) -> Result:
@@ -153,6 +158,7 @@ class Machine:
         timer = threading.Timer(timeout, self.stop, [f"timeout of {timeout:g} s"]) if timeout is not None else None
         start = time.monotonic()
         self._running = task
+        self._family = FamilyRecorder(self.kernel, cmdline)
         try:
             if timer is not None:
                 timer.daemon = True
@@ -166,6 +172,8 @@ class Machine:
             self.kernel.do_exit(task, 9)
             self.kernel.release_task(task)
             self.kernel.stop_reason = ""
+            self._family = None
+            self._recorder = None
         return Result(report.status, report.signal, report)
 
     def _the_cpu(self) -> "Cpu":
@@ -195,8 +203,10 @@ class Machine:
         )
         collect_mm(report, task.mm, maps_text(task.mm))
         collect_machine(report, self.system)
-        report.unknown_calls = {syscall_name(number): count for number, count in task.unknown_calls.items()}
-        report.syscalls = {syscall_name(number): count for number, count in enumerate(task.calls) if count}
+        if self._family is not None:
+            report.processes = self._family.finish()
+            report.unknown_calls = {syscall_name(number): n for number, n in sorted(self._family.unknown_calls.items())}
+            report.syscalls = {syscall_name(number): n for number, n in sorted(self._family.calls.items())}
         if detail:
             report.smaps = smaps_text(task.mm)
         return report
@@ -216,6 +226,13 @@ class Machine:
         """A task is about to end: what is to be kept of it is taken now."""
         if self._recorder is not None:
             self._recorder.before_exit(task)
+        if self._family is not None:
+            self._family.before_exit(task)
+
+    def _before_exec(self, task: "Task") -> None:
+        """The program of a task is about to be replaced."""
+        if self._family is not None:
+            self._family.before_exec(task)
 
     # What /proc says of the machine, in Linux's own words.
 

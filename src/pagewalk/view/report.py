@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "Report", "Rss", "Zone", "resident_cells"]
+__all__ = [
+    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "ProcessRecord", "Report", "Rss", "Zone",
+    "resident_cells",
+]  # fmt: skip
 
 PAGE = 4096
 CELLS = 32
@@ -100,6 +103,59 @@ class Zone:
 
 
 @dataclass
+class ProcessRecord:
+    """One process of a run, as it was just before it ended (or as it is, where it still lives).
+
+    command   its arguments; programs: the files that it executed, one after the other
+    threads   threads that lived at once, as far as an end of one told
+    status    exit status as a shell shows it; signal: what ended it, 0 for nothing; ended: it has ended
+    minor, major  faults of all its threads; faults: by kind, in all its address spaces (FAULT_KINDS, FAULT_NOTES)
+    rss, virtual, virtual_peak, vm_pte   bytes, of its last address space
+    pss       bytes; each page counted in equal parts for those who map it. uss: bytes that nobody else maps
+    shared    bytes of pages that it has in common with another process, by process id; all those that lived at the
+              moment with most processes tell of that moment, others of their own end
+    memory_of the process whose address space it used (vfork), 0 where it had its own
+    """
+
+    pid: int
+    ppid: int = 0
+    name: str = ""
+    command: list[str] = field(default_factory=list)
+    programs: list[str] = field(default_factory=list)
+    threads: int = 1
+    status: int = 0
+    signal: int = 0
+    ended: bool = False
+    minor: int = 0
+    major: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    rss: Rss = field(default_factory=Rss)
+    pss: int = 0
+    uss: int = 0
+    virtual: int = 0
+    virtual_peak: int = 0
+    vm_pte: int = 0
+    shared: dict[int, int] = field(default_factory=dict)
+    memory_of: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        data = asdict(self)
+        data["rss"]["total"] = self.rss.total
+        data["shared"] = {str(pid): size for pid, size in self.shared.items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ProcessRecord":
+        """What ``as_dict`` made."""
+        known = {entry.name for entry in fields(cls)}
+        row = {key: value for key, value in data.items() if key in known}
+        row["rss"] = Rss(**{key: size for key, size in row["rss"].items() if key != "total"})
+        row["shared"] = {int(pid): size for pid, size in row["shared"].items()}
+        return cls(**row)
+
+
+@dataclass
 class Report:
     """One run of one program.
 
@@ -114,7 +170,8 @@ class Report:
     tables      pages of page tables by level, root first
     vm_pte      bytes of those that VmPTE counts (not the root)
     faults_by_mapping  counts by name, those of mappings that are gone included
-    syscalls, unknown_calls  counts by name
+    syscalls, unknown_calls  counts by name, of all processes
+    processes   every process of the run, in the order in which they were made
     interpreted why the kernel rooms ran uncompiled, "" where they were compiled
     """
 
@@ -139,6 +196,7 @@ class Report:
     page_cache_pages: int = 0
     syscalls: dict[str, int] = field(default_factory=dict)
     unknown_calls: dict[str, int] = field(default_factory=dict)
+    processes: list[ProcessRecord] = field(default_factory=list)
     seconds: float = 0.0
     interpreted: str = ""
     maps: str = ""
@@ -152,6 +210,7 @@ class Report:
                 mapping[key] = hex(mapping[key])
         data["task_size"] = hex(self.task_size)
         data["rss"]["total"] = self.rss.total
+        data["processes"] = [process.as_dict() for process in self.processes]
         return data
 
     def as_json(self) -> str:
@@ -169,5 +228,6 @@ class Report:
         data["mappings"] = [
             Mapping(**{**row, "start": int(row["start"], 16), "end": int(row["end"], 16)}) for row in data["mappings"]
         ]
+        data["processes"] = [ProcessRecord.from_dict(row) for row in data.get("processes", [])]
         known = {entry.name for entry in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})

@@ -9,6 +9,7 @@ import sys
 from typing import TextIO
 
 from pagewalk.view.addrspace import address_space
+from pagewalk.view.family import family
 from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, PAGE, FaultKind, Report
 from pagewalk.view.units import Line, bar, count, plain, plural, size
 
@@ -126,7 +127,12 @@ def calls(report: Report) -> list[Line]:
 
 def sections(report: Report, width: int) -> list[list[Line]]:
     """The report's parts in order; ``width`` is the number of columns there are."""
-    return [outcome(report), address_space(report, width), faults(report), memory(report), calls(report)]
+    parts = [outcome(report), address_space(report, width), faults(report), memory(report), calls(report)]
+    if len(report.processes) > 1:
+        parts.insert(1, family(report, width))
+        parts[2][0].append((f"  of process {report.pid}", "dim"))
+        parts[3][0].append((f"  of process {report.pid}", "dim"))
+    return parts
 
 
 def render(report: Report, width: int = 100) -> str:
