@@ -1,4 +1,4 @@
-"""Clocks and interval timers. Time is the host's; a helper thread wakes the kernel when a timer is due.
+"""Clocks and interval timers. Time is the host's until it is counted; a helper thread wakes the kernel for timers.
 
 The thread touches no kernel state: it only calls ``poke``, and the kernel looks at its clocks itself when it comes
 round.
@@ -30,6 +30,8 @@ ITIMER_REAL: Final = 0
 ITIMER_VIRTUAL: Final = 1
 ITIMER_PROF: Final = 2
 
+_WALL_CLOCKS: Final = (CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_REALTIME_ALARM)
+
 NSEC: Final = 1_000_000_000
 JIFFY_NS: Final = 4_000_000  # CONFIG_HZ=250: what coarse clocks resolve
 
@@ -50,6 +52,44 @@ def host_clock_ns(clock: int) -> int:
     if clock == CLOCK_TAI:
         return time.clock_gettime_ns(CLOCK_TAI)
     return -1
+
+
+class Clock:
+    """A machine's monotonic clock: the host's, or, once ``count`` was called, one that goes on by what programs do."""
+
+    def __init__(self) -> None:
+        self.counting = False
+        self.now_ns = 0
+        self.real_offset_ns = 0
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return self.now_ns if self.counting else time.monotonic_ns()
+
+    def clock_ns(self, clock: int) -> int:
+        """A system-wide clock in nanoseconds; -1 for one that is none."""
+        host = host_clock_ns(clock)
+        if host < 0 or not self.counting:
+            return host
+        ahead = host - time.monotonic_ns()  # the offset of one clock from the other does not change
+        return self.now_ns + ahead if clock not in _WALL_CLOCKS else self.now_ns + self.real_offset_ns
+
+    def count(self) -> None:
+        """From now on ``advance`` makes the time."""
+        if not self.counting:
+            self.now_ns = time.monotonic_ns()
+            self.real_offset_ns = time.time_ns() - self.now_ns
+            self.counting = True
+
+    def advance(self, ns: int) -> None:
+        """The programs have used ``ns``."""
+        self.now_ns += ns
+
+    def slept(self, host_ns: int, deadline_ns: int) -> None:
+        """The machine slept for ``host_ns``, at most until ``deadline_ns`` (-1: none)."""
+        if self.counting:
+            now = self.now_ns + host_ns
+            self.now_ns = now if deadline_ns < 0 else max(self.now_ns, min(now, deadline_ns))
 
 
 class IntervalTimer:

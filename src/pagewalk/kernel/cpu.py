@@ -17,6 +17,9 @@ from pagewalk.kernel.ptrace import Fpu, PtRegs
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
 
+# FCW 0x37f, MXCSR 0x1f80 and its mask, everything else zero.
+CLEAN_FXSAVE: Final = b"\x7f\x03" + bytes(22) + b"\x80\x1f\x00\x00\xff\xff\x00\x00" + bytes(480)
+
 # Why ``run`` came back.
 EXIT_SYSCALL: Final = 0  # rip is behind the syscall instruction, rcx and r11 are as the hardware leaves them
 EXIT_FAULT: Final = 1  # on_fault said False: ``addr`` and ``access`` tell which; rip is the faulting instruction
@@ -31,11 +34,78 @@ ACCESS_WRITE: Final = 1
 ACCESS_FETCH: Final = 2
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Cpu(Fpu):
-    """One CPU. ``addr``, ``access``, ``vector`` and ``error_code`` describe the last exit."""
+class TaskFpu(Fpu):
+    """A task's floating-point state: in ``cpu`` while that holds it, else in ``image`` (None: as after execve)."""
 
     def __init__(self) -> None:
+        self.cpu: Cpu | None = None
+        self.image: bytes | None = None
+
+    def save(self) -> bytes:
+        """The 512 bytes of FXSAVE64."""
+        if self.cpu is not None:
+            return self.cpu.save()
+        return self.image if self.image is not None else CLEAN_FXSAVE
+
+    def restore(self, image: bytes) -> None:
+        """Loads 512 bytes in FXSAVE64's layout."""
+        if self.cpu is not None:
+            self.cpu.restore(image)
+        else:
+            self.image = image
+
+    def reset(self) -> None:
+        """The state after execve."""
+        if self.cpu is not None:
+            self.cpu.reset()
+        else:
+            self.image = None
+
+    def enter(self, cpu: "Cpu") -> None:
+        """The task is to run on ``cpu``: what that holds of another goes to its owner, and this is loaded."""
+        if self.cpu is cpu:
+            return
+        self.leave()
+        owner = cpu.fpu_owner
+        if owner is not None:
+            owner.leave()
+        if self.image is None:
+            cpu.reset()
+        else:
+            cpu.restore(self.image)
+        self.cpu = cpu
+        cpu.fpu_owner = self
+
+    def leave(self) -> None:
+        """Takes the state out of the CPU that has it."""
+        cpu = self.cpu
+        if cpu is not None:
+            self.image = cpu.save()
+            self.cpu = None
+            cpu.fpu_owner = None
+
+    def cpu_forget(self) -> None:
+        """The task has ended: the CPU's contents are nobody's."""
+        if self.cpu is not None:
+            self.cpu.fpu_owner = None
+            self.cpu = None
+
+    def copy(self) -> "TaskFpu":
+        """For a child: the same state."""
+        other = TaskFpu()
+        other.image = self.save()
+        return other
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Cpu(Fpu):
+    """One CPU. ``addr``, ``access``, ``vector`` and ``error_code`` describe the last exit.
+
+    fpu_owner  whose floating-point state it holds, None for nobody's
+    """
+
+    def __init__(self) -> None:
+        self.fpu_owner: TaskFpu | None = None
         self.addr: int = 0
         self.access: int = 0
         self.vector: int = 0
@@ -48,6 +118,18 @@ class Cpu(Fpu):
         ``regs`` is not current. An exception in it stops the CPU and is raised here.
         """
         raise NotImplementedError
+
+    def count_blocks(self) -> bool:
+        """From now on ``run`` counts basic blocks, and ends with EXIT_STOPPED when a slice is used up. False where it
+        cannot: then a slice is host time, and somebody must call ``stop``."""
+        return False
+
+    def start_slice(self, blocks: int) -> None:
+        """Gives ``run`` that many basic blocks."""
+
+    def slice_left(self) -> int:
+        """Blocks that are left; 0 or less where the slice is used up."""
+        return 1
 
     def stop(self) -> None:
         """Makes ``run`` come back soon with EXIT_STOPPED. May be called from another thread."""

@@ -5,8 +5,8 @@ Differs: an object rather than globals.
 """
 
 import os
-import select
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagewalk.arch.format import Layout
@@ -14,13 +14,17 @@ from pagewalk.config import Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.procfs.registry import TaskRegistry
-from pagewalk.kernel.clock import ITIMER_REAL, AlarmClock, monotonic_ns
-from pagewalk.kernel.exit import do_exit, exit_mm
+from pagewalk.fs.wait import WaitQueueHead
+from pagewalk.kernel.clock import ITIMER_REAL, AlarmClock, Clock, monotonic_ns
+from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
+from pagewalk.kernel.futex import FutexTable
+from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
 from pagewalk.kernel.shm import ShmNamespace
-from pagewalk.kernel.signal import send_signal
+from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
-from pagewalk.kernel.task import Task
+from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
+from pagewalk.kernel.timer import Timer
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.mm.current import RLIMIT_NAMES, RLIMIT_NPROC, RLIMIT_SIGPENDING
 from pagewalk.mm.mm_types import mm_alloc
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
 FIRST_PID = 1000
+PID_MAX = 4194304
+RESERVED_PIDS = 300
 
 
 class Uts:
@@ -79,6 +85,13 @@ class Kernel(TaskRegistry):
         self.uts = Uts()
         self.tasks_by_pid: dict[int, Task] = {}
         self.next_pid = FIRST_PID
+        self.pid_max = PID_MAX
+        self.max_threads = max(20, system.totalram_pages // 64)
+        self.nr_forks = 0
+        self.clock = Clock()
+        self.sched = Scheduler(self, self.config.cpus)
+        self.futexes = FutexTable()
+        self.make_cpu: Callable[[], Cpu] | None = None
         self.boot_ns = monotonic_ns()
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
@@ -101,7 +114,7 @@ class Kernel(TaskRegistry):
         return self.tasks_by_pid.get(pid)
 
     def tasks(self) -> list[Task]:
-        """Every task."""
+        """Every task, threads too, in the order in which they were made."""
         return list(self.tasks_by_pid.values())
 
     def uts_name(self, field: str) -> str:
@@ -149,27 +162,53 @@ class Kernel(TaskRegistry):
         mm = mm_alloc(self.system)
         if mm is None:
             raise OutOfMemory("no page frame for the page table of a new process")
-        task = Task(self, self.next_pid, mm, FsStruct(self.ns))
-        self.next_pid += 1
-        task.start_ns = monotonic_ns()
+        task = Task(self, self.alloc_pid([]), mm, FsStruct(self.ns))
+        task.held = True
+        task.keep_mm = True
+        task.start_ns = self.monotonic_ns()
         nr_processes = max(1, self.system.totalram_pages // 128)  # max_threads / 2 of fork_init
         for which in (RLIMIT_NPROC, RLIMIT_SIGPENDING):
             task.rlim_cur[which] = nr_processes
             task.rlim_max[which] = nr_processes
-        if self.cpu is not None:
-            task.fpu = self.cpu
         self.tasks_by_pid[task.pid] = task
         self.system.current = task
         return task
 
+    def alloc_pid(self, wanted: list[int]) -> int:
+        """The next free id above the last one; ``wanted`` is clone3's set_tid, checked by the caller."""
+        if wanted:
+            return wanted[0]
+        pid = self.next_pid
+        while pid in self.tasks_by_pid or self.id_in_use(pid):
+            pid += 1
+        self.next_pid = pid + 1 if pid + 1 < self.pid_max else RESERVED_PIDS
+        return pid
+
+    def id_in_use(self, pid: int) -> bool:
+        """Whether a process group or a session has the id."""
+        return any([task.pgid == pid or task.sid == pid for task in self.tasks_by_pid.values()])
+
+    def new_cpu(self) -> "Cpu":
+        """Another CPU of the machine."""
+        assert self.make_cpu is not None
+        return self.make_cpu()
+
     def do_exit(self, task: Task, code: int) -> None:
-        """Ends a task; see kernel/exit.py."""
-        do_exit(task, code)
+        """Ends a process; see kernel/exit.py."""
+        do_group_exit(task, code)
 
     def release_task(self, task: Task) -> None:
-        """Forgets a task that has ended, and frees its memory."""
-        exit_mm(task)
-        self.tasks_by_pid.pop(task.pid, None)
+        """Forgets a process that has ended."""
+        task.held = False
+        if task.exit_code is None:
+            do_group_exit(task, SIGKILL)
+        release_task(task)
+
+    def abandon_task(self, task: Task) -> None:
+        """Takes back a child that fork has made and that never ran."""
+        task.exit_signal = 0
+        task.real_parent = None
+        do_exit(task, 0)
 
     # Being interrupted: by timers, and from outside.
 
@@ -187,65 +226,113 @@ class Kernel(TaskRegistry):
                     pass
 
     def stop(self, reason: str) -> None:
-        """Ends the run: ``sched.run`` comes back, the task is killed. From any thread."""
+        """Ends the run: every process is killed. From any thread."""
         self.stop_reason = reason
         self.poke()
 
-    def set_alarm_clock(self, task: Task) -> None:
-        """Tells the helper thread when the next timer of ``task`` is due."""
-        now = monotonic_ns()
-        deadlines = []
-        for which, timer in enumerate(task.timers):
-            if timer.expires_ns:
-                left = timer.expires_ns - task_timer_clock(task, which)
-                deadlines.append(now + max(left, 0))
-        self.alarm_clock.set(min(deadlines) if deadlines else 0)
-
-    def check_timers(self, task: Task) -> None:
-        """After a poke: sends the signals of timers that are due, and a kill where the run was stopped."""
+    def check_poke(self) -> None:
+        """After a poke: timers that are due, and a kill of everybody where the run was stopped."""
         self.poked = False
         if self.stop_reason:
-            send_signal(task, kernel_info(SIGKILL))
-        armed = False
-        for which, sig in ((0, SIGALRM), (1, SIGVTALRM), (2, SIGPROF)):
-            timer = task.timers[which]
-            if timer.due(task_timer_clock(task, which)):
+            self.kill_all()
+        self.sched.timers.run_expired(self.monotonic_ns())
+
+    def kill_all(self) -> None:
+        """SIGKILL to every process."""
+        for task in self.tasks():
+            if task.is_leader():
+                send_signal(task, kernel_info(SIGKILL))
+
+    def set_real_timer(self, task: Task) -> None:
+        """ITIMER_REAL of the process was armed or disarmed."""
+        signal = task.signal
+        timers = self.sched.timers
+        timers.cancel(signal.real_timer)
+        expires = signal.timers[ITIMER_REAL].expires_ns
+        if expires:
+            signal.real_timer = RealTimer(task)
+            timers.add(signal.real_timer, expires)
+        signal.cpu_timers = signal.timers[1].expires_ns != 0 or signal.timers[2].expires_ns != 0
+
+    def arm_alarm(self, task: Task) -> None:
+        """While time is the host's: has the helper thread poke when the next timer is due."""
+        deadline = self.sched.timers.next_deadline()
+        signal = task.signal
+        if signal.cpu_timers:
+            now = monotonic_ns()
+            for which in (1, 2):
+                timer = signal.timers[which]
+                if timer.expires_ns:
+                    due = now + max(timer.expires_ns - task_timer_clock(task, which), 0)
+                    deadline = due if deadline < 0 else min(deadline, due)
+        if deadline > 0 and deadline != self.alarm_clock.deadline_ns:
+            self.alarm_clock.set(deadline)
+
+    def check_cpu_timers(self, task: Task) -> None:
+        """ITIMER_VIRTUAL and ITIMER_PROF of the running process."""
+        signal = task.signal
+        for which, sig in ((1, SIGVTALRM), (2, SIGPROF)):
+            if signal.timers[which].due(task_timer_clock(task, which)):
                 send_signal(task, kernel_info(sig))
-            armed = armed or timer.expires_ns != 0
-        if armed:
-            self.set_alarm_clock(task)
+        signal.cpu_timers = signal.timers[1].expires_ns != 0 or signal.timers[2].expires_ns != 0
 
-    def wait(self, task: Task, deadline_ns: int, fds: list[tuple[int, int]]) -> bool:
-        """Sleeps until a host descriptor is ready (``fds``: number and poll bits), the deadline passes, or a poke
-        comes.
+    # Time and waiting.
 
-        ``deadline_ns`` is of the monotonic clock, -1 for none. True where it makes sense to look again at once; False
-        where the time is up. The caller checks for signals.
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC in nanoseconds."""
+        return self.clock.monotonic_ns()
+
+    def clock_ns(self, clock: int) -> int:
+        """A system-wide clock in nanoseconds; -1 for one that is none."""
+        return self.clock.clock_ns(clock)
+
+    def wait(
+        self, task: Task, deadline_ns: int, fds: list[tuple[int, int]], queues: list[WaitQueueHead], what: str
+    ) -> bool:
+        """Sleeps until somebody wakes ``queues``, a host descriptor is ready (``fds``: number and poll bits), a signal
+        comes, or the deadline passes.
+
+        ``deadline_ns`` is of the monotonic clock, -1 for none; ``what`` is Linux's name of the place, for wchan. False
+        where the time is up, True where it makes sense to look again. The caller checks for signals.
         """
         if self.poked:
-            self.check_timers(task)
+            self.check_poke()
+        if signal_pending(task):
             return True
-        timeout = None
+        sched = self.sched
+        timer: SleepTimer | None = None
         if deadline_ns >= 0:
-            left = deadline_ns - monotonic_ns()
-            if left <= 0 and not fds:
+            if deadline_ns <= self.monotonic_ns():
                 return False
-            timeout = max(0, left) / 1_000_000
-        poller = select.poll()
+            timer = SleepTimer(task)
+            sched.timers.add(timer, deadline_ns)
+        entry = TaskWait(task)
+        for queue in queues:
+            queue.add(entry)
+        if fds:
+            sched.host_waits[task] = fds
+        sched.sleep(task, TASK_INTERRUPTIBLE, what)
+        for queue in queues:
+            queue.remove(entry)
+        if fds:
+            sched.host_waits.pop(task, None)
+        if timer is not None:
+            sched.timers.cancel(timer)
+        return deadline_ns < 0 or self.monotonic_ns() < deadline_ns
+
+    def wake_pipe(self) -> int:
+        """The host descriptor that a poke makes readable."""
         with self.lock:
             if self.wake_read < 0:
                 self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        poller.register(self.wake_read, select.POLLIN)
-        for fd, events in fds:
-            poller.register(fd, events)
-        task.nvcsw += 1
-        ready = poller.poll(timeout)
-        if any(fd == self.wake_read for fd, _ in ready):
+        return self.wake_read
+
+    def drain_wake_pipe(self) -> None:
+        """The pokes have been seen."""
+        try:
             os.read(self.wake_read, 4096)
-        if self.poked:
-            self.check_timers(task)
-            return True
-        return bool(ready) or deadline_ns < 0 or monotonic_ns() < deadline_ns
+        except BlockingIOError:
+            pass
 
     def close(self) -> None:
         """Gives back what belongs to the host: the helper thread and the pipe."""
@@ -258,8 +345,26 @@ class Kernel(TaskRegistry):
             self.wake_write = -1
 
 
+class RealTimer(Timer):
+    """ITIMER_REAL of a process in the machine's queue."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def fire(self, now_ns: int) -> None:
+        """SIGALRM, and the next period."""
+        signal = self.task.signal
+        timer = signal.timers[ITIMER_REAL]
+        if timer.due(now_ns):
+            send_signal(signal.leader, kernel_info(SIGALRM))
+        if timer.expires_ns:
+            self.task.kernel.sched.timers.add(self, timer.expires_ns)
+
+
 def task_timer_clock(task: Task, which: int) -> int:
-    """The clock of one interval timer: the monotonic one, or the task's time in the program, or all its time."""
+    """The clock of one interval timer: the monotonic one, or the process's time in the program, or all its time."""
     if which == ITIMER_REAL:
-        return monotonic_ns()
-    return task.utime_ns if which == 1 else task.utime_ns + task.stime_ns
+        return task.kernel.monotonic_ns()
+    user, system = task.signal.cpu_time_ns()
+    return user if which == 1 else user + system

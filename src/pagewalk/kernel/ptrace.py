@@ -40,6 +40,30 @@ class PtRegs:
         self.gs_base: i64 = 0
         self.orig_rax: i64 = -1  # the system call's number while one is served, -1 otherwise
 
+    def copy_from(self, other: "PtRegs") -> None:
+        """Takes over all registers of another."""
+        self.rax = other.rax
+        self.rbx = other.rbx
+        self.rcx = other.rcx
+        self.rdx = other.rdx
+        self.rsi = other.rsi
+        self.rdi = other.rdi
+        self.rbp = other.rbp
+        self.rsp = other.rsp
+        self.r8 = other.r8
+        self.r9 = other.r9
+        self.r10 = other.r10
+        self.r11 = other.r11
+        self.r12 = other.r12
+        self.r13 = other.r13
+        self.r14 = other.r14
+        self.r15 = other.r15
+        self.rip = other.rip
+        self.eflags = other.eflags
+        self.fs_base = other.fs_base
+        self.gs_base = other.gs_base
+        self.orig_rax = other.orig_rax
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Fpu:

@@ -1,32 +1,352 @@
-"""The loop that runs a task: the CPU until the kernel is needed, the kernel, signals, and round again.
+"""The scheduler: which task runs on which CPU, for how long, and what happens when none can.
 
-``Runner.step`` is one turn: a scheduler of several tasks is a loop over runners.
+Every task has a C stack of its own (a greenlet), as it has a kernel stack in Linux: a system call that must wait calls
+``schedule`` from where it is, and goes on there once somebody has woken it. Nothing runs at the same time as anything
+else: the CPUs are executed in turn, each for a slice of its current task.
 
-Mirrors: kernel/entry/common.c (exit_to_user_mode_loop), arch/x86/entry/entry_64.S (6.18)
-Differs: one task, no time slices.
+With one task time is the host's. From the first fork on it is counted instead: so many nanoseconds for a basic block,
+a system call, a fault. A slice is a number of blocks, timers go by the counted time, and what runs when depends on
+nothing but the programs: the same program gives the same interleaving. Only when everybody sleeps does the machine wait
+for the host.
+
+Mirrors: kernel/sched/core.c, kernel/sched/fair.c, kernel/entry/common.c (exit_to_user_mode_loop) (6.18)
+Differs: round robin with equal slices, whatever the nice value; a woken task waits for its turn.
 """
 
+import select
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, final
 
-from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_SYSCALL, EXIT_TRAP
+from greenlet import getcurrent, greenlet
+
+from pagewalk.fs.wait import WaitEntry
+from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP
 from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
+from pagewalk.kernel.rseq import rseq_handle_notify_resume
 from pagewalk.kernel.signal import do_signal
-from pagewalk.kernel.task import TASK_STOPPED
+from pagewalk.kernel.signal_send import fatal_signal_pending
+from pagewalk.kernel.task import (
+    TASK_INTERRUPTIBLE,
+    TASK_KILLABLE,
+    TASK_RUNNING,
+    TASK_STOPPED,
+    TASK_UNINTERRUPTIBLE,
+    Task,
+)
+from pagewalk.kernel.timer import Timer, TimerQueue
+from pagewalk.mm.uaccess import put_user_u32
 
 if TYPE_CHECKING:
     from pagewalk.kernel.cpu import Cpu
     from pagewalk.kernel.kernel import Kernel
-    from pagewalk.kernel.task import Task
+
+SLICE_BLOCKS: Final = 200_000  # basic blocks of a time slice: some milliseconds of the host's
+BLOCK_NS: Final = 2  # what the counted clock gives a block, a system call, a fault
+SYSCALL_NS: Final = 250
+SLICE_NS: Final = 5_000_000  # a slice in host time
+
+_ASLEEP: Final = (TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_KILLABLE, TASK_STOPPED)
+
+
+@final
+class Rq:
+    """struct rq: one CPU with its current task and those that wait for it, in order."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.cpu: Cpu | None = None
+        self.curr: Task | None = None
+        self.queue: list[Task] = []
+        self.nr_switches = 0
+        self.last: Task | None = None
+
+    def load(self) -> int:
+        """Tasks that are runnable here."""
+        return len(self.queue) + (self.curr is not None)
+
+
+class TaskWait(WaitEntry):
+    """A sleeping task in the queues of what it waits for; woken by events that share a bit with ``mask``."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def wake(self, key: int) -> bool:
+        """The task becomes runnable."""
+        return self.task.kernel.sched.wake_up_process(self.task)
+
+
+class SleepTimer(Timer):
+    """Wakes a task when its time is up."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def fire(self, now_ns: int) -> None:
+        """The task becomes runnable."""
+        self.task.kernel.sched.wake_up_process(self.task)
+
+
+class Scheduler:
+    """One machine's.
+
+    rqs          its CPUs
+    timers       what is to happen at a time of the monotonic clock
+    counting     time is counted, slices end: there has been more than one task
+    host_waits   host descriptors that sleeping tasks wait for: (number, poll bits)
+    """
+
+    def __init__(self, kernel: "Kernel", nr_cpus: int) -> None:
+        self.kernel = kernel
+        self.rqs = [Rq(number) for number in range(max(1, nr_cpus))]
+        self.timers = TimerQueue()
+        self.counting = False
+        self.host_waits: dict[Task, list[tuple[int, int]]] = {}
+        self.main: Any = None
+
+    # Called by whoever runs.
+
+    def wake_up_process(self, task: Task) -> bool:
+        """Makes a sleeping or stopped task runnable; False where it is not asleep."""
+        if task.state not in _ASLEEP:
+            return False
+        task.state = TASK_RUNNING
+        if not task.on_rq:
+            self.enqueue(task)
+        return True
+
+    def wake_up_new_task(self, task: Task) -> None:
+        """A task that fork made is runnable for the first time."""
+        if not self.counting:
+            self.start_counting()
+        task.stack = greenlet(task_entry, self.main)
+        self.enqueue(task)
+
+    def enqueue(self, task: Task) -> None:
+        """Chooses a CPU: the one where the task was, if that is idle, else the least loaded."""
+        best: Rq | None = None
+        for rq in self.rqs:
+            if not task.cpus_allowed >> rq.number & 1:
+                continue
+            load = rq.load()
+            if best is None or load < best.load() or (load == best.load() and rq.number == task.cpu):
+                best = rq
+        chosen = best if best is not None else self.rqs[0]
+        task.on_rq = True
+        task.cpu = chosen.number
+        chosen.queue.append(task)
+
+    def schedule(self, task: Task) -> None:
+        """The running task gives its CPU away; comes back when it is its turn again."""
+        if task.stack is None:
+            self.wait_alone(task)
+        elif task.stack is getcurrent():
+            self.main.switch()
+        else:
+            raise RuntimeError(f"task {task.pid} is asked to sleep while another one runs")
+
+    def sleep(self, task: Task, state: int, what: str) -> None:
+        """Sleeps in ``state`` until somebody wakes the task."""
+        task.state = state
+        task.wchan = what
+        task.nvcsw += 1
+        self.schedule(task)
+        task.wchan = ""
+        task.state = TASK_RUNNING
+
+    def wait_killable(self, task: Task, what: str) -> bool:
+        """Sleeps until woken; False where the task is to be killed."""
+        if fatal_signal_pending(task):
+            return False
+        self.sleep(task, TASK_KILLABLE, what)
+        return not fatal_signal_pending(task)
+
+    def cond_resched(self, task: Task) -> None:
+        """sched_yield(2): lets the others of the CPU go first."""
+        if task.stack is not None:
+            self.schedule(task)
+
+    def migrate(self, task: Task) -> None:
+        """The running task may not stay on its CPU: it goes to the end of another one's queue."""
+        if task.stack is not None and task.stack is getcurrent():
+            task.moving = True
+            self.schedule(task)
+
+    # The machine.
+
+    def run(self, cpu: "Cpu", task: Task) -> int:
+        """Runs until ``task`` has ended and nobody else is left, or until it has stopped and nobody can make it go on;
+        its wait status."""
+        self.main = getcurrent()
+        self.rqs[0].cpu = cpu
+        task.stack = greenlet(task_entry, self.main)
+        self.enqueue(task)
+        turns = 0
+        while True:
+            ran = False
+            for rq in self.rqs:
+                ran = self.run_cpu(rq) or ran
+            self.after_slice()
+            turns += 1
+            if ran and self.host_waits and turns & 63 == 0:
+                self.wait_for_host(0)
+            if not ran and not self.idle(task):
+                break
+        return task.wait_status()
+
+    def run_cpu(self, rq: Rq) -> bool:
+        """One slice of the next task of a CPU; False where there is none."""
+        if not rq.queue:
+            self.balance(rq)
+            if not rq.queue:
+                return False
+        task = rq.queue.pop(0)
+        rq.curr = task
+        task.cpu = rq.number
+        if rq.last is not task:
+            rq.nr_switches += 1
+            rq.last = task
+        kernel = self.kernel
+        if rq.cpu is None:
+            rq.cpu = kernel.new_cpu()
+        if self.counting:
+            self.start_slice(rq.cpu)
+        kernel.cpu = rq.cpu
+        kernel.system.current = task
+        task.stack.switch(task)
+        rq.curr = None
+        if task.state == TASK_RUNNING and not task.is_ended():
+            if task.moving:
+                task.moving = False
+                self.enqueue(task)
+            else:
+                rq.queue.append(task)
+        else:
+            task.on_rq = False
+        return True
+
+    def balance(self, rq: Rq) -> None:
+        """An idle CPU takes a task from the longest queue."""
+        longest: Rq | None = None
+        for other in self.rqs:
+            if len(other.queue) > (1 if other.curr is None else 0) and (
+                longest is None or len(other.queue) > len(longest.queue)
+            ):
+                longest = other
+        if longest is None or longest is rq:
+            return
+        for task in longest.queue:
+            if task.cpus_allowed >> rq.number & 1:
+                longest.queue.remove(task)
+                rq.queue.append(task)
+                return
+
+    def start_counting(self) -> None:
+        """There is more than one task from now on: time is counted."""
+        self.counting = True
+        self.kernel.clock.count()
+        self.kernel.alarm_clock.set(0)
+        cpu = self.kernel.cpu
+        if cpu is not None:
+            self.start_slice(cpu)
+
+    def start_slice(self, cpu: "Cpu") -> None:
+        """A task has ``cpu`` for so many blocks, or, where the CPU does not count them, as much of the host's time."""
+        counts = cpu.count_blocks()
+        cpu.start_slice(SLICE_BLOCKS)
+        if not counts:
+            self.kernel.alarm_clock.set(time.monotonic_ns() + SLICE_NS)
+
+    def account(self, task: Task, cpu: "Cpu", before: int) -> None:
+        """The counted clock goes on by what the task has run."""
+        if self.counting:
+            used = before - cpu.slice_left()
+            self.kernel.clock.advance((used * BLOCK_NS + SYSCALL_NS) // len(self.rqs) or 1)
+
+    def after_slice(self) -> None:
+        """Timers that are due, and whoever stops the machine."""
+        kernel = self.kernel
+        if kernel.poked:
+            kernel.check_poke()
+        if self.timers.heap:
+            self.timers.run_expired(kernel.monotonic_ns())
+
+    def idle(self, task: Task) -> bool:
+        """Nobody can run: waits for a timer or for the host. False where the run is over."""
+        kernel = self.kernel
+        deadline = self.timers.next_deadline()
+        if deadline < 0 and not self.host_waits:
+            return self.nothing_left(task)
+        self.wait_for_host(deadline)
+        return True
+
+    def nothing_left(self, task: Task) -> bool:
+        """No task is runnable and none can become so: the end, or a deadlock, of which the report tells."""
+        alive = [other for other in self.kernel.tasks() if not other.is_ended() and other.stack is not None]
+        if not alive or task.state == TASK_STOPPED:
+            return False
+        if not self.kernel.stop_reason:
+            waits = ", ".join([f"{other.comm} ({other.pid}) in {other.wchan or 'stopped'}" for other in alive])
+            self.kernel.stop_reason = f"deadlock: every task waits: {waits}"
+        self.kernel.kill_all()
+        return any([other.state == TASK_RUNNING for other in alive])
+
+    def wait_for_host(self, deadline: int) -> None:
+        """Sleeps until the deadline (-1: none), a host descriptor, or a poke; wakes who waits for the descriptor."""
+        kernel = self.kernel
+        start = time.monotonic_ns()
+        now = kernel.monotonic_ns()
+        timeout = None if deadline < 0 else max(0, deadline - now) / 1_000_000
+        poller = select.poll()
+        wake_fd = kernel.wake_pipe()
+        poller.register(wake_fd, select.POLLIN)
+        wanted: dict[int, int] = {}
+        for fds in self.host_waits.values():
+            for fd, events in fds:
+                wanted[fd] = wanted.get(fd, 0) | events
+        for fd, events in wanted.items():
+            poller.register(fd, events)
+        if kernel.poked:
+            timeout = 0
+        ready = {fd for fd, _ in poller.poll(timeout)}
+        if wake_fd in ready:
+            kernel.drain_wake_pipe()
+        kernel.clock.slept(time.monotonic_ns() - start, deadline)
+        for task in list(self.host_waits):
+            if any([fd in ready for fd, _ in self.host_waits[task]]):
+                self.wake_up_process(task)
+        self.after_slice()
+
+    def wait_alone(self, task: Task) -> None:
+        """A process that Python drives sleeps: nothing else runs until its time is up."""
+        while task.state != TASK_RUNNING:
+            deadline = self.timers.next_deadline()
+            if deadline < 0 and not self.host_waits:
+                task.state = TASK_RUNNING
+                raise RuntimeError(f"process {task.pid} would wait for ever in {task.wchan}")
+            self.wait_for_host(deadline)
+
+
+def task_entry(task: Task) -> None:
+    """ret_from_fork, and the life of a task from there: the CPU until the kernel is needed, the kernel, and round
+    again."""
+    if task.set_child_tid:
+        put_user_u32(task.mm, task.set_child_tid, task.pid)
+    runner = Runner(task)
+    runner.exit_to_user_mode()
+    while task.exit_code is None:
+        runner.step()
 
 
 class Runner:
-    """Runs one task on one CPU."""
+    """Runs one task, on whichever CPU the scheduler has given it."""
 
-    def __init__(self, kernel: "Kernel", cpu: "Cpu", task: "Task") -> None:
-        self.kernel = kernel
-        self.cpu = cpu
+    def __init__(self, task: Task) -> None:
         self.task = task
+        self.kernel = task.kernel
+        self.sched = task.kernel.sched
 
     def on_fault(self, addr: int, access: int) -> bool:
         """The CPU's page fault; True where the page table grants the access now."""
@@ -35,39 +355,79 @@ class Runner:
     def step(self) -> None:
         """Runs the program until it needs the kernel, and serves it."""
         task = self.task
+        cpu = self.kernel.cpu
+        assert cpu is not None
+        if task.fpu.cpu is not cpu:
+            task.fpu.enter(cpu)
+        sched = self.sched
+        if not sched.counting and (sched.timers.heap or task.signal.cpu_timers):
+            self.kernel.arm_alarm(task)
         before = time.thread_time_ns()
-        reason = self.cpu.run(task.mm, task.regs, self.on_fault)
+        left = cpu.slice_left()
+        reason = cpu.run(task.mm, task.regs, self.on_fault)
         entered = time.thread_time_ns()
         task.utime_ns += entered - before
+        sched.account(task, cpu, left)
         if reason == EXIT_SYSCALL:
             do_syscall(task)
         elif reason == EXIT_FAULT:
-            fault_signal(task, self.cpu.addr, self.cpu.access)
+            fault_signal(task, cpu.addr, cpu.access)
         elif reason == EXIT_TRAP:
-            trap_signal(task, self.cpu.vector, self.cpu.error_code)
+            trap_signal(task, cpu.vector, cpu.error_code)
+        elif reason == EXIT_STOPPED and sched.counting and cpu.slice_left() <= 0:
+            task.need_resched = True
         self.exit_to_user_mode()
         task.stime_ns += time.thread_time_ns() - entered
 
     def exit_to_user_mode(self) -> None:
-        """What is due before the program goes on: timers, then signals."""
+        """What is due before the program goes on: timers, another task's turn, signals."""
         task = self.task
-        if self.kernel.poked:
-            self.kernel.check_timers(task)
-        while task.exit_code is None and task.state != TASK_STOPPED:
-            if not task.pending.signal & ~task.blocked and task.regs.orig_rax < 0 and task.saved_sigmask < 0:
-                return
+        kernel = self.kernel
+        if kernel.poked:
+            kernel.check_poke()
+        if task.signal.cpu_timers:
+            kernel.check_cpu_timers(task)
+        if self.sched.counting and task.exit_code is None:
+            self.resched(task)
+        while task.exit_code is None:
+            pending = task.pending.signal | task.signal.shared_pending.signal
+            if (
+                not pending & ~task.blocked
+                and task.regs.orig_rax < 0
+                and task.saved_sigmask < 0
+                and not task.jobctl_stop
+                and not task.signal.group_exiting()
+            ):
+                break
             do_signal(task)
+        if task.rseq and task.exit_code is None:
+            rseq_handle_notify_resume(task)
+
+    def resched(self, task: Task) -> None:
+        """Where the slice is used up: the others' turn."""
+        cpu = kernel_cpu(self.kernel)
+        timers = self.sched.timers
+        if timers.heap:
+            timers.run_expired(self.kernel.monotonic_ns())
+        if cpu.slice_left() > 0:
+            return
+        rq = self.sched.rqs[task.cpu]
+        if not rq.queue and len(self.sched.rqs) == 1:
+            self.sched.start_slice(cpu)
+            return
+        task.nivcsw += 1
+        task.rseq_preempted = True
+        self.sched.schedule(task)
 
 
-def run(kernel: "Kernel", cpu: "Cpu", task: "Task") -> int:
-    """Runs ``task`` until it ends or stops; its wait status (WIFEXITED, WIFSIGNALED or WIFSTOPPED of wait(2))."""
+def kernel_cpu(kernel: "Kernel") -> "Cpu":
+    """The CPU that runs now."""
+    assert kernel.cpu is not None
+    return kernel.cpu
+
+
+def run(kernel: "Kernel", cpu: "Cpu", task: Task) -> int:
+    """Runs ``task`` and what it forks until all have ended, or it stops; its wait status (WIFEXITED, WIFSIGNALED or
+    WIFSTOPPED of wait(2))."""
     kernel.cpu = cpu
-    kernel.system.current = task
-    if task.fpu is not cpu:
-        task.fpu = cpu
-        cpu.reset()
-    runner = Runner(kernel, cpu, task)
-    runner.exit_to_user_mode()
-    while task.exit_code is None and task.state != TASK_STOPPED:
-        runner.step()
-    return task.wait_status()
+    return kernel.sched.run(cpu, task)

@@ -1,39 +1,45 @@
-"""Sending signals, choosing the one to deliver, and what happens then: a handler, nothing, a stop or the end.
+"""Delivering signals: choosing the next one, and what happens then: a handler, nothing, a stop or the end.
 
 Sources: signal(7), sigaction(2); the restart codes are those of a system call that a signal interrupted.
 
-Mirrors: kernel/signal.c, arch/x86/kernel/signal.c (6.18)
-Differs: one thread, so shared and private pending signals are one queue; a stop ends ``sched.run`` until it is called
-again;
-no core is dumped.
+Mirrors: kernel/signal.c (get_signal), arch/x86/kernel/signal.c (6.18)
+Differs: no core is dumped (the wait status says it was where RLIMIT_CORE would have allowed it).
 """
 
 import errno
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.kernel.exit import do_group_exit, is_current_pgrp_orphaned, notify_parent_cldstop
 from pagewalk.kernel.sigframe import setup_rt_frame, signal_delivered
+from pagewalk.kernel.signal_send import force_fatal_sig, force_sig, signal_pending, wake_for_signal
+from pagewalk.kernel.signal_struct import SIGNAL_GROUP_EXIT, SIGNAL_STOP_CONTINUED, SIGNAL_STOP_STOPPED
 from pagewalk.kernel.signal_types import (
+    CLD_STOPPED,
     SA_RESETHAND,
     SA_RESTART,
-    SI_USER,
     SIG_DFL,
     SIG_IGN,
+    SIG_KERNEL_COREDUMP,
     SIG_KERNEL_IGNORE,
     SIG_KERNEL_ONLY,
     SIG_KERNEL_STOP,
-    SIGCONT,
     SIGKILL,
     SIGSEGV,
     SIGSTOP,
     SigAction,
     SigInfo,
-    fault_info,
-    kernel_info,
     sigmask,
 )
+from pagewalk.kernel.task import TASK_STOPPED
+from pagewalk.mm.current import RLIMIT_CORE
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
+
+__all__ = [
+    "ERESTARTNOHAND", "ERESTARTNOINTR", "ERESTARTSYS", "ERESTART_RESTARTBLOCK", "do_sigaction", "do_signal",
+    "signal_pending",
+]  # fmt: skip
 
 # What a system call answers to the kernel only: how it goes on after a signal.
 ERESTARTSYS: Final = 512  # restarted under SA_RESTART, else EINTR
@@ -42,74 +48,31 @@ ERESTARTNOHAND: Final = 514  # restarted where no handler ran
 ERESTART_RESTARTBLOCK: Final = 516  # as that, through restart_syscall
 
 NR_RESTART_SYSCALL: Final = 219
-
-
-def signal_pending(task: "Task") -> bool:
-    """Whether a signal waits that the mask lets through."""
-    return task.pending.signal & ~task.blocked != 0
-
-
-def sig_ignored(task: "Task", sig: int) -> bool:
-    """Whether sending ``sig`` has no effect at all. A blocked signal is kept: its action may change."""
-    if task.blocked & sigmask(sig):
-        return False
-    handler = task.sighand.action[sig - 1].handler
-    return handler == SIG_IGN or (handler == SIG_DFL and sigmask(sig) & SIG_KERNEL_IGNORE != 0)
-
-
-def send_signal(task: "Task", info: SigInfo) -> None:
-    """Makes a signal pending, unless it is ignored."""
-    sig = info.signo
-    if sig == SIGCONT:
-        task.pending.flush(SIG_KERNEL_STOP)
-        task.wake_if_stopped()
-    elif sigmask(sig) & SIG_KERNEL_STOP:
-        task.pending.flush(sigmask(SIGCONT))
-    elif sig == SIGKILL:
-        task.wake_if_stopped()
-    if not sig_ignored(task, sig):
-        task.pending.add(info)
-
-
-def force_sig_info(task: "Task", info: SigInfo) -> None:
-    """A signal that the program caused: where it is blocked or ignored, it kills."""
-    action = task.sighand.action[info.signo - 1]
-    blocked = task.blocked & sigmask(info.signo) != 0
-    if blocked or action.handler == SIG_IGN:
-        action.handler = SIG_DFL
-        if blocked:
-            task.blocked &= ~sigmask(info.signo)
-    task.pending.add(info)
-
-
-def force_sig(task: "Task", sig: int) -> None:
-    """force_sig_info for a signal that the kernel sends for no particular address."""
-    force_sig_info(task, kernel_info(sig))
-
-
-def force_sig_fault(task: "Task", sig: int, code: int, addr: int) -> None:
-    """force_sig_info for a fault at ``addr``."""
-    force_sig_info(task, fault_info(sig, code, addr))
-
-
-def force_fatal_sig(task: "Task", sig: int) -> None:
-    """A signal that ends the program whatever it has installed."""
-    task.sighand.action[sig - 1].handler = SIG_DFL
-    task.blocked &= ~sigmask(sig)
-    task.pending.add(kernel_info(sig))
+COREDUMPED: Final = 0x80  # in a wait status
+MIN_COREDUMP: Final = 4096  # a smaller RLIMIT_CORE dumps nothing
 
 
 def get_signal(task: "Task") -> tuple[SigInfo, SigAction] | None:
     """The next signal that has a handler, and its action as it was; None where there is none.
 
-    Takes the default actions on the way: afterwards the task may have ended (``exit_code``) or stopped.
+    Takes the default actions on the way: the task may have stopped and gone on, and afterwards it may have ended
+    (``exit_code``).
     """
+    signal = task.signal
     while True:
-        sig = task.pending.next_signal(task.blocked)
-        if sig == 0:
+        if signal.group_exiting() and signal.group_exec_task is not task:
+            task.pending.flush(sigmask(SIGKILL))
+            do_group_exit(task, signal.group_exit_code)
             return None
-        info = task.pending.collect(sig)
-        action = task.sighand.action[sig - 1]
+        if task.jobctl_stop:
+            do_signal_stop(task, 0)
+            continue
+        sig = dequeue_signal(task)
+        if sig is None:
+            return None
+        info = sig
+        number = info.signo
+        action = task.sighand.action[number - 1]
         if action.handler == SIG_IGN:
             continue
         if action.handler != SIG_DFL:
@@ -117,17 +80,53 @@ def get_signal(task: "Task") -> tuple[SigInfo, SigAction] | None:
             if action.flags & SA_RESETHAND:
                 action.handler = SIG_DFL
             return info, taken
-        if sigmask(sig) & SIG_KERNEL_IGNORE:
+        if sigmask(number) & SIG_KERNEL_IGNORE:
             continue
-        if sigmask(sig) & SIG_KERNEL_STOP:
-            # Linux drops the terminal's stops in an orphaned process group, and this task's group is its own.
-            if sig == SIGSTOP or not task.is_orphaned():
-                task.stop(sig)
-                return None
+        if sigmask(number) & SIG_KERNEL_STOP:
+            # Linux drops the terminal's stops in an orphaned process group.
+            if number == SIGSTOP or not is_current_pgrp_orphaned(task):
+                do_signal_stop(task, number)
             continue
         task.fatal_signal = info
-        task.kernel.do_exit(task, sig)
+        code = number
+        if sigmask(number) & SIG_KERNEL_COREDUMP and task.rlimit(RLIMIT_CORE) >= MIN_COREDUMP and task.dumpable == 1:
+            code |= COREDUMPED
+        do_group_exit(task, code)
         return None
+
+
+def dequeue_signal(task: "Task") -> SigInfo | None:
+    """The next signal that the mask lets through: one that the thread caused, one of its own, one of the process."""
+    sig = task.pending.next_signal(task.blocked)
+    if sig:
+        return task.pending.collect(sig)
+    shared = task.signal.shared_pending
+    sig = shared.next_signal(task.blocked)
+    return shared.collect(sig) if sig else None
+
+
+def do_signal_stop(task: "Task", sig: int) -> None:
+    """Stops the thread; with ``sig`` the whole group is to stop. Comes back when SIGCONT or SIGKILL has come."""
+    signal = task.signal
+    if sig:
+        if signal.flags & SIGNAL_GROUP_EXIT:
+            return
+        if not signal.flags & SIGNAL_STOP_STOPPED:
+            signal.group_exit_code = sig
+        for thread in signal.threads:
+            if not thread.is_ended() and thread.state != TASK_STOPPED:
+                thread.jobctl_stop = sig
+                if thread is not task:
+                    wake_for_signal(thread, fatal=False)
+    stopping = task.jobctl_stop
+    task.jobctl_stop = 0
+    task.state = TASK_STOPPED
+    if all([thread.state == TASK_STOPPED or thread.is_ended() for thread in signal.threads]):
+        signal.flags = signal.flags & ~SIGNAL_STOP_CONTINUED | SIGNAL_STOP_STOPPED
+        notify_parent_cldstop(task, CLD_STOPPED, stopping)
+    task.wchan = "do_signal_stop"
+    task.kernel.sched.schedule(task)
+    task.wchan = ""
 
 
 def do_signal(task: "Task") -> None:
@@ -136,6 +135,7 @@ def do_signal(task: "Task") -> None:
     found = get_signal(task)
     if task.exit_code is not None:
         return
+    regs = task.regs
     if found is None:
         if regs.orig_rax >= 0:
             if regs.rax in (-ERESTARTNOHAND, -ERESTARTSYS, -ERESTARTNOINTR):
@@ -187,12 +187,7 @@ def do_sigaction(task: "Task", sig: int, action: SigAction | None) -> SigAction 
         task.sighand.action[sig - 1] = action
         ignored = action.handler == SIG_IGN or (action.handler == SIG_DFL and sigmask(sig) & SIG_KERNEL_IGNORE)
         if ignored:
-            task.pending.flush(sigmask(sig))
+            task.signal.shared_pending.flush(sigmask(sig))
+            for thread in task.signal.threads:
+                thread.pending.flush(sigmask(sig))
     return old
-
-
-def user_info(task: "Task", sig: int, code: int = SI_USER) -> SigInfo:
-    """siginfo of a signal that ``task`` itself sends."""
-    from pagewalk.kernel.signal_types import kill_info
-
-    return kill_info(sig, code, task.tgid, task.uid)

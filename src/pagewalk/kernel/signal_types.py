@@ -84,6 +84,11 @@ SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
 BUS_ADRALN: Final = 1
 BUS_ADRERR: Final = 2
+CLD_EXITED: Final = 1
+CLD_KILLED: Final = 2
+CLD_DUMPED: Final = 3
+CLD_STOPPED: Final = 5
+CLD_CONTINUED: Final = 6
 TRAP_BRKPT: Final = 1
 TRAP_TRACE: Final = 2
 
@@ -150,10 +155,17 @@ class SigAction:
 
 
 class SigHand:
-    """struct sighand_struct: the actions, ``action[sig - 1]``."""
+    """struct sighand_struct: the actions, ``action[sig - 1]``; ``count`` tasks share it."""
 
     def __init__(self) -> None:
+        self.count = 1
         self.action: list[SigAction] = [SigAction() for _ in range(NSIG)]
+
+    def copy(self) -> "SigHand":
+        """For a new process: the same actions."""
+        other = SigHand()
+        other.action = [action.copy() for action in self.action]
+        return other
 
     def flush_handlers(self) -> None:
         """What execve does: handlers go, SIG_IGN stays."""
@@ -187,6 +199,11 @@ def fault_info(sig: int, code: int, addr: int) -> SigInfo:
 def kill_info(sig: int, code: int, pid: int, uid: int) -> SigInfo:
     """siginfo of a signal that a process sent: SI_USER or SI_TKILL."""
     return SigInfo(sig, code, struct.pack("<iI", pid, uid))
+
+
+def child_info(sig: int, code: int, pid: int, uid: int, status: int, utime: int, stime: int) -> SigInfo:
+    """siginfo that a parent gets: CLD_*, the child's id and owner, its status or signal, its times in clock ticks."""
+    return SigInfo(sig, code, struct.pack("<iIi4xqq", pid, uid, status, utime, stime))
 
 
 def kernel_info(sig: int) -> SigInfo:
@@ -224,6 +241,13 @@ class SigPending:
         if not still:
             self.signal &= ~sigmask(sig)
         return found if found is not None else SigInfo(sig, SI_USER)
+
+    def peek(self, sig: int) -> SigInfo | None:
+        """The first ``sig`` of the queue, which stays there."""
+        for info in self.list:
+            if info.signo == sig:
+                return info
+        return None
 
     def flush(self, mask: int) -> None:
         """Drops every signal of ``mask``."""

@@ -1,16 +1,17 @@
 """A task: what a system call, a signal and the scheduler act on.
 
 Mirrors: include/linux/sched.h, include/linux/sched/signal.h (6.18)
-Differs: credentials are plain numbers; what Linux keeps in signal_struct stands here until threads share it.
+Differs: credentials are plain numbers; processes whose parent has ended have none (Linux: init's children).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pagewalk.fs.fdtable import FilesStruct
 from pagewalk.fs.fs_struct import FsStruct
-from pagewalk.kernel.clock import IntervalTimer
-from pagewalk.kernel.ptrace import Fpu, PtRegs
-from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SigHand, SigInfo, SigPending
+from pagewalk.kernel.cpu import TaskFpu
+from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.signal_struct import SignalStruct
+from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SIGCHLD, SigHand, SigInfo, SigPending
 from pagewalk.kernel.syscall.names import NR_SYSCALLS
 from pagewalk.mm.current import Current
 from pagewalk.mm.mm_types import MmStruct
@@ -20,25 +21,36 @@ if TYPE_CHECKING:
 
 TASK_RUNNING: Final = 0
 TASK_INTERRUPTIBLE: Final = 1
+TASK_UNINTERRUPTIBLE: Final = 2
 TASK_STOPPED: Final = 4
+EXIT_DEAD: Final = 16
 EXIT_ZOMBIE: Final = 32
+TASK_KILLABLE: Final = 0x102  # asleep for all but SIGKILL
+INIT_PID: Final = 1  # whose children orphans are
 
 
 class Task(Current):
-    """struct task_struct of one process.
+    """struct task_struct: one thread of a process.
 
-    pid, ppid, pgid, sid  ids as the task sees them
+    pid, tgid     its id, and that of its process (the leader's pid)
+    signal        what the threads of the process share
+    real_parent   who forked it, None where that one has ended; children: those that were forked and not waited for
+    exit_signal   what its parent gets when it ends, 0 for none, -1 for a thread that is not the leader
     uid, euid, suid, fsuid (and gid...)  credentials; ``fs.cred`` follows fsuid and fsgid
     comm          at most 15 bytes, for /proc and the report
-    mm            the address space
+    mm            the address space; what it was, once the task has ended
     files, fs     descriptors; root, working directory and umask
     regs, fpu     the CPU's state, current while the kernel runs
-    sighand, pending, blocked   signal actions, what is pending, the mask (bit n-1 is signal n)
+    sighand, pending, blocked   signal actions, what is pending for this thread, the mask (bit n-1 is signal n)
     saved_sigmask the mask to return to after a call that waited with another, -1 for none
     error_code, trap_nr, cr2    of the last fault that became a signal; fault_sig, fault_code: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
-    timers        ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF
+    state         TASK_* or EXIT_*; on_rq: it is in a run queue or runs; cpu: the CPU of that queue
+    cpus_allowed  mask of CPUs
+    wchan         what it waits in, by the name that Linux has for the place, "" where it runs
+    stack         the greenlet whose C stack is its kernel stack, None for a process that Python drives
     utime_ns, stime_ns  time spent in the program and in the kernel
+    held          Python holds it: it is not released on its own; keep_mm: nor is its memory, before release_task
     exit_code     wait status (status << 8, or the number of the signal that ended it), None while it lives
     fatal_signal  that signal with its siginfo
     calls         how often each system call was made, by number
@@ -50,9 +62,10 @@ class Task(Current):
         self.kernel = kernel
         self.pid = pid
         self.tgid = pid
-        self.ppid = 1
-        self.pgid = pid
-        self.sid = pid
+        self.signal = SignalStruct(self)
+        self.real_parent: Task | None = None
+        self.children: list[Task] = []
+        self.exit_signal = SIGCHLD
         self.uid = 0
         self.euid = 0
         self.suid = 0
@@ -67,7 +80,7 @@ class Task(Current):
         self.fs = fs
         self.files = FilesStruct(self)
         self.regs = PtRegs()
-        self.fpu: Fpu = Fpu()
+        self.fpu = TaskFpu()
         self.sighand = SigHand()
         self.pending = SigPending()
         self.blocked = 0
@@ -81,39 +94,79 @@ class Task(Current):
         self.sas_ss_size = 0
         self.sas_ss_flags = 0
         self.clear_child_tid = 0
+        self.set_child_tid = 0
         self.robust_list = 0
         self.rseq = 0
         self.rseq_len = 0
         self.rseq_sig = 0
-        self.vdso_base = 0
+        self.rseq_cpu = -1
+        self.rseq_preempted = False
+        self.vfork_child: Task | None = None
+        self.vfork_parent: Task | None = None
+        self.did_exec = False
         self.dumpable = 1
         self.no_new_privs = 0
         self.pdeath_signal = 0
-        self.child_subreaper = 0
         self.keepcaps = 0
         self.timer_slack_ns = 50000
         self.thp_disable = 0
         self.membarrier_state = 0
         self.nice = 0
         self.state = TASK_RUNNING
-        self.stop_signal = 0
+        self.on_rq = False
+        self.cpu = 0
+        self.cpus_allowed = -1
+        self.need_resched = False
+        self.moving = False
+        self.wchan = ""
+        self.stack: Any = None
+        self.jobctl_stop = 0
         self.exit_code: int | None = None
         self.fatal_signal: SigInfo | None = None
         self.exe: str = ""
         self.start_ns = 0
         self.utime_ns = 0
         self.stime_ns = 0
-        self.cutime_ns = 0
-        self.cstime_ns = 0
         self.nvcsw = 0
         self.nivcsw = 0
-        self.timers: list[IntervalTimer] = [IntervalTimer(), IntervalTimer(), IntervalTimer()]
         self.restart_deadline_ns = 0
         self.restart_clock = 0
         self.restart_rmtp = 0
+        self.restart_futex: tuple[int, int, int, int, int] | None = None
+        self.held = False
+        self.held = False
+        self.keep_mm = False
         self.nr_syscalls = 0
         self.calls: list[int] = [0] * NR_SYSCALLS
         self.unknown_calls: dict[int, int] = {}
+
+    @property
+    def ppid(self) -> int:
+        """The process id of the parent; init's for an orphan."""
+        parent = self.signal.leader.real_parent
+        return INIT_PID if parent is None else parent.tgid
+
+    @property
+    def pgid(self) -> int:
+        """The id of the process group."""
+        return self.signal.pgrp
+
+    @property
+    def sid(self) -> int:
+        """The id of the session."""
+        return self.signal.session
+
+    def is_leader(self) -> bool:
+        """thread_group_leader."""
+        return self.signal.leader is self
+
+    def is_ended(self) -> bool:
+        """Whether do_exit has run for it."""
+        return self.exit_code is not None
+
+    def thread_group_empty(self) -> bool:
+        """Whether it is the only thread of its process that has not been released."""
+        return len(self.signal.threads) == 1
 
     def total_vm(self) -> int:
         """Pages that the task has mapped."""
@@ -128,21 +181,19 @@ class Task(Current):
         self.rseq = 0
         self.rseq_len = 0
         self.rseq_sig = 0
+        self.rseq_cpu = -1
 
-    def stop(self, sig: int) -> None:
-        """A stop signal takes effect."""
-        self.state = TASK_STOPPED
-        self.stop_signal = sig
+    def unshare_fs(self) -> None:
+        """Its own root, working directory and umask."""
+        old = self.fs
+        self.fs = old.copy()
+        old.exit()
 
-    def wake_if_stopped(self) -> None:
-        """SIGCONT, or SIGKILL."""
-        if self.state == TASK_STOPPED:
-            self.state = TASK_RUNNING
-
-    def is_orphaned(self) -> bool:
-        """Whether no process of the session watches this process group: the terminal's stop signals have no effect
-        then."""
-        return self.pgid == self.pid
+    def unshare_files(self) -> None:
+        """A descriptor table of its own."""
+        old = self.files
+        self.files = old.copy(self)
+        old.exit()
 
     def sync_cred(self) -> None:
         """The file rooms follow the ids."""
@@ -156,5 +207,5 @@ class Task(Current):
     def wait_status(self) -> int:
         """What wait(2) reports: the exit code, or a stop (signal << 8 | 0x7f)."""
         if self.exit_code is None:
-            return self.stop_signal << 8 | 0x7F
+            return self.signal.group_exit_code << 8 | 0x7F
         return self.exit_code

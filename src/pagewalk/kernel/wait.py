@@ -1,15 +1,15 @@
 """Waiting: for a file, for a time, for a signal.
 
-Mirrors: kernel/time/hrtimer.c, fs/select.c (6.18)
-Differs: one task, so only the host, a timer or a signal from outside can end a wait.
+Mirrors: kernel/sched/wait.c, kernel/time/hrtimer.c, fs/select.c (6.18)
+Differs: a file of the host's (a terminal, a pipe from outside) is waited for by the whole machine when all tasks sleep.
 """
 
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import POLLERR, POLLHUP
 from pagewalk.fs.stream import HostStream
-from pagewalk.kernel.clock import monotonic_ns
-from pagewalk.kernel.signal import ERESTARTSYS, signal_pending
+from pagewalk.kernel.signal import ERESTARTSYS
+from pagewalk.kernel.signal_send import signal_pending
 
 if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
@@ -30,15 +30,15 @@ def wait_for_file(task: "Task", file: "VfsFile", events: int) -> int:
     while not signal_pending(task):
         if file.poll() & (events | POLLERR | POLLHUP):
             return 0
-        task.kernel.wait(task, FOREVER, fds)
+        task.kernel.wait(task, FOREVER, fds, file.wait_queues(), file.wchan(events))
     return -ERESTARTSYS
 
 
-def sleep_until(task: "Task", deadline_ns: int) -> bool:
+def sleep_until(task: "Task", deadline_ns: int, what: str = "hrtimer_nanosleep") -> bool:
     """Sleeps until the monotonic clock reaches ``deadline_ns`` (FOREVER: for ever). False where a signal came first."""
     while True:
         if signal_pending(task):
             return False
-        if 0 <= deadline_ns <= monotonic_ns():
+        if 0 <= deadline_ns <= task.kernel.monotonic_ns():
             return True
-        task.kernel.wait(task, deadline_ns, [])
+        task.kernel.wait(task, deadline_ns, [], [], what)

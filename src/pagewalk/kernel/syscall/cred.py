@@ -237,7 +237,7 @@ def sys_getsid(task: "Task", pid: int) -> int:
 
 
 def sys_setpgid(task: "Task", pid: int, pgid: int) -> int:
-    """setpgid(2)."""
+    """setpgid(2): of the caller, or of a child that has not called execve."""
     pid, pgid = signed32(pid), signed32(pgid)
     if pid == 0:
         pid = task.tgid
@@ -245,20 +245,35 @@ def sys_setpgid(task: "Task", pid: int, pgid: int) -> int:
         pgid = pid
     if pgid < 0:
         return -errno.EINVAL
-    if pid != task.tgid:
+    other = task.kernel.find_task(pid)
+    if other is None:
         return -errno.ESRCH
-    if task.sid == task.tgid or (pgid != pid and pgid != task.pgid):
+    if not other.is_leader():
+        return -errno.EINVAL
+    if other.real_parent is not None and other.real_parent.signal is task.signal:
+        if other.sid != task.sid:
+            return -errno.EPERM
+        if other.did_exec:
+            return -errno.EACCES
+    elif other.signal is not task.signal:
+        return -errno.ESRCH
+    if other.sid == other.tgid:
         return -errno.EPERM
-    task.pgid = pgid
+    if pgid != pid and not any([
+        member.pgid == pgid and member.sid == task.sid for member in task.kernel.tasks() if member.is_leader()
+    ]):
+        return -errno.EPERM
+    other.signal.pgrp = pgid
     return 0
 
 
 def sys_setsid(task: "Task") -> int:
-    """setsid(2): EPERM for a process group's leader."""
-    if task.pgid == task.tgid:
+    """setsid(2): EPERM for a process group's leader, and while a group has the id."""
+    pid = task.tgid
+    if task.sid == pid or any([other.pgid == pid for other in task.kernel.tasks()]):
         return -errno.EPERM
-    task.pgid = task.sid = task.tgid
-    return task.sid
+    task.signal.pgrp = task.signal.session = pid
+    return pid
 
 
 def sys_capget(task: "Task", header: int, data: int) -> int:

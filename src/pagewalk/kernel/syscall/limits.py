@@ -47,10 +47,15 @@ def sys_prlimit64(task: "Task", pid: int, which: int, new: int, old: int) -> int
         if data is None:
             return -errno.EFAULT
         given = struct.unpack("<QQ", data)
-    if signed32(pid) not in (0, task.pid):
+    other = task if signed32(pid) == 0 else task.kernel.find_task(signed32(pid))
+    if other is None:
         return -errno.ESRCH
+    if other.signal is not task.signal and task.euid != 0 and not same_owner(task, other):
+        return -errno.EPERM
     if which >= RLIM_NLIMITS:
         return -errno.EINVAL
+    caller = task
+    task = other
     before = (task.rlim_cur[which] & (1 << 64) - 1, task.rlim_max[which] & (1 << 64) - 1)
     if given is not None:
         soft, hard = given
@@ -58,22 +63,35 @@ def sys_prlimit64(task: "Task", pid: int, which: int, new: int, old: int) -> int
             return -errno.EINVAL
         if which == RLIMIT_NOFILE and hard > NR_OPEN:
             return -errno.EPERM
-        if hard > before[1] and task.euid != 0:
+        if hard > before[1] and caller.euid != 0:
             return -errno.EPERM
         task.rlim_cur[which] = signed(soft)
         task.rlim_max[which] = signed(hard)
-    if old and not copy_to_user(task.mm, old, struct.pack("<QQ", *before)):
+    if old and not copy_to_user(caller.mm, old, struct.pack("<QQ", *before)):
         return -errno.EFAULT
     return 0
 
 
+def same_owner(task: "Task", other: "Task") -> bool:
+    """Whether ``other`` has but the ids of ``task`` (check_prlimit_permission)."""
+    return (task.uid, task.uid, task.uid, task.gid, task.gid, task.gid) == (
+        other.euid, other.suid, other.uid, other.egid, other.sgid, other.gid,
+    )  # fmt: skip
+
+
+def find_process_by_pid(task: "Task", pid: int) -> "Task | None":
+    """The task that a pid argument names; 0 is the caller."""
+    return task if signed32(pid) == 0 else task.kernel.find_task(signed32(pid))
+
+
 def is_self(task: "Task", pid: int) -> bool:
-    """Whether a pid argument names the caller."""
-    return signed32(pid) in (0, task.pid)
+    """Whether a pid argument names a task."""
+    return find_process_by_pid(task, pid) is not None
 
 
 def sys_sched_yield(task: "Task") -> int:
     """sched_yield(2)."""
+    task.kernel.sched.cond_resched(task)
     return 0
 
 
@@ -85,7 +103,9 @@ def sys_sched_getaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
     if not is_self(task, pid):
         return -errno.ESRCH
     size = min(size, 8)
-    bits = ((1 << task.kernel.config.cpus) - 1).to_bytes(size, "little")
+    other = find_process_by_pid(task, pid)
+    allowed = -1 if other is None else other.cpus_allowed
+    bits = ((1 << task.kernel.config.cpus) - 1 & allowed).to_bytes(size, "little")
     return size if copy_to_user(task.mm, mask, bits) else -errno.EFAULT
 
 
@@ -97,16 +117,25 @@ def sys_sched_setaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
         return -errno.EFAULT
     if not is_self(task, pid):
         return -errno.ESRCH
-    wanted = int.from_bytes(data, "little")
-    return 0 if wanted & (1 << task.kernel.config.cpus) - 1 else -errno.EINVAL
+    wanted = int.from_bytes(data, "little") & (1 << task.kernel.config.cpus) - 1
+    other = find_process_by_pid(task, pid)
+    if other is None:
+        return -errno.ESRCH
+    if task.euid not in (0, other.euid, other.uid):
+        return -errno.EPERM
+    if not wanted:
+        return -errno.EINVAL
+    other.cpus_allowed = wanted
+    if other is task and not wanted >> task.cpu & 1:
+        task.kernel.sched.migrate(task)
+    return 0
 
 
 def sys_getcpu(task: "Task", cpu: int, node: int) -> int:
     """getcpu(2)."""
-    for addr in (cpu, node):
-        if addr and not copy_to_user(task.mm, addr, bytes(4)):
-            return -errno.EFAULT
-    return 0
+    if cpu and not copy_to_user(task.mm, cpu, struct.pack("<I", task.cpu)):
+        return -errno.EFAULT
+    return -errno.EFAULT if node and not copy_to_user(task.mm, node, bytes(4)) else 0
 
 
 def sys_getpriority(task: "Task", which: int, who: int) -> int:

@@ -1,33 +1,22 @@
-"""What fits nowhere else: names and sizes of the system, random bytes, futexes, memory barriers, refusals.
+"""What fits nowhere else: names and sizes of the system, random bytes, memory barriers, refusals.
 
-Sources: uname(2), sysinfo(2), getrandom(2), futex(2), membarrier(2).
+Sources: uname(2), sysinfo(2), getrandom(2), membarrier(2).
 
-Mirrors: kernel/sys.c, drivers/char/random.c, kernel/futex/syscalls.c, kernel/sched/membarrier.c (6.18)
-Differs: random bytes come from the machine's seed; futexes have no other thread to meet, and no PI operations.
+Mirrors: kernel/sys.c, drivers/char/random.c, kernel/sched/membarrier.c (6.18)
+Differs: random bytes come from the machine's seed.
 """
 
 import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.clock import NSEC, host_clock_ns, monotonic_ns
-from pagewalk.kernel.signal import ERESTARTSYS
-from pagewalk.kernel.syscall.args import MAX_RW_COUNT, get_timespec, getname, timespec_ns
-from pagewalk.kernel.wait import FOREVER, sleep_until
+from pagewalk.kernel.clock import NSEC
+from pagewalk.kernel.syscall.args import MAX_RW_COUNT, getname
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_to_user, copy_to_user_partial, get_user_u32
+from pagewalk.mm.uaccess import copy_to_user, copy_to_user_partial
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
-
-FUTEX_WAIT: Final = 0
-FUTEX_WAKE: Final = 1
-FUTEX_REQUEUE: Final = 3
-FUTEX_CMP_REQUEUE: Final = 4
-FUTEX_WAIT_BITSET: Final = 9
-FUTEX_WAKE_BITSET: Final = 10
-FUTEX_CLOCK_REALTIME: Final = 256
-FUTEX_CMD_MASK: Final = ~(128 | FUTEX_CLOCK_REALTIME)
 
 MEMBARRIER_ALL: Final = 0x3FF
 
@@ -48,7 +37,7 @@ def sys_sethostname(task: "Task", name: int, length: int) -> int:
 def sys_sysinfo(task: "Task", buf: int) -> int:
     """sysinfo(2)."""
     system = task.kernel.system
-    uptime = (monotonic_ns() - task.kernel.boot_ns) // NSEC
+    uptime = (task.kernel.monotonic_ns() - task.kernel.boot_ns) // NSEC
     total = system.totalram_pages << 12
     free = system.node.nr_free_pages() << 12
     nr_tasks = len(task.kernel.tasks())
@@ -70,51 +59,6 @@ def sys_getrandom(task: "Task", buf: int, count: int, flags: int) -> int:
         if stored < size:
             return done or -errno.EFAULT
     return done
-
-
-def sys_futex(task: "Task", uaddr: int, op: int, val: int, timeout: int, uaddr2: int, val3: int) -> int:
-    """futex(2) for a process that is alone: nobody to wake, and a wait ends with its time or a signal."""
-    command = signed32(op) & FUTEX_CMD_MASK
-    if uaddr & 3:
-        return -errno.EINVAL
-    if not 0 <= uaddr < task.mm.task_size:
-        return -errno.EFAULT
-    if command in (FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_BITSET):
-        return -errno.EINVAL if command == FUTEX_WAKE_BITSET and not val3 & 0xFFFF_FFFF else 0
-    if command == FUTEX_CMP_REQUEUE:
-        word = get_user_u32(task.mm, uaddr)
-        if word is None:
-            return -errno.EFAULT
-        return 0 if word == val3 & 0xFFFF_FFFF else -errno.EAGAIN
-    if command in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
-        return futex_wait(task, uaddr, val, timeout, val3, command, op & FUTEX_CLOCK_REALTIME != 0)
-    return -errno.ENOSYS
-
-
-def futex_wait(task: "Task", uaddr: int, val: int, timeout: int, bitset: int, command: int, realtime: bool) -> int:
-    """FUTEX_WAIT (a relative time) and FUTEX_WAIT_BITSET (an absolute one)."""
-    deadline = FOREVER
-    if timeout:
-        given = get_timespec(task, timeout)
-        if given is None:
-            return -errno.EFAULT
-        length = timespec_ns(given[0], given[1])
-        if length < 0:
-            return -errno.EINVAL
-        if command == FUTEX_WAIT:
-            deadline = monotonic_ns() + length
-        elif realtime:
-            deadline = max(0, monotonic_ns() + length - host_clock_ns(0))
-        else:
-            deadline = length
-    if command == FUTEX_WAIT_BITSET and not bitset & 0xFFFF_FFFF:
-        return -errno.EINVAL
-    word = get_user_u32(task.mm, uaddr)
-    if word is None:
-        return -errno.EFAULT
-    if word != val & 0xFFFF_FFFF:
-        return -errno.EAGAIN
-    return -errno.ETIMEDOUT if sleep_until(task, deadline) else -ERESTARTSYS
 
 
 def sys_membarrier(task: "Task", cmd: int, flags: int, cpu: int) -> int:

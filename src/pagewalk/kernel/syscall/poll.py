@@ -58,7 +58,7 @@ def sys_ioctl(task: "Task", fd: int, cmd: int, arg: int) -> int:
 def sys_poll(task: "Task", fds: int, count: int, timeout: int) -> int:
     """poll(2)."""
     timeout = signed32(timeout)
-    deadline = monotonic_ns() + timeout * 1_000_000 if timeout >= 0 else FOREVER
+    deadline = task.kernel.monotonic_ns() + timeout * 1_000_000 if timeout >= 0 else FOREVER
     return do_poll(task, fds, count, deadline)
 
 
@@ -83,13 +83,13 @@ def deadline_of(task: "Task", timeout: int) -> int:
     if given is None:
         return -errno.EFAULT
     left = timespec_ns(given[0], given[1])
-    return -errno.EINVAL if left < 0 else monotonic_ns() + left
+    return -errno.EINVAL if left < 0 else task.kernel.monotonic_ns() + left
 
 
 def poll_left(task: "Task", timeout: int, deadline: int, result: int) -> int:
     """Writes back how much time was left, as Linux does for ppoll and pselect6; EFAULT there is no error."""
     if timeout and deadline != FOREVER:
-        put_timespec(task, timeout, max(0, deadline - monotonic_ns()))
+        put_timespec(task, timeout, max(0, deadline - task.kernel.monotonic_ns()))
     return result
 
 
@@ -129,11 +129,11 @@ def do_poll(task: "Task", fds: int, count: int, deadline: int) -> int:
     while True:
         found, hosts = poll_once(task, wanted)
         ready = sum(1 for revents in found if revents)
-        if ready or (deadline != FOREVER and monotonic_ns() >= deadline):
+        if ready or (deadline != FOREVER and task.kernel.monotonic_ns() >= deadline):
             break
         if signal_pending(task):
             return -ERESTARTNOHAND
-        task.kernel.wait(task, deadline, hosts)
+        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), "do_sys_poll")
     out = bytearray(data)
     for index, revents in enumerate(found):
         struct.pack_into("<H", out, index * 8 + 6, revents)
@@ -159,6 +159,16 @@ def poll_once(task: "Task", wanted: list[tuple[int, int]]) -> tuple[list[int], l
     return found, hosts
 
 
+def poll_queues(task: "Task", wanted: list[tuple[int, int]]) -> list[WaitQueueHead]:
+    """The queues to wait in for all of (descriptor, events)."""
+    queues: list[WaitQueueHead] = []
+    for fd, _ in wanted:
+        file = task.files.get(fd) if fd >= 0 else None
+        if file is not None:
+            queues += file.wait_queues()
+    return queues
+
+
 def sys_select(task: "Task", count: int, inp: int, outp: int, exp: int, timeout: int) -> int:
     """select(2)."""
     deadline = FOREVER
@@ -169,10 +179,10 @@ def sys_select(task: "Task", count: int, inp: int, outp: int, exp: int, timeout:
         seconds, micros = struct.unpack("<qq", data)
         if seconds < 0 or micros < 0:
             return -errno.EINVAL
-        deadline = monotonic_ns() + min(seconds * 1_000_000_000 + micros * 1000, (1 << 62))
+        deadline = task.kernel.monotonic_ns() + min(seconds * 1_000_000_000 + micros * 1000, (1 << 62))
     result = do_select(task, count, inp, outp, exp, deadline)
     if timeout:
-        put_timeval(task, timeout, max(0, deadline - monotonic_ns()))
+        put_timeval(task, timeout, max(0, deadline - task.kernel.monotonic_ns()))
     return result
 
 
@@ -229,11 +239,11 @@ def do_select(task: "Task", count: int, inp: int, outp: int, exp: int, deadline:
                 if revents & kinds and sets[index] >> fd & 1:
                     results[index] |= 1 << fd
         ready = sum(bits.bit_count() for bits in results)
-        if ready or (deadline != FOREVER and monotonic_ns() >= deadline):
+        if ready or (deadline != FOREVER and task.kernel.monotonic_ns() >= deadline):
             break
         if signal_pending(task):
             return -ERESTARTNOHAND
-        task.kernel.wait(task, deadline, hosts)
+        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), "do_select")
     for addr, bits in zip((inp, outp, exp), results, strict=True):
         if addr and not copy_to_user(task.mm, addr, bits.to_bytes(size, "little")):
             return -errno.EFAULT

@@ -75,7 +75,7 @@ def sys_prctl(task: "Task", option: int, arg2: int, arg3: int, arg4: int, arg5: 
     if option == PR_GET_TIMERSLACK:
         return task.timer_slack_ns
     if option == PR_GET_CHILD_SUBREAPER:
-        return put(task, arg2, struct.pack("<i", task.child_subreaper))
+        return put(task, arg2, struct.pack("<i", int(task.signal.is_child_subreaper)))
     if option == PR_SET_NO_NEW_PRIVS:
         if arg2 != 1 or arg3 or arg4 or arg5:
             return -errno.EINVAL
@@ -131,5 +131,5 @@ def set_value(task: "Task", option: int, value: int) -> int:
     elif option == PR_SET_TSC:
         return 0 if value == 1 else -errno.EINVAL
     else:
-        task.child_subreaper = 1 if value else 0
+        task.signal.is_child_subreaper = value != 0
     return 0

@@ -1,9 +1,9 @@
-"""Programs and their ends: execve, exit, wait; and what a process tells the kernel about itself.
+"""Programs: execve; and what a process tells the kernel about itself.
 
-Sources: execve(2), exit(2), wait(2), prctl(2), personality(2), arch_prctl(2), set_tid_address(2), rseq(2).
+Sources: execve(2), personality(2), arch_prctl(2), rseq(2).
 
-Mirrors: fs/exec.c, kernel/exit.c, kernel/sys.c, kernel/rseq.c, arch/x86/kernel/process_64.c (6.18)
-Differs: no children, so wait answers ECHILD; restartable sequences are registered but never aborted.
+Mirrors: fs/exec.c, kernel/rseq.c, arch/x86/kernel/process_64.c (6.18)
+Differs: nothing that is not said in kernel/exec.py.
 """
 
 import errno
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.fs.fcntl import AT_EMPTY_PATH, AT_FDCWD
 from pagewalk.kernel.binprm import ARG_MAX, MAX_ARG_STRLEN, STK_LIM
 from pagewalk.kernel.exec import do_execveat
-from pagewalk.kernel.signal import force_fatal_sig
+from pagewalk.kernel.rseq import RSEQ_CS, rseq_update_cpu
+from pagewalk.kernel.signal_send import force_fatal_sig
 from pagewalk.kernel.signal_types import SIGSEGV
 from pagewalk.kernel.syscall.args import getname
-from pagewalk.kernel.word import WORD, signed, signed32
+from pagewalk.kernel.word import signed, signed32
 from pagewalk.mm.uaccess import copy_to_user, get_user_u64, strncpy_from_user
 
 if TYPE_CHECKING:
@@ -87,55 +88,6 @@ def get_strings(task: "Task", addr: int) -> list[bytes] | int:
     return strings
 
 
-def sys_exit(task: "Task", status: int) -> int:
-    """exit(2): of the only thread, so of the process."""
-    task.kernel.do_exit(task, (status & 0xFF) << 8)
-    return 0
-
-
-def sys_wait4(task: "Task", pid: int, status: int, options: int, usage: int) -> int:
-    """wait4(2): there are no children."""
-    if options & 0xFFFF_FFFF & ~(1 | 2 | 8 | 0x20000000 | 0x40000000 | 0x80000000):
-        return -errno.EINVAL
-    if signed32(pid) == -(1 << 31):
-        return -errno.ESRCH
-    return -errno.ECHILD
-
-
-def sys_waitid(task: "Task", which: int, pid: int, info: int, options: int, usage: int) -> int:
-    """waitid(2): there are no children."""
-    options &= 0xFFFF_FFFF
-    if options & ~(1 | 2 | 4 | 8 | 0x01000000 | 0x20000000 | 0x40000000 | 0x80000000) or not options & (2 | 4 | 8):
-        return -errno.EINVAL
-    which = signed32(which)
-    if which not in (0, 1, 2, 3) or (which == 1 and signed32(pid) <= 0) or (which == 2 and signed32(pid) < 0):
-        return -errno.EINVAL
-    return -errno.ECHILD
-
-
-def sys_set_tid_address(task: "Task", addr: int) -> int:
-    """set_tid_address(2)."""
-    task.clear_child_tid = addr
-    return task.pid
-
-
-def sys_set_robust_list(task: "Task", head: int, size: int) -> int:
-    """set_robust_list(2)."""
-    if size != 24:
-        return -errno.EINVAL
-    task.robust_list = head
-    return 0
-
-
-def sys_get_robust_list(task: "Task", pid: int, head: int, size: int) -> int:
-    """get_robust_list(2)."""
-    if signed32(pid) not in (0, task.pid):
-        return -errno.ESRCH
-    if not copy_to_user(task.mm, size, struct.pack("<Q", 24)):
-        return -errno.EFAULT
-    return 0 if copy_to_user(task.mm, head, struct.pack("<Q", task.robust_list & WORD)) else -errno.EFAULT
-
-
 def sys_rseq(task: "Task", rseq: int, length: int, flags: int, sig: int) -> int:
     """rseq(2): one area per task; the kernel keeps the CPU's number in it."""
     length &= 0xFFFF_FFFF
@@ -157,9 +109,10 @@ def sys_rseq(task: "Task", rseq: int, length: int, flags: int, sig: int) -> int:
         return -errno.EPERM if task.rseq_sig != sig else -errno.EBUSY
     if length < RSEQ_SIZE or rseq & (RSEQ_SIZE - 1):
         return -errno.EINVAL
-    if not copy_to_user(task.mm, rseq, bytes(8)) or not copy_to_user(task.mm, rseq + 20, bytes(8)):
-        return -errno.EFAULT
     task.rseq = rseq
+    if not copy_to_user(task.mm, rseq + RSEQ_CS, bytes(8)) or not rseq_update_cpu(task):
+        task.rseq = 0
+        return -errno.EFAULT
     task.rseq_len = length
     task.rseq_sig = sig
     return 0

@@ -8,7 +8,6 @@ Differs: clocks cannot be set; POSIX timers (timer_create) are not modelled.
 
 import errno
 import struct
-import time
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.clock import (
@@ -18,9 +17,8 @@ from pagewalk.kernel.clock import (
     CLOCK_THREAD_CPUTIME_ID,
     ITIMER_REAL,
     JIFFY_NS,
-    host_clock_ns,
-    monotonic_ns,
 )
+from pagewalk.kernel.do_wait import rusage_children, rusage_self, rusage_thread
 from pagewalk.kernel.kernel import task_timer_clock
 from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTNOHAND
 from pagewalk.kernel.syscall.args import (
@@ -31,6 +29,7 @@ from pagewalk.kernel.syscall.args import (
     put_timeval,
     timespec_ns,
 )
+from pagewalk.kernel.syscall.futex import futex_wait_restart
 from pagewalk.kernel.wait import sleep_until
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user, put_user_u64
@@ -48,17 +47,25 @@ CLK_TCK_NS: Final = 10_000_000
 def clock_ns(task: "Task", clock: int) -> int:
     """A clock in nanoseconds; -1 for one that there is not. Negative numbers name some CPU time."""
     if clock in (CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID) or (clock < 0 and clock & 3 != 3):
+        thread = clock == CLOCK_THREAD_CPUTIME_ID or (clock < 0 and bool(clock & 4))
+        other: Task | None = task
         if clock < 0:
             pid = ~(clock >> 3)
-            if pid not in (0, task.pid):
+            other = task if pid == 0 else task.kernel.find_task(pid)
+            if other is None or (thread and other.signal is not task.signal):
                 return -1
-        return cpu_time_ns(task)
-    return host_clock_ns(clock)
+        return cpu_time_ns(other, thread=thread)
+    return task.kernel.clock_ns(clock)
 
 
-def cpu_time_ns(task: "Task") -> int:
-    """What the task has used of the CPU, in the program and in the kernel."""
-    return task.utime_ns + task.stime_ns
+def cpu_time_ns(task: "Task | None", *, thread: bool) -> int:
+    """What the process, or one thread, has used of the CPU, in the program and in the kernel."""
+    if task is None:
+        return 0
+    if thread:
+        return task.utime_ns + task.stime_ns
+    user, system = task.signal.cpu_time_ns()
+    return user + system
 
 
 def sys_clock_gettime(task: "Task", clock: int, tp: int) -> int:
@@ -95,7 +102,7 @@ def sys_settimeofday(task: "Task", tv: int, tz: int) -> int:
 
 def sys_gettimeofday(task: "Task", tv: int, tz: int) -> int:
     """gettimeofday(2); the time zone is UTC."""
-    if tv and not put_timeval(task, tv, time.time_ns()):
+    if tv and not put_timeval(task, tv, task.kernel.clock_ns(0)):
         return -errno.EFAULT
     if tz and not copy_to_user(task.mm, tz, bytes(8)):
         return -errno.EFAULT
@@ -104,7 +111,7 @@ def sys_gettimeofday(task: "Task", tv: int, tz: int) -> int:
 
 def sys_time(task: "Task", addr: int) -> int:
     """time(2)."""
-    now = time.time_ns() // NSEC
+    now = task.kernel.clock_ns(0) // NSEC
     if addr and not put_user_u64(task.mm, addr, now):
         return -errno.EFAULT
     return now
@@ -118,7 +125,7 @@ def sys_nanosleep(task: "Task", request: int, remaining: int) -> int:
     length = timespec_ns(given[0], given[1])
     if length < 0:
         return -errno.EINVAL
-    return sleep(task, min(monotonic_ns() + length, KTIME_MAX), remaining)
+    return sleep(task, min(task.kernel.monotonic_ns() + length, KTIME_MAX), remaining)
 
 
 def sys_clock_nanosleep(task: "Task", clock: int, flags: int, request: int, remaining: int) -> int:
@@ -136,27 +143,30 @@ def sys_clock_nanosleep(task: "Task", clock: int, flags: int, request: int, rema
     if length < 0:
         return -errno.EINVAL
     if flags & TIMER_ABSTIME:
-        deadline = monotonic_ns() + length - now
+        deadline = task.kernel.monotonic_ns() + length - now
         return 0 if sleep_until(task, max(0, deadline)) else -ERESTARTNOHAND
-    return sleep(task, min(monotonic_ns() + length, KTIME_MAX), remaining)
+    return sleep(task, min(task.kernel.monotonic_ns() + length, KTIME_MAX), remaining)
 
 
 def sleep(task: "Task", deadline: int, remaining: int) -> int:
     """Sleeps; interrupted, it writes what is left and can be taken up again by restart_syscall."""
     if sleep_until(task, deadline):
         return 0
-    left = max(0, deadline - monotonic_ns())
+    left = max(0, deadline - task.kernel.monotonic_ns())
     if left == 0:
         return 0
     if remaining and not put_timespec(task, remaining, left):
         return -errno.EFAULT
+    task.restart_futex = None
     task.restart_deadline_ns = deadline
     task.restart_rmtp = remaining
     return -ERESTART_RESTARTBLOCK
 
 
 def sys_restart_syscall(task: "Task") -> int:
-    """restart_syscall(2): goes on with an interrupted sleep."""
+    """restart_syscall(2): goes on with an interrupted sleep, or wait for a futex."""
+    if task.restart_futex is not None:
+        return futex_wait_restart(task)
     deadline = task.restart_deadline_ns
     task.restart_deadline_ns = 0
     return sleep(task, deadline, task.restart_rmtp) if deadline else -errno.EINTR
@@ -164,11 +174,11 @@ def sys_restart_syscall(task: "Task") -> int:
 
 def sys_alarm(task: "Task", seconds: int) -> int:
     """alarm(2): what was left of the last one, in seconds, at least 1."""
-    now = monotonic_ns()
-    timer = task.timers[ITIMER_REAL]
+    now = task.kernel.monotonic_ns()
+    timer = task.signal.timers[ITIMER_REAL]
     left = timer.remaining_ns(now)
     timer.arm(now, (seconds & 0xFFFF_FFFF) * NSEC, 0)
-    task.kernel.set_alarm_clock(task)
+    task.kernel.set_real_timer(task)
     if left == 0:
         return 0
     return max(1, left // NSEC + (1 if left % NSEC >= NSEC // 2 else 0))
@@ -184,7 +194,7 @@ def sys_getitimer(task: "Task", which: int, value: int) -> int:
 
 def put_itimer(task: "Task", which: int, value: int) -> bool:
     """Writes a struct itimerval."""
-    timer = task.timers[which]
+    timer = task.signal.timers[which]
     left = timer.remaining_ns(task_timer_clock(task, which))
     return put_timeval(task, value, timer.interval_ns) and put_timeval(task, value + 16, left)
 
@@ -207,18 +217,20 @@ def sys_setitimer(task: "Task", which: int, value: int, old: int) -> int:
         return -errno.EFAULT
     interval = min(words[0] * NSEC + words[1] * 1000, KTIME_MAX // 4)
     length = min(words[2] * NSEC + words[3] * 1000, KTIME_MAX // 4)
-    task.timers[which].arm(task_timer_clock(task, which), length, interval)
-    task.kernel.set_alarm_clock(task)
+    task.signal.timers[which].arm(task_timer_clock(task, which), length, interval)
+    task.kernel.set_real_timer(task)
     return 0
 
 
 def sys_times(task: "Task", buf: int) -> int:
     """times(2): clock ticks of 10 ms."""
     if buf:
-        ticks = [time_ns // CLK_TCK_NS for time_ns in (task.utime_ns, task.stime_ns, task.cutime_ns, task.cstime_ns)]
+        signal = task.signal
+        user, system = signal.cpu_time_ns()
+        ticks = [time_ns // CLK_TCK_NS for time_ns in (user, system, signal.cutime_ns, signal.cstime_ns)]
         if not copy_to_user(task.mm, buf, struct.pack("<qqqq", *ticks)):
             return -errno.EFAULT
-    return monotonic_ns() // CLK_TCK_NS
+    return task.kernel.monotonic_ns() // CLK_TCK_NS
 
 
 def sys_getrusage(task: "Task", who: int, usage: int) -> int:
@@ -226,17 +238,10 @@ def sys_getrusage(task: "Task", who: int, usage: int) -> int:
     who = signed32(who)
     if who not in (RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD):
         return -errno.EINVAL
-    words = [0] * 18
-    if who != RUSAGE_CHILDREN:
-        task.mm.update_hiwater()
-        words[0], words[1] = task.utime_ns // NSEC, task.utime_ns % NSEC // 1000
-        words[2], words[3] = task.stime_ns // NSEC, task.stime_ns % NSEC // 1000
-        words[4] = int(task.mm.hiwater_rss) << 2
-        words[8] = task.min_flt
-        words[9] = task.maj_flt
-        words[16] = task.nvcsw
-        words[17] = task.nivcsw
+    if who == RUSAGE_SELF:
+        words = rusage_self(task)
+    elif who == RUSAGE_THREAD:
+        words = rusage_thread(task)
     else:
-        words[0], words[1] = task.cutime_ns // NSEC, task.cutime_ns % NSEC // 1000
-        words[2], words[3] = task.cstime_ns // NSEC, task.cstime_ns % NSEC // 1000
+        words = rusage_children(task)
     return 0 if copy_to_user(task.mm, usage, struct.pack("<18q", *words)) else -errno.EFAULT

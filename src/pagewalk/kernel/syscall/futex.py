@@ -1,0 +1,308 @@
+"""futex(2), and the list of robust locks.
+
+Sources: futex(2), set_robust_list(2).
+
+Mirrors: kernel/futex/syscalls.c, kernel/futex/waitwake.c, kernel/futex/pi.c (6.18)
+Differs: priority inheritance hands the lock over and boosts nobody; no FUTEX_WAIT_REQUEUE_PI; no futex_waitv.
+"""
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.kernel.futex import (
+    FUTEX_BITSET_MATCH_ANY,
+    FUTEX_OWNER_DIED,
+    FUTEX_TID_MASK,
+    FUTEX_WAITERS,
+    FutexKey,
+    FutexQ,
+    get_futex_key,
+)
+from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTNOINTR, ERESTARTSYS
+from pagewalk.kernel.signal_send import signal_pending
+from pagewalk.kernel.syscall.args import get_timespec, timespec_ns
+from pagewalk.kernel.wait import FOREVER
+from pagewalk.kernel.word import WORD, signed32
+from pagewalk.mm.uaccess import copy_to_user, get_user_u32, put_user_u32
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+FUTEX_WAIT: Final = 0
+FUTEX_WAKE: Final = 1
+FUTEX_REQUEUE: Final = 3
+FUTEX_CMP_REQUEUE: Final = 4
+FUTEX_WAKE_OP: Final = 5
+FUTEX_LOCK_PI: Final = 6
+FUTEX_UNLOCK_PI: Final = 7
+FUTEX_TRYLOCK_PI: Final = 8
+FUTEX_WAIT_BITSET: Final = 9
+FUTEX_WAKE_BITSET: Final = 10
+FUTEX_LOCK_PI2: Final = 13
+FUTEX_PRIVATE_FLAG: Final = 128
+FUTEX_CLOCK_REALTIME: Final = 256
+FUTEX_CMD_MASK: Final = ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
+
+_TIMED: Final = (FUTEX_WAIT, FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_WAIT_BITSET)
+
+
+def sys_futex(task: "Task", uaddr: int, op: int, val: int, timeout: int, uaddr2: int, val3: int) -> int:
+    """futex(2)."""
+    op = signed32(op)
+    command = op & FUTEX_CMD_MASK
+    shared = not op & FUTEX_PRIVATE_FLAG
+    deadline = FOREVER
+    if timeout and command in _TIMED:
+        deadline = futex_deadline(task, timeout, command, realtime=bool(op & FUTEX_CLOCK_REALTIME))
+        if deadline < FOREVER:
+            return deadline
+    if op & FUTEX_CLOCK_REALTIME and command not in (FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_LOCK_PI2):
+        return -errno.ENOSYS
+    val &= 0xFFFF_FFFF
+    val3 &= 0xFFFF_FFFF
+    if command == FUTEX_WAIT:
+        return futex_wait(task, uaddr, val, deadline, FUTEX_BITSET_MATCH_ANY, shared=shared)
+    if command == FUTEX_WAIT_BITSET:
+        return futex_wait(task, uaddr, val, deadline, val3, shared=shared)
+    if command == FUTEX_WAKE:
+        return futex_wake(task, uaddr, val, FUTEX_BITSET_MATCH_ANY, shared=shared)
+    if command == FUTEX_WAKE_BITSET:
+        return futex_wake(task, uaddr, val, val3, shared=shared)
+    if command in (FUTEX_REQUEUE, FUTEX_CMP_REQUEUE):
+        expected = val3 if command == FUTEX_CMP_REQUEUE else -1
+        return futex_requeue(task, uaddr, uaddr2, signed32(val), signed32(timeout), expected, shared=shared)
+    if command == FUTEX_WAKE_OP:
+        return futex_wake_op(task, uaddr, uaddr2, signed32(val), signed32(timeout), val3, shared=shared)
+    if command in (FUTEX_LOCK_PI, FUTEX_LOCK_PI2):
+        return futex_lock_pi(task, uaddr, deadline, shared=shared, wait=True)
+    if command == FUTEX_TRYLOCK_PI:
+        return futex_lock_pi(task, uaddr, FOREVER, shared=shared, wait=False)
+    if command == FUTEX_UNLOCK_PI:
+        return futex_unlock_pi(task, uaddr, shared=shared)
+    return -errno.ENOSYS
+
+
+def futex_deadline(task: "Task", timeout: int, command: int, *, realtime: bool) -> int:
+    """When the wait ends, on the monotonic clock: FUTEX_WAIT takes a length, the others a time. A negative errno."""
+    given = get_timespec(task, timeout)
+    if given is None:
+        return -errno.EFAULT
+    length = timespec_ns(given[0], given[1])
+    if length < 0:
+        return -errno.EINVAL
+    now = task.kernel.monotonic_ns()
+    if command == FUTEX_WAIT:
+        return now + length
+    if realtime or command == FUTEX_LOCK_PI:
+        return max(0, now + length - task.kernel.clock_ns(0))
+    return length
+
+
+def futex_wait(task: "Task", uaddr: int, val: int, deadline: int, bitset: int, *, shared: bool) -> int:
+    """Sleeps while the word is ``val``: 0 when woken, EAGAIN where it is not, ETIMEDOUT."""
+    if not bitset:
+        return -errno.EINVAL
+    key = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(key, int):
+        return key
+    word = get_user_u32(task.mm, uaddr)
+    if word is None:
+        return -errno.EFAULT
+    if word != val:
+        return -errno.EAGAIN
+    waiter = FutexQ(task, key, bitset)
+    table = task.kernel.futexes
+    table.queue(waiter)
+    while True:
+        in_time = task.kernel.wait(task, deadline, [], [], "futex_do_wait")
+        if waiter.woken:
+            return 0
+        if not in_time:
+            table.unqueue(waiter)
+            return -errno.ETIMEDOUT
+        if signal_pending(task):
+            table.unqueue(waiter)
+            if deadline == FOREVER:
+                return -ERESTARTSYS
+            task.restart_futex = (uaddr, val, deadline, bitset, int(shared))
+            task.restart_deadline_ns = 0
+            return -ERESTART_RESTARTBLOCK
+
+
+def futex_wait_restart(task: "Task") -> int:
+    """restart_syscall(2) of a wait with an end."""
+    saved = task.restart_futex
+    task.restart_futex = None
+    assert saved is not None
+    uaddr, val, deadline, bitset, shared = saved
+    return futex_wait(task, uaddr, val, deadline, bitset, shared=bool(shared))
+
+
+def futex_wake(task: "Task", uaddr: int, count: int, bitset: int, *, shared: bool) -> int:
+    """How many were woken."""
+    if not bitset:
+        return -errno.EINVAL
+    key = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(key, int):
+        return key
+    return task.kernel.futexes.wake(key, max(1, signed32(count)), bitset)
+
+
+def futex_requeue(
+    task: "Task", uaddr: int, uaddr2: int, nr_wake: int, nr_requeue: int, expected: int, *, shared: bool
+) -> int:
+    """Wakes some waiters and moves others to a second word."""
+    if nr_wake < 0 or nr_requeue < 0:
+        return -errno.EINVAL
+    source = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(source, int):
+        return source
+    target = get_futex_key(task, uaddr2, shared=shared)
+    if isinstance(target, int):
+        return target
+    if expected >= 0:
+        word = get_user_u32(task.mm, uaddr)
+        if word is None:
+            return -errno.EFAULT
+        if word != expected:
+            return -errno.EAGAIN
+    return task.kernel.futexes.requeue(source, target, nr_wake, nr_requeue)
+
+
+def futex_wake_op(
+    task: "Task", uaddr: int, uaddr2: int, nr_wake: int, nr_wake2: int, encoded: int, *, shared: bool
+) -> int:
+    """Changes the second word, wakes waiters of the first, and of the second where its old value compares."""
+    key = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(key, int):
+        return key
+    key2 = get_futex_key(task, uaddr2, shared=shared)
+    if isinstance(key2, int):
+        return key2
+    word = get_user_u32(task.mm, uaddr2)
+    if word is None:
+        return -errno.EFAULT
+    old = signed32(word)
+    operand = signed12(encoded >> 12)
+    compared = signed12(encoded)
+    operation = encoded >> 28 & 7
+    if encoded >> 28 & 8:
+        operand = 1 << (operand & 31)
+    if operation == 0:
+        new = operand
+    elif operation == 1:
+        new = old + operand
+    elif operation == 2:
+        new = old | operand
+    elif operation == 3:
+        new = old & ~operand
+    elif operation == 4:
+        new = old ^ operand
+    else:
+        return -errno.ENOSYS
+    comparison = encoded >> 24 & 15
+    if comparison > 5:
+        return -errno.ENOSYS
+    if not put_user_u32(task.mm, uaddr2, new & 0xFFFF_FFFF):
+        return -errno.EFAULT
+    holds = (
+        old == compared, old != compared, old < compared, old <= compared, old > compared, old >= compared,
+    )[comparison]  # fmt: skip
+    table = task.kernel.futexes
+    woken = table.wake(key, max(1, nr_wake), FUTEX_BITSET_MATCH_ANY)
+    if holds:
+        woken += table.wake(key2, max(1, nr_wake2), FUTEX_BITSET_MATCH_ANY)
+    return woken
+
+
+def signed12(value: int) -> int:
+    """A 12-bit field with its sign."""
+    value &= 0xFFF
+    return value - 0x1000 if value & 0x800 else value
+
+
+def futex_lock_pi(task: "Task", uaddr: int, deadline: int, *, shared: bool, wait: bool) -> int:
+    """Takes the lock whose word names its owner, or waits until that hands it over."""
+    key = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(key, int):
+        return key
+    word = get_user_u32(task.mm, uaddr)
+    if word is None:
+        return -errno.EFAULT
+    owner = word & FUTEX_TID_MASK
+    if owner == task.pid:
+        return -errno.EDEADLK
+    if owner == 0:
+        waiters = FUTEX_WAITERS if task.kernel.futexes.first(key) is not None else 0
+        kept = word & FUTEX_OWNER_DIED
+        return 0 if put_user_u32(task.mm, uaddr, task.pid | waiters | kept) else -errno.EFAULT
+    if task.kernel.find_task(owner) is None:
+        return -errno.ESRCH
+    if not wait:
+        return -errno.EAGAIN
+    if not put_user_u32(task.mm, uaddr, word | FUTEX_WAITERS):
+        return -errno.EFAULT
+    waiter = FutexQ(task, key, FUTEX_BITSET_MATCH_ANY)
+    waiter.is_pi = True
+    table = task.kernel.futexes
+    table.queue(waiter)
+    while True:
+        in_time = task.kernel.wait(task, deadline, [], [], "futex_lock_pi")
+        if waiter.woken:
+            return 0
+        if not in_time:
+            table.unqueue(waiter)
+            return -errno.ETIMEDOUT
+        if signal_pending(task):
+            table.unqueue(waiter)
+            return -ERESTARTNOINTR
+
+
+def futex_unlock_pi(task: "Task", uaddr: int, *, shared: bool) -> int:
+    """Gives the lock to the one that has waited longest, or frees it."""
+    word = get_user_u32(task.mm, uaddr)
+    if word is None:
+        return -errno.EFAULT
+    if word & FUTEX_TID_MASK != task.pid:
+        return -errno.EPERM
+    key = get_futex_key(task, uaddr, shared=shared)
+    if isinstance(key, int):
+        return key
+    return 0 if hand_over(task, uaddr, key) else -errno.EFAULT
+
+
+def hand_over(task: "Task", uaddr: int, key: FutexKey) -> bool:
+    """The next owner's id goes into the word."""
+    table = task.kernel.futexes
+    waiter = table.first(key)
+    if waiter is None:
+        return bool(put_user_u32(task.mm, uaddr, 0))
+    table.unqueue(waiter)
+    more = FUTEX_WAITERS if table.first(key) is not None else 0
+    if not put_user_u32(task.mm, uaddr, waiter.task.pid | more):
+        return False
+    waiter.woken = True
+    task.kernel.sched.wake_up_process(waiter.task)
+    return True
+
+
+def sys_set_robust_list(task: "Task", head: int, size: int) -> int:
+    """set_robust_list(2)."""
+    if size != 24:
+        return -errno.EINVAL
+    task.robust_list = head
+    return 0
+
+
+def sys_get_robust_list(task: "Task", pid: int, head: int, size: int) -> int:
+    """get_robust_list(2)."""
+    pid = signed32(pid)
+    other = task if pid == 0 else task.kernel.find_task(pid)
+    if other is None:
+        return -errno.ESRCH
+    if task.euid != 0 and other.signal is not task.signal and other.uid != task.euid:
+        return -errno.EPERM
+    if not copy_to_user(task.mm, size, struct.pack("<Q", 24)):
+        return -errno.EFAULT
+    return 0 if copy_to_user(task.mm, head, struct.pack("<Q", other.robust_list & WORD)) else -errno.EFAULT
