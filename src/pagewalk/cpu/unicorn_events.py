@@ -14,6 +14,7 @@ from pagewalk.hw.state import (
     EVENT_REFUSED,
     EVENT_SYSCALL,
     STATE_EVENT,
+    STATE_STOP,
     STATE_VECTOR,
 )
 
@@ -53,6 +54,12 @@ class Events:
             ulib.hook_add(self._engine, ulib.UC_HOOK_INTR, on_interrupt, state),
             ulib.hook_add(self._engine, ulib.UC_HOOK_INTR, stop, state),
         ]
+
+    def count_blocks(self, on_block: int) -> None:
+        """From now on every block calls ``on_block`` (address of a C function); not in a run. What was translated
+        before does not, so the caller drops it."""
+        self._state[STATE_STOP] = ulib.emu_stop_address
+        ulib.hook_add(self._engine, ulib.UC_HOOK_BLOCK, on_block, self._state_address)
 
     def _on_syscall(self, engine: int, user_data: int) -> None:
         self._state[STATE_EVENT] = EVENT_SYSCALL

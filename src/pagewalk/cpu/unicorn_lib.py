@@ -16,6 +16,7 @@ UC_ERR_EXCEPTION: Final = 21
 UC_HOOK_INTR: Final = 1 << 0
 UC_HOOK_INSN: Final = 1 << 1
 UC_HOOK_CODE: Final = 1 << 2
+UC_HOOK_BLOCK: Final = 1 << 3
 UC_HOOK_TLB_FILL: Final = 1 << 17
 
 UC_PROT_ALL: Final = 7
@@ -53,7 +54,7 @@ CODE_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, _u64, ctypes.c_uint32, _ptr)
 IN_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_uint32, _int, _ptr)
 OUT_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _int, ctypes.c_uint32, _ptr)
 
-emu_stop_address: Final = ctypes.cast(emu_stop, _ptr).value
+emu_stop_address: Final = int(ctypes.cast(emu_stop, _ptr).value or 0)
 
 
 def strerror(code: int) -> str:

@@ -131,6 +131,16 @@ class Mmu:
         self._callback = FILL_CALLBACK(self._on_miss)
         self._hook = hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
 
+    @property
+    def has_machine_code(self) -> bool:
+        """Whether ``use`` was called."""
+        return self._compiled is not None
+
+    def forget_translations(self) -> None:
+        """Drops all translated code."""
+        tlb_flush(self._engine, CTL_TB_FLUSH)
+        self.flush()
+
     def use(self, machine_code: Any) -> None:
         """From now on the C function of ``machine_code`` (hw/callbacks) is asked first; not while the emulator runs."""
         self.wants_machine_code = False

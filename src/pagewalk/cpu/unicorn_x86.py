@@ -37,6 +37,7 @@ from pagewalk.hw.state import (
     EVENT_SYSCALL,
     STATE_EVENT,
     STATE_FILLS,
+    STATE_SLICE,
     STATE_VECTOR,
 )
 from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
@@ -60,6 +61,7 @@ _TF: Final = 0x100  # EFLAGS: trap after each instruction
 _ICEBP: Final = 0xF1
 _STOP_INTERVAL: Final = 0.001  # seconds between two attempts to stop
 _IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason before we give up
+_HOST_NS_A_BLOCK: Final = 25  # what a slice lasts where blocks are not counted
 _STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into early
 
 COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
@@ -112,6 +114,8 @@ class UnicornX86(Cpu):
         self._running = False
         self._stop_wanted = False
         self._thread = 0
+        self._counts = False
+        self._slice_end = 0
 
     # What the program's other state is (Fpu).
 
@@ -126,6 +130,32 @@ class UnicornX86(Cpu):
     def reset(self) -> None:
         """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""
         self._fx.reset()
+
+    # Time slices.
+
+    def count_blocks(self) -> bool:
+        """See ``Cpu.count_blocks``: machine code counts (6 ns a block); without Numba nobody does."""
+        if self._counts or not may_compile():
+            return self._counts
+        from pagewalk.hw import callbacks
+
+        if not self._mmu.has_machine_code:
+            self._use_machine_code()
+        self._events.count_blocks(callbacks.on_block.address)
+        self._mmu.forget_translations()
+        self._counts = True
+        return True
+
+    def start_slice(self, blocks: int) -> None:
+        """See ``Cpu.start_slice``."""
+        self._state[STATE_SLICE] = blocks
+        self._slice_end = time.monotonic_ns() + blocks * _HOST_NS_A_BLOCK
+
+    def slice_left(self) -> int:
+        """See ``Cpu.slice_left``."""
+        if self._counts:
+            return self._state[STATE_SLICE]
+        return (self._slice_end - time.monotonic_ns()) // _HOST_NS_A_BLOCK if self._slice_end else 1
 
     # Running.
 
@@ -232,6 +262,8 @@ class UnicornX86(Cpu):
                 )
             if self._stop_wanted:
                 self._stop_wanted = False
+                return EXIT_STOPPED
+            if self._counts and state[STATE_SLICE] <= 0:
                 return EXIT_STOPPED
             if mmu.wants_machine_code:
                 self._use_machine_code()

@@ -179,9 +179,9 @@ class FilesStruct:
         for fd in sorted(self.cloexec_fds):
             self.close(fd)
 
-    def copy(self) -> "FilesStruct":
+    def copy(self, current: Current) -> "FilesStruct":
         """For a new process: the same open files, each held once more."""
-        new = FilesStruct(self.current)
+        new = FilesStruct(current)
         for file in self.fd:
             new.fd.append(None if file is None else file)
             if file is not None:

@@ -129,6 +129,14 @@ class VfsFile(File):
         ready, and for the host's streams, which the host tells of."""
         return []
 
+    def wchan(self, events: int) -> str:
+        """Linux's name of the place where a task waits for ``events`` (POLLIN or POLLOUT), for /proc/PID/wchan."""
+        return "wait_woken"
+
+    def pidfd_pid(self) -> int:
+        """The process that a pidfd is for; 0 for any other file."""
+        return 0
+
     def getdents64(self, count: int) -> bytes | int:
         """Up to ``count`` bytes of packed struct linux_dirent64; b"" at the end."""
         return -errno.ENOTDIR

@@ -44,7 +44,8 @@ class Cred:
 
 
 class FsStruct:
-    """struct fs_struct: root, working directory, umask; and the credential for permission checks."""
+    """struct fs_struct: root, working directory, umask; and the credential for permission checks. ``count`` tasks share
+    it."""
 
     def __init__(self, ns: "Namespace") -> None:
         self.ns = ns
@@ -52,6 +53,7 @@ class FsStruct:
         self.cwd: Dentry = dget(ns.root)
         self.umask = 0o022
         self.cred = Cred()
+        self.count = 1
 
     def copy(self) -> "FsStruct":
         """For a new process: the same places, held once more."""
@@ -81,9 +83,11 @@ class FsStruct:
         dput(old)
 
     def exit(self) -> None:
-        """The task ends: drops what is held."""
-        dput(self.cwd)
-        dput(self.root)
+        """The task ends: the last sharer drops what is held."""
+        self.count -= 1
+        if self.count == 0:
+            dput(self.cwd)
+            dput(self.root)
 
 
 def inode_permission(cred: Cred, inode: "Inode", mask: int) -> int:

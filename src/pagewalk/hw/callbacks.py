@@ -10,6 +10,7 @@ interpreted.
 from typing import Any, Final
 
 import numba as _numba
+from llvmlite import ir
 from numba import extending
 
 from pagewalk.hw import fill as filling
@@ -27,7 +28,9 @@ from pagewalk.hw.state import (
     STATE_OWNERS,
     STATE_RAM,
     STATE_ROOT,
+    STATE_SLICE,
     STATE_STATUS,
+    STATE_STOP,
     STATE_VECTOR,
     STATE_WINDOW,
     STATE_WORDS,
@@ -59,6 +62,21 @@ def _pointer_to(item: Any) -> Any:
     return extending.intrinsic(to_pointer)
 
 
+def _call_with_engine() -> Any:
+    """A function of compiled code: calls the C function ``int f(engine)`` at an address."""
+
+    def call(typing_context: Any, address: Any, engine: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = context.get_value_type(types.voidptr)
+            function = ir.FunctionType(ir.IntType(32), [pointer]).as_pointer()
+            return builder.call(builder.inttoptr(args[0], function), [args[1]])
+
+        return types.int32(_word, types.voidptr), generate
+
+    return extending.intrinsic(call)
+
+
+call_with_engine = _call_with_engine()
 words_at = _pointer_to(_word)
 bytes_at = _pointer_to(types.uint8)
 
@@ -110,6 +128,15 @@ def _on_interrupt(engine: int, vector: int, user_data: Any) -> None:
         state[STATE_VECTOR] = vector
 
 
+def _on_block(engine: int, address: int, size: int, user_data: Any) -> None:
+    """``void block(engine, address, size, state)``: a basic block is about to run; stops the program where its slice
+    is used up."""
+    state = carray(user_data, STATE_WORDS)
+    state[STATE_SLICE] -= 1
+    if state[STATE_SLICE] == 0:
+        call_with_engine(state[STATE_STOP], engine)
+
+
 walk_table = jit.compiled(walker.walk_table, _word(_words, _word, _words, _word, _word, _word, _words))
 fill = jit.compiled(
     filling.fill,
@@ -120,4 +147,5 @@ on_tlb_fill = jit.callback(
     _on_tlb_fill, types.uint8(types.voidptr, types.uint64, types.int32, _word_pointer, _word_pointer), fill=fill
 )
 on_syscall = jit.callback(_on_syscall, types.void(types.voidptr, _word_pointer))
+on_block = jit.callback(_on_block, types.void(types.voidptr, types.uint64, types.uint32, _word_pointer))
 on_interrupt = jit.callback(_on_interrupt, types.void(types.voidptr, types.uint32, _word_pointer))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import OutOfMemory
 from pagewalk.kernel.cpu import ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE
-from pagewalk.kernel.signal import force_sig, force_sig_fault, force_sig_info
+from pagewalk.kernel.signal_send import force_sig, force_sig_fault, force_sig_info
 from pagewalk.kernel.signal_types import (
     BUS_ADRERR,
     FPE_FLTDIV,

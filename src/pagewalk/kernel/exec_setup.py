@@ -11,9 +11,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.binprm import LinuxBinprm
+from pagewalk.kernel.exit import mm_release, release_task, zap_other_threads
+from pagewalk.kernel.futex import exit_robust_list
 from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.signal_types import SIGCHLD
 from pagewalk.mm.current import RLIMIT_STACK
-from pagewalk.mm.mm_types import mm_alloc
+from pagewalk.mm.fork import mmput
+from pagewalk.mm.mm_types import MmStruct, mm_alloc
 from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.mmap_flags import (
     MAP_ANONYMOUS,
@@ -74,15 +78,17 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     if new is None:
         return bprm.fail(errno.ENOMEM, "there is no page frame for its page table")
     bprm.point_of_no_return = True
+    if not de_thread(task):
+        exit_mmap(new)
+        return -errno.EAGAIN  # the process is being killed
     on_exec = task.kernel.on_exec
     if on_exec is not None:
         on_exec(task)
-    old = task.mm
+    if task.files.count > 1:
+        task.unshare_files()
     new.exe_file = bprm.file.get()
-    new.coredump_filter = old.coredump_filter
-    task.mm = new
+    exec_mmap(task, new)
     task.reset_rseq()
-    exit_mmap(old)
     task.personality &= ~READ_IMPLIES_EXEC
     task.files.close_on_exec()
     task.comm = (
@@ -92,13 +98,68 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
         .decode(errors="surrogateescape")
     )
     task.exe = bprm.file.path
+    if task.sighand.count > 1:
+        task.sighand.count -= 1
+        task.sighand = task.sighand.copy()
     task.sighand.flush_handlers()
     task.sas_ss_sp = 0
     task.sas_ss_size = 0
-    task.clear_child_tid = 0
-    task.robust_list = 0
+    task.exit_signal = SIGCHLD
+    task.did_exec = True
     task.dumpable = 1
     return 0
+
+
+def exec_mmap(task: "Task", new: MmStruct) -> None:
+    """The new address space in place of the old one, which its last user gives back."""
+    exit_robust_list(task)
+    mm_release(task)
+    old = task.mm
+    old.update_hiwater()
+    task.signal.maxrss = max(task.signal.maxrss, int(old.hiwater_rss))
+    task.mm = new
+    mmput(old)
+
+
+def de_thread(task: "Task") -> bool:
+    """Ends the other threads and waits for that; the caller then is the leader, with the leader's id. False where the
+    process is being killed."""
+    signal = task.signal
+    if task.thread_group_empty():
+        return True
+    if signal.group_exiting():
+        return False
+    signal.group_exec_task = task
+    zap_other_threads(task)
+    sched = task.kernel.sched
+    while any(not other.is_ended() for other in signal.threads if other is not task):
+        if not sched.wait_killable(task, "de_thread"):
+            signal.group_exec_task = None
+            return False
+    signal.group_exec_task = None
+    leader = signal.leader
+    if leader is not task:
+        become_leader(task, leader)
+    return True
+
+
+def become_leader(task: "Task", leader: "Task") -> None:
+    """A thread that calls execve takes the ended leader's place and id."""
+    tasks = task.kernel.tasks_by_pid
+    del tasks[task.pid]
+    leader.pid, task.pid = task.pid, leader.pid
+    tasks[task.pid] = task
+    tasks[leader.pid] = leader
+    task.signal.leader = task
+    task.exit_signal = SIGCHLD
+    leader.exit_signal = -1
+    task.held, leader.held = leader.held, False
+    task.keep_mm, leader.keep_mm = leader.keep_mm, False
+    task.start_ns = leader.start_ns
+    parent = leader.real_parent
+    if parent is not None and leader in parent.children:
+        parent.children[parent.children.index(leader)] = task
+    release_task(leader)
 
 
 def setup_new_exec(task: "Task") -> None:

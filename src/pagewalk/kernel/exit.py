@@ -153,11 +153,7 @@ def forget_original_parent(task: "Task") -> None:
         if same_process:
             continue
         child.exit_signal = SIGCHLD
-        if (
-            child.state == EXIT_ZOMBIE
-            and child.thread_group_empty()
-            and do_notify_parent(child, child.exit_signal)
-        ):
+        if child.state == EXIT_ZOMBIE and child.thread_group_empty() and do_notify_parent(child, child.exit_signal):
             release_task(child)
             continue
         kill_orphaned_pgrp(child, task)
@@ -225,11 +221,7 @@ def release_task(task: "Task") -> None:
             parent.children.remove(task)
         return
     leader = signal.leader
-    if (
-        len(signal.threads) == 1
-        and leader.state == EXIT_ZOMBIE
-        and do_notify_parent(leader, leader.exit_signal)
-    ):
+    if len(signal.threads) == 1 and leader.state == EXIT_ZOMBIE and do_notify_parent(leader, leader.exit_signal):
         release_task(leader)
 
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.signal_send import signal_pending
-from pagewalk.kernel.signal_types import SIGCHLD
 from pagewalk.kernel.task import INIT_PID, Task
 from pagewalk.mm.current import RLIMIT_NPROC
 from pagewalk.mm.fork import dup_mm, mmget
+
 CSIGNAL: Final = 0xFF
 CLONE_VM: Final = 0x100
 CLONE_FS: Final = 0x200
@@ -54,7 +54,7 @@ ERESTARTNOINTR: Final = 513
 class CloneArgs:
     """struct kernel_clone_args: CLONE_* flags, the signal at the end, addresses for ids, stack pointer, TLS."""
 
-    def __init__(self, flags: int, exit_signal: int = SIGCHLD) -> None:
+    def __init__(self, flags: int, exit_signal: int) -> None:
         self.flags = flags
         self.exit_signal = exit_signal
         self.stack = 0

@@ -15,16 +15,15 @@ from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.wait import WaitQueueHead
-from pagewalk.kernel.clock import ITIMER_REAL, AlarmClock, Clock, monotonic_ns
+from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
 from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
 from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal_send import send_signal, signal_pending
-from pagewalk.kernel.signal_types import SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, kernel_info
+from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
-from pagewalk.kernel.timer import Timer
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.mm.current import RLIMIT_NAMES, RLIMIT_NPROC, RLIMIT_SIGPENDING
 from pagewalk.mm.mm_types import mm_alloc
@@ -186,7 +185,7 @@ class Kernel(TaskRegistry):
 
     def id_in_use(self, pid: int) -> bool:
         """Whether a process group or a session has the id."""
-        return any([task.pgid == pid or task.sid == pid for task in self.tasks_by_pid.values()])
+        return any(task.pgid == pid or task.sid == pid for task in self.tasks_by_pid.values())
 
     def new_cpu(self) -> "Cpu":
         """Another CPU of the machine."""
@@ -242,39 +241,6 @@ class Kernel(TaskRegistry):
         for task in self.tasks():
             if task.is_leader():
                 send_signal(task, kernel_info(SIGKILL))
-
-    def set_real_timer(self, task: Task) -> None:
-        """ITIMER_REAL of the process was armed or disarmed."""
-        signal = task.signal
-        timers = self.sched.timers
-        timers.cancel(signal.real_timer)
-        expires = signal.timers[ITIMER_REAL].expires_ns
-        if expires:
-            signal.real_timer = RealTimer(task)
-            timers.add(signal.real_timer, expires)
-        signal.cpu_timers = signal.timers[1].expires_ns != 0 or signal.timers[2].expires_ns != 0
-
-    def arm_alarm(self, task: Task) -> None:
-        """While time is the host's: has the helper thread poke when the next timer is due."""
-        deadline = self.sched.timers.next_deadline()
-        signal = task.signal
-        if signal.cpu_timers:
-            now = monotonic_ns()
-            for which in (1, 2):
-                timer = signal.timers[which]
-                if timer.expires_ns:
-                    due = now + max(timer.expires_ns - task_timer_clock(task, which), 0)
-                    deadline = due if deadline < 0 else min(deadline, due)
-        if deadline > 0 and deadline != self.alarm_clock.deadline_ns:
-            self.alarm_clock.set(deadline)
-
-    def check_cpu_timers(self, task: Task) -> None:
-        """ITIMER_VIRTUAL and ITIMER_PROF of the running process."""
-        signal = task.signal
-        for which, sig in ((1, SIGVTALRM), (2, SIGPROF)):
-            if signal.timers[which].due(task_timer_clock(task, which)):
-                send_signal(task, kernel_info(sig))
-        signal.cpu_timers = signal.timers[1].expires_ns != 0 or signal.timers[2].expires_ns != 0
 
     # Time and waiting.
 
@@ -343,28 +309,3 @@ class Kernel(TaskRegistry):
                     os.close(fd)
             self.wake_read = -1
             self.wake_write = -1
-
-
-class RealTimer(Timer):
-    """ITIMER_REAL of a process in the machine's queue."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def fire(self, now_ns: int) -> None:
-        """SIGALRM, and the next period."""
-        signal = self.task.signal
-        timer = signal.timers[ITIMER_REAL]
-        if timer.due(now_ns):
-            send_signal(signal.leader, kernel_info(SIGALRM))
-        if timer.expires_ns:
-            self.task.kernel.sched.timers.add(self, timer.expires_ns)
-
-
-def task_timer_clock(task: Task, which: int) -> int:
-    """The clock of one interval timer: the monotonic one, or the process's time in the program, or all its time."""
-    if which == ITIMER_REAL:
-        return task.kernel.monotonic_ns()
-    user, system = task.signal.cpu_time_ns()
-    return user if which == 1 else user + system

@@ -22,6 +22,7 @@ from greenlet import getcurrent, greenlet
 from pagewalk.fs.wait import WaitEntry
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP
 from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
+from pagewalk.kernel.itimer import arm_alarm, check_cpu_timers
 from pagewalk.kernel.rseq import rseq_handle_notify_resume
 from pagewalk.kernel.signal import do_signal
 from pagewalk.kernel.signal_send import fatal_signal_pending
@@ -275,7 +276,6 @@ class Scheduler:
 
     def idle(self, task: Task) -> bool:
         """Nobody can run: waits for a timer or for the host. False where the run is over."""
-        kernel = self.kernel
         deadline = self.timers.next_deadline()
         if deadline < 0 and not self.host_waits:
             return self.nothing_left(task)
@@ -291,7 +291,7 @@ class Scheduler:
             waits = ", ".join([f"{other.comm} ({other.pid}) in {other.wchan or 'stopped'}" for other in alive])
             self.kernel.stop_reason = f"deadlock: every task waits: {waits}"
         self.kernel.kill_all()
-        return any([other.state == TASK_RUNNING for other in alive])
+        return any(other.state == TASK_RUNNING for other in alive)
 
     def wait_for_host(self, deadline: int) -> None:
         """Sleeps until the deadline (-1: none), a host descriptor, or a poke; wakes who waits for the descriptor."""
@@ -315,7 +315,7 @@ class Scheduler:
             kernel.drain_wake_pipe()
         kernel.clock.slept(time.monotonic_ns() - start, deadline)
         for task in list(self.host_waits):
-            if any([fd in ready for fd, _ in self.host_waits[task]]):
+            if any(fd in ready for fd, _ in self.host_waits[task]):
                 self.wake_up_process(task)
         self.after_slice()
 
@@ -361,7 +361,7 @@ class Runner:
             task.fpu.enter(cpu)
         sched = self.sched
         if not sched.counting and (sched.timers.heap or task.signal.cpu_timers):
-            self.kernel.arm_alarm(task)
+            arm_alarm(task)
         before = time.thread_time_ns()
         left = cpu.slice_left()
         reason = cpu.run(task.mm, task.regs, self.on_fault)
@@ -386,7 +386,7 @@ class Runner:
         if kernel.poked:
             kernel.check_poke()
         if task.signal.cpu_timers:
-            kernel.check_cpu_timers(task)
+            check_cpu_timers(task)
         if self.sched.counting and task.exit_code is None:
             self.resched(task)
         while task.exit_code is None:

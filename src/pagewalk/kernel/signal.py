@@ -121,7 +121,7 @@ def do_signal_stop(task: "Task", sig: int) -> None:
     stopping = task.jobctl_stop
     task.jobctl_stop = 0
     task.state = TASK_STOPPED
-    if all([thread.state == TASK_STOPPED or thread.is_ended() for thread in signal.threads]):
+    if all(thread.state == TASK_STOPPED or thread.is_ended() for thread in signal.threads):
         signal.flags = signal.flags & ~SIGNAL_STOP_CONTINUED | SIGNAL_STOP_STOPPED
         notify_parent_cldstop(task, CLD_STOPPED, stopping)
     task.wchan = "do_signal_stop"

@@ -67,7 +67,7 @@ def send_signal(task: "Task", info: SigInfo, *, group: bool = True) -> None:
     """Makes a signal pending for a thread, or with ``group`` for its process, unless it is ignored."""
     sig = info.signo
     signal = task.signal
-    if signal.flags & SIGNAL_GROUP_EXIT or task.is_ended() and not group:
+    if signal.flags & SIGNAL_GROUP_EXIT or (task.is_ended() and not group):
         return
     prepare_signal(task, sig)
     if sig_ignored(task, sig):

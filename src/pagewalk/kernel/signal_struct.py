@@ -1,7 +1,8 @@
 """What the threads of a process share beside memory and files: shared signals, limits, timers, its place in the family.
 
 Mirrors: include/linux/sched/signal.h (6.18)
-Differs: no tty and no audit fields; times and fault counts of dead threads stand here, those of live ones in their tasks.
+Differs: no tty and no audit fields; times and fault counts of dead threads stand here, those of live ones in their
+    tasks.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -104,6 +104,7 @@ class Task(Current):
         self.vfork_child: Task | None = None
         self.vfork_parent: Task | None = None
         self.did_exec = False
+        self.vdso_base = 0
         self.dumpable = 1
         self.no_new_privs = 0
         self.pdeath_signal = 0

@@ -91,6 +91,7 @@ class MmStruct:
         self.system = system
         system.nr_mms += 1
         self.ident = system.nr_mms
+        self.mm_users = 1
         self.vmas: list[Vma] = []
         self.starts: list[int] = []
         self.cached_vma: Vma | None = None

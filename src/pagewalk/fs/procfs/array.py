@@ -74,11 +74,14 @@ def stat_text(task: "Task") -> str:
             int(mm.start_data), int(mm.end_data), int(mm.start_brk), int(mm.arg_start), int(mm.arg_end),
             int(mm.env_start), int(mm.env_end),
         ]  # fmt: skip
+    signal = task.signal
+    user, system = signal.cpu_time_ns()
+    minor, major = signal.faults()
     columns: list[object] = [
         task.pid, f"({task.comm})", state_letter(task), task.ppid, task.pgid, task.sid, 0, -1, flags,
-        task.min_flt, 0, task.maj_flt, 0,
-        task.utime_ns // _NS_PER_TICK, task.stime_ns // _NS_PER_TICK,
-        task.cutime_ns // _NS_PER_TICK, task.cstime_ns // _NS_PER_TICK,
+        minor, signal.cmin_flt, major, signal.cmaj_flt,
+        user // _NS_PER_TICK, system // _NS_PER_TICK,
+        signal.cutime_ns // _NS_PER_TICK, signal.cstime_ns // _NS_PER_TICK,
         20 + task.nice, task.nice, len(thread_group(task)), 0, start,
         sizes[0], sizes[1], _unsigned(task.rlim_cur[RLIMIT_RSS]),
         code[0], code[1], code[2], 0, 0,
@@ -98,7 +101,7 @@ def status_text(task: "Task") -> str:
     ignored, caught = signal_sets(task)
     caps = CAP_FULL if task.capable else 0
     groups = " ".join([str(group) for group in task.groups])
-    pending = len(task.pending.list)
+    pending = len(task.pending.list) + len(task.signal.shared_pending.list)
     sigpending = task.rlim_cur[RLIMIT_SIGPENDING]
     cpus = task.kernel.config.cpus
     out = f"Name:\t{name}\n"
@@ -116,7 +119,7 @@ def status_text(task: "Task") -> str:
         out += task_mem(mm) + "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n"
     out += (
         f"Threads:\t{len(thread_group(task))}\nSigQ:\t{pending}/{_unsigned(sigpending)}\n"
-        f"SigPnd:\t{0:016x}\nShdPnd:\t{task.pending.signal:016x}\n"
+        f"SigPnd:\t{task.pending.signal:016x}\nShdPnd:\t{task.signal.shared_pending.signal:016x}\n"
         f"SigBlk:\t{task.blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
         f"CapInh:\t{0:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{CAP_FULL:016x}\nCapAmb:\t{0:016x}\n"
         f"NoNewPrivs:\t{task.no_new_privs}\nSeccomp:\t0\nSeccomp_filters:\t0\n"

@@ -33,8 +33,11 @@ def _cpu_times(sb: ProcSuper) -> tuple[int, int, int]:
     """(user, system, idle) in ticks of 1/100 s."""
     user = system = 0
     for task in sb.kernel.tasks():
-        user += task.utime_ns + task.cutime_ns
-        system += task.stime_ns + task.cstime_ns
+        user += task.utime_ns
+        system += task.stime_ns
+        if task.is_leader():
+            user += task.signal.utime_ns + task.signal.cutime_ns
+            system += task.signal.stime_ns + task.signal.cstime_ns
     idle = max(0, _uptime_ns(sb) - user - system)
     return user // 10_000_000, system // 10_000_000, idle // 10_000_000
 

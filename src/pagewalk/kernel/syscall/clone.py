@@ -43,12 +43,12 @@ MAX_PID_NS_LEVEL: Final = 32
 
 def sys_fork(task: "Task") -> int:
     """fork(2)."""
-    return kernel_clone(task, CloneArgs(0))
+    return kernel_clone(task, CloneArgs(0, SIGCHLD))
 
 
 def sys_vfork(task: "Task") -> int:
     """vfork(2)."""
-    return kernel_clone(task, CloneArgs(CLONE_VFORK | CLONE_VM))
+    return kernel_clone(task, CloneArgs(CLONE_VFORK | CLONE_VM, SIGCHLD))
 
 
 def sys_clone(task: "Task", flags: int, stack: int, parent_tid: int, child_tid: int, tls: int) -> int:
@@ -209,9 +209,3 @@ def sys_set_tid_address(task: "Task", addr: int) -> int:
 def sys_setns(task: "Task", fd: int, flags: int) -> int:
     """setns(2): there is one namespace of each kind, and nobody moves."""
     return -errno.EBADF if task.files.get(signed32(fd)) is None else -errno.EINVAL
-
-
-__all__ = [
-    "SIGCHLD", "kernel_clone", "sys_clone", "sys_clone3", "sys_exit", "sys_exit_group", "sys_fork", "sys_set_tid_address",
-    "sys_setns", "sys_unshare", "sys_vfork",
-]  # fmt: skip

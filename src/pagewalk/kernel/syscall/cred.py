@@ -259,9 +259,9 @@ def sys_setpgid(task: "Task", pid: int, pgid: int) -> int:
         return -errno.ESRCH
     if other.sid == other.tgid:
         return -errno.EPERM
-    if pgid != pid and not any([
+    if pgid != pid and not any(
         member.pgid == pgid and member.sid == task.sid for member in task.kernel.tasks() if member.is_leader()
-    ]):
+    ):
         return -errno.EPERM
     other.signal.pgrp = pgid
     return 0
@@ -270,7 +270,7 @@ def sys_setpgid(task: "Task", pid: int, pgid: int) -> int:
 def sys_setsid(task: "Task") -> int:
     """setsid(2): EPERM for a process group's leader, and while a group has the id."""
     pid = task.tgid
-    if task.sid == pid or any([other.pgid == pid for other in task.kernel.tasks()]):
+    if task.sid == pid or any(other.pgid == pid for other in task.kernel.tasks()):
         return -errno.EPERM
     task.signal.pgrp = task.signal.session = pid
     return pid

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import O_ASYNC, O_NONBLOCK, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 from pagewalk.fs.ioctl import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, ioctl_sizes
-from pagewalk.kernel.clock import monotonic_ns
+from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.signal import ERESTARTNOHAND, signal_pending
 from pagewalk.kernel.syscall.args import fdget, get_timespec, put_timespec, put_timeval, timespec_ns
 from pagewalk.kernel.wait import FOREVER, host_fd

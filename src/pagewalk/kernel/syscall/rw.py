@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import POLLIN, POLLOUT, SEEK_CUR
 from pagewalk.fs.file import WOULD_BLOCK
-from pagewalk.kernel.signal import send_signal, user_info
-from pagewalk.kernel.signal_types import SIGPIPE, SIGXFSZ
+from pagewalk.kernel.signal_send import send_signal
+from pagewalk.kernel.signal_types import SI_USER, SIGPIPE, SIGXFSZ, kill_info
 from pagewalk.kernel.syscall.args import MAX_RW_COUNT, access_ok, fdget, import_iovec
 from pagewalk.kernel.wait import host_fd, wait_for_file
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
@@ -276,9 +276,9 @@ def write_all(task: "Task", file: "VfsFile", data: bytes, pos: int) -> int:
             continue
         if put < 0:
             if put == -errno.EPIPE:
-                send_signal(task, user_info(task, SIGPIPE))
+                send_signal(task, kill_info(SIGPIPE, SI_USER, task.tgid, task.uid), group=False)
             elif put == -errno.EFBIG:
-                send_signal(task, user_info(task, SIGXFSZ))
+                send_signal(task, kill_info(SIGXFSZ, SI_USER, task.tgid, task.uid), group=False)
             return done or put
         done += put
         if put == 0 or done >= len(data) or file.nonblock:

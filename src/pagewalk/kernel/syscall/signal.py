@@ -1,31 +1,28 @@
 """Signals: actions, masks, sending, waiting, the alternate stack, and the return from a handler.
 
 Mirrors: kernel/signal.c (6.18)
-Differs: only the task itself can be sent signals; signalfd is not modelled.
+Differs: nothing.
 """
 
 import errno
 import struct
 from typing import TYPE_CHECKING
 
-from pagewalk.kernel.clock import monotonic_ns
 from pagewalk.kernel.sigframe import do_sigaltstack, restore_sigframe, sas_ss_flags
-from pagewalk.kernel.signal import (
-    ERESTARTNOHAND,
-    do_sigaction,
-    force_sig,
-    send_signal,
-    user_info,
-)
+from pagewalk.kernel.signal import ERESTARTNOHAND, do_sigaction
+from pagewalk.kernel.signal_send import force_sig, group_send_sig_info, kill_allowed, send_signal
 from pagewalk.kernel.signal_types import (
     NSIG,
     SA_ALL,
     SI_TKILL,
+    SI_USER,
     SIG_KERNEL_ONLY,
     SIGSEGV,
     SS_AUTODISARM,
     SigAction,
     SigInfo,
+    SigPending,
+    kill_info,
 )
 from pagewalk.kernel.syscall.args import get_timespec, timespec_ns
 from pagewalk.kernel.wait import FOREVER, sleep_until
@@ -93,7 +90,7 @@ def sys_rt_sigpending(task: "Task", buf: int, size: int) -> int:
     """rt_sigpending(2): those that are pending and blocked."""
     if size < 0 or size > 8:
         return -errno.EINVAL
-    data = struct.pack("<Q", task.pending.signal & task.blocked)[:size]
+    data = struct.pack("<Q", (task.pending.signal | task.signal.shared_pending.signal) & task.blocked)[:size]
     return 0 if copy_to_user(task.mm, buf, data) else -errno.EFAULT
 
 
@@ -106,14 +103,24 @@ def sys_rt_sigsuspend(task: "Task", mask: int, size: int) -> int:
         return -errno.EFAULT
     task.saved_sigmask = task.blocked
     task.set_blocked(new)
-    sleep_until(task, FOREVER)
+    sleep_until(task, FOREVER, "sigsuspend")
     return -ERESTARTNOHAND
 
 
 def sys_pause(task: "Task") -> int:
     """pause(2)."""
-    sleep_until(task, FOREVER)
+    sleep_until(task, FOREVER, "__do_sys_pause")
     return -ERESTARTNOHAND
+
+
+def take_signal(task: "Task", wanted: int) -> SigInfo | None:
+    """Takes one of a set off what is pending: the thread's own first."""
+    queues: list[SigPending] = [task.pending, task.signal.shared_pending]
+    for pending in queues:
+        sig = pending.next_signal(~wanted)
+        if sig:
+            return pending.collect(sig)
+    return None
 
 
 def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size: int) -> int:
@@ -132,20 +139,18 @@ def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size:
         length = timespec_ns(given[0], given[1])
         if length < 0:
             return -errno.EINVAL
-        deadline = monotonic_ns() + length
+        deadline = task.kernel.monotonic_ns() + length
     blocked = task.blocked
     while True:
-        sig = task.pending.next_signal(~wanted)
-        if sig:
-            found = task.pending.collect(sig)
-            task.set_blocked(blocked)
-            return sig if info == 0 or copy_to_user(task.mm, info, found.pack()) else -errno.EFAULT
+        found = take_signal(task, wanted)
+        if found is not None:
+            return found.signo if info == 0 or copy_to_user(task.mm, info, found.pack()) else -errno.EFAULT
         task.set_blocked(blocked & ~wanted)
-        in_time = sleep_until(task, deadline)
+        in_time = sleep_until(task, deadline, "do_sigtimedwait")
         task.set_blocked(blocked)
         if in_time:
             return -errno.EAGAIN
-        if not task.pending.signal & wanted:
+        if not (task.pending.signal | task.signal.shared_pending.signal) & wanted:
             return -errno.EINTR
 
 
@@ -178,56 +183,89 @@ def sys_sigaltstack(task: "Task", new: int, old: int) -> int:
 
 
 def sys_kill(task: "Task", pid: int, sig: int) -> int:
-    """kill(2)."""
+    """kill(2): a process, the caller's group (0), everybody but init and the caller (-1), a group (-pgid)."""
     pid, sig = signed32(pid), signed32(sig)
-    if not 0 <= sig <= NSIG:
-        return -errno.EINVAL
-    if pid == -1:  # everybody but init and the sender
+    info = kill_info(sig, SI_USER, task.tgid, task.uid)
+    if pid > 0:
+        other = task.kernel.find_task(pid)
+        if other is None:
+            return -errno.EPERM if pid == 1 and 0 <= sig <= NSIG and task.euid else -errno.ESRCH
+        return -errno.EINVAL if not 0 <= sig <= NSIG else group_send_sig_info(task, other, sig, info)
+    if pid == -(1 << 31):
         return -errno.ESRCH
-    if pid not in (0, task.tgid, -task.pgid):
-        return -errno.EPERM if pid == 1 else -errno.ESRCH
-    if sig:
-        send_signal(task, user_info(task, sig))
-    return 0
+    pgrp = task.pgid if pid == 0 else -pid
+    result = -errno.ESRCH
+    reached = False
+    for other in task.kernel.tasks():
+        if not other.is_leader() or (other.signal is task.signal if pid == -1 else other.pgid != pgrp):
+            continue
+        sent = -errno.EINVAL if not 0 <= sig <= NSIG else group_send_sig_info(task, other, sig, info)
+        if pid == -1:
+            if sent != -errno.EPERM:
+                result = sent
+            continue
+        reached = reached or sent == 0
+        if not reached:
+            result = sent
+    return 0 if reached else result
 
 
 def sys_tkill(task: "Task", tid: int, sig: int) -> int:
     """tkill(2)."""
-    tid, sig = signed32(tid), signed32(sig)
-    if tid <= 0 or not 0 <= sig <= NSIG:
-        return -errno.EINVAL
-    if tid != task.pid:
-        return -errno.ESRCH
-    if sig:
-        send_signal(task, user_info(task, sig, SI_TKILL))
-    return 0
+    return -errno.EINVAL if signed32(tid) <= 0 else do_send_specific(task, 0, signed32(tid), signed32(sig))
 
 
 def sys_tgkill(task: "Task", tgid: int, tid: int, sig: int) -> int:
     """tgkill(2)."""
-    if signed32(tgid) <= 0:
-        return -errno.EINVAL
-    if signed32(tid) > 0 and signed32(tgid) != task.tgid:
+    tgid, tid = signed32(tgid), signed32(tid)
+    return -errno.EINVAL if tgid <= 0 or tid <= 0 else do_send_specific(task, tgid, tid, signed32(sig))
+
+
+def do_send_specific(task: "Task", tgid: int, tid: int, sig: int, info: SigInfo | None = None) -> int:
+    """Sends to one thread, which must be of the process ``tgid`` where that is not 0."""
+    other = task.kernel.find_task(tid)
+    if other is None or (tgid and other.tgid != tgid):
         return -errno.ESRCH
-    return sys_tkill(task, tid, sig)
+    if not 0 <= sig <= NSIG:
+        return -errno.EINVAL
+    if not kill_allowed(task, other, sig):
+        return -errno.EPERM
+    if sig:
+        send_signal(other, info or kill_info(sig, SI_TKILL, task.tgid, task.uid), group=False)
+    return 0
+
+
+def queued_info(task: "Task", sig: int, addr: int) -> SigInfo | None:
+    """The siginfo of a rt_*sigqueueinfo call; None for EFAULT."""
+    data = copy_from_user(task.mm, addr, 128)
+    if data is None:
+        return None
+    _, si_errno, code = struct.unpack_from("<iii", data)
+    return SigInfo(signed32(sig), code, data[16:], si_errno)
 
 
 def sys_rt_sigqueueinfo(task: "Task", tgid: int, sig: int, info: int) -> int:
-    """rt_sigqueueinfo(2)."""
-    return sys_rt_tgsigqueueinfo(task, tgid, tgid, sig, info)
+    """rt_sigqueueinfo(2): only to itself may a process pretend to be the kernel or kill(2)."""
+    tgid = signed32(tgid)
+    given = queued_info(task, sig, info)
+    if given is None:
+        return -errno.EFAULT
+    if (given.code >= 0 or given.code == SI_TKILL) and task.tgid != tgid:
+        return -errno.EPERM
+    other = task.kernel.find_task(tgid)
+    if tgid <= 0 or other is None:
+        return -errno.ESRCH
+    return -errno.EINVAL if not 0 <= given.signo <= NSIG else group_send_sig_info(task, other, given.signo, given)
 
 
 def sys_rt_tgsigqueueinfo(task: "Task", tgid: int, tid: int, sig: int, info: int) -> int:
     """rt_tgsigqueueinfo(2)."""
-    data = copy_from_user(task.mm, info, 128)
-    if data is None:
+    tgid, tid = signed32(tgid), signed32(tid)
+    given = queued_info(task, sig, info)
+    if given is None:
         return -errno.EFAULT
-    tgid, tid, sig = signed32(tgid), signed32(tid), signed32(sig)
-    if tgid <= 0 or tid <= 0 or not 0 <= sig <= NSIG:
+    if tgid <= 0 or tid <= 0:
         return -errno.EINVAL
-    if tgid != task.tgid or tid != task.pid:
-        return -errno.ESRCH
-    _, si_errno, code = struct.unpack_from("<iii", data)
-    if sig:
-        send_signal(task, SigInfo(sig, code, data[16:], si_errno))
-    return 0
+    if (given.code >= 0 or given.code == SI_TKILL) and task.pid != tid:
+        return -errno.EPERM
+    return do_send_specific(task, tgid, tid, given.signo, given)

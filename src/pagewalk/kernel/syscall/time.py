@@ -19,7 +19,7 @@ from pagewalk.kernel.clock import (
     JIFFY_NS,
 )
 from pagewalk.kernel.do_wait import rusage_children, rusage_self, rusage_thread
-from pagewalk.kernel.kernel import task_timer_clock
+from pagewalk.kernel.itimer import itimer_changed, task_timer_clock
 from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTNOHAND
 from pagewalk.kernel.syscall.args import (
     KTIME_MAX,
@@ -178,7 +178,7 @@ def sys_alarm(task: "Task", seconds: int) -> int:
     timer = task.signal.timers[ITIMER_REAL]
     left = timer.remaining_ns(now)
     timer.arm(now, (seconds & 0xFFFF_FFFF) * NSEC, 0)
-    task.kernel.set_real_timer(task)
+    itimer_changed(task)
     if left == 0:
         return 0
     return max(1, left // NSEC + (1 if left % NSEC >= NSEC // 2 else 0))
@@ -218,7 +218,7 @@ def sys_setitimer(task: "Task", which: int, value: int, old: int) -> int:
     interval = min(words[0] * NSEC + words[1] * 1000, KTIME_MAX // 4)
     length = min(words[2] * NSEC + words[3] * 1000, KTIME_MAX // 4)
     task.signal.timers[which].arm(task_timer_clock(task, which), length, interval)
-    task.kernel.set_real_timer(task)
+    itimer_changed(task)
     return 0
 
 

@@ -77,7 +77,7 @@ def sys_waitid(task: "Task", which: int, pid: int, info: int, options: int, usag
         if found == 0 and nonblock and not options & WNOHANG:
             return -errno.EAGAIN
     else:
-        if which == P_PID and pid <= 0 or which == P_PGID and pid < 0 or which not in (P_ALL, P_PID, P_PGID):
+        if (which == P_PID and pid <= 0) or (which == P_PGID and pid < 0) or which not in (P_ALL, P_PID, P_PGID):
             return -errno.EINVAL
         if which == P_PGID and pid == 0:
             pid = task.pgid
