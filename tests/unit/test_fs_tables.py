@@ -155,7 +155,7 @@ def test_close_range_closes_or_marks(box: Box) -> None:
 
 def test_a_copy_of_the_table_holds_the_files_once_more(box: Box) -> None:
     file = box.file("/tmp/f", O_CREAT | O_RDWR)
-    copy = box.files.copy()
+    copy = box.files.copy(box.task)
     box.files.close(0)
     assert copy.get(0) is file
     assert file.f_count == 1

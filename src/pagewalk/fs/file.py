@@ -129,10 +129,6 @@ class VfsFile(File):
         ready, and for the host's streams, which the host tells of."""
         return []
 
-    def wchan(self, events: int) -> str:
-        """Linux's name of the place where a task waits for ``events`` (POLLIN or POLLOUT), for /proc/PID/wchan."""
-        return "wait_woken"
-
     def pidfd_pid(self) -> int:
         """The process that a pidfd is for; 0 for any other file."""
         return 0

@@ -155,7 +155,7 @@ def kernel_clone(task: "Task", args: CloneArgs) -> int:
 def install_pidfd(task: "Task", child: "Task", addr: int) -> int:
     """CLONE_PIDFD: a descriptor for the child; 0 or a negative errno."""
     from pagewalk.fs.fcntl import O_CLOEXEC
-    from pagewalk.fs.pidfd import make_pidfd
+    from pagewalk.fs.pidfd import make_pidfd  # type: ignore[import-not-found]
 
     file = make_pidfd(task.kernel.system, child, 0)
     fd = task.files.install(file, cloexec=bool(O_CLOEXEC))
