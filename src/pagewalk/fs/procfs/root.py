@@ -11,7 +11,7 @@ from pagewalk.fs.fcntl import PROC_SUPER_MAGIC, S_IFDIR, S_IFLNK, S_IFREG, SYSFS
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.base import PidDir, SelfLink
 from pagewalk.fs.procfs.inodes import ProcDir, ProcLink, ProcSuper
-from pagewalk.fs.procfs.pagemap import KPAGECOUNT, KPAGEFLAGS, FrameTable
+from pagewalk.fs.procfs.page import FRAME_TABLES, FrameTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.procfs.sysctl import sysctl_tree
 from pagewalk.fs.procfs.sysfs import sysfs_tree
@@ -35,7 +35,8 @@ class ProcRoot(ProcDir):
     def names(self) -> list[tuple[str, int]]:
         """The machine's files, then the tasks."""
         listed = [(name, S_IFREG) for name in self.texts]
-        listed += [("kpagecount", S_IFREG), ("kpageflags", S_IFREG), ("sys", S_IFDIR), ("sysvipc", S_IFDIR)]
+        listed += [(name, S_IFREG) for name in FRAME_TABLES]
+        listed += [("sys", S_IFDIR), ("sysvipc", S_IFDIR)]
         listed += [("mounts", S_IFLNK), ("net", S_IFLNK), ("self", S_IFLNK), ("thread-self", S_IFLNK)]
         return listed + [(str(task.pid), S_IFDIR) for task in self.proc.kernel.tasks() if task.pid == task.tgid]
 
@@ -53,8 +54,8 @@ class ProcRoot(ProcDir):
             return TreeDir(self.proc, key, self.sysctls, "")
         if name == "sysvipc":
             return TreeDir(self.proc, key, self.ipc, "")
-        if name == "kpagecount" or name == "kpageflags":
-            return FrameTable(self.proc, key, KPAGECOUNT if name == "kpagecount" else KPAGEFLAGS)
+        if name in FRAME_TABLES:
+            return FrameTable(self.proc, key, FRAME_TABLES[name])
         if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
             task = self.proc.kernel.find_task(int(name))
             if task is not None:  # a thread's directory is not listed, yet it can be entered
