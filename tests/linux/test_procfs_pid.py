@@ -249,7 +249,8 @@ def test_threads_are_listed_below_their_process_alone(proc: Proc) -> None:
     leader = proc.task
     thread = Task(proc.kernel, 2000, leader.mm, leader.fs)
     thread.tgid = leader.pid
-    thread.ppid = leader.ppid
+    thread.signal = leader.signal
+    leader.signal.threads.append(thread)
     proc.kernel.tasks_by_pid[2000] = thread
     try:
         assert [name for name in proc.names("/proc") if name.isdigit()] == [str(leader.pid)]
@@ -263,6 +264,7 @@ def test_threads_are_listed_below_their_process_alone(proc: Proc) -> None:
         assert int(proc.text("io").split()[1]) == leader.ioac.rchar + 100
     finally:
         del proc.kernel.tasks_by_pid[2000]
+        leader.signal.threads.remove(thread)
 
 
 def test_children_are_told_by_the_parents_thread(proc: Proc) -> None:
@@ -270,9 +272,11 @@ def test_children_are_told_by_the_parents_thread(proc: Proc) -> None:
     pids = []
     for _ in range(2):
         child = proc.spawn()
-        child.ppid = parent.pid
+        child.real_parent = parent
+        parent.children.append(child)
         pids.append(child.pid)
     assert proc.read(f"/proc/{parent.pid}/task/{parent.pid}/children") == b"%d %d " % tuple(pids)
+    assert proc.read(f"/proc/{pids[0]}/stat").split()[3] == str(parent.pid).encode()
 
 
 def test_a_zombie_shows_what_the_kernel_shows_of_one(proc: Proc, zombie: str) -> None:

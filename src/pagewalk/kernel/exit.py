@@ -67,10 +67,10 @@ def do_exit(task: "Task", code: int) -> None:
         return
     kernel = task.kernel
     signal = task.signal
+    if kernel.on_exit is not None:
+        kernel.on_exit(task)
     signal.live -= 1
     if signal.live == 0:
-        if kernel.on_exit is not None:
-            kernel.on_exit(task)
         signal.timers = [IntervalTimer(), IntervalTimer(), IntervalTimer()]
         signal.cpu_timers = False
         kernel.sched.timers.cancel(signal.real_timer)

@@ -11,6 +11,7 @@ from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.clock import IntervalTimer
 from pagewalk.kernel.signal_types import SigPending
 from pagewalk.kernel.timer import Timer
+from pagewalk.mm.current import TaskIoAccounting
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -33,7 +34,7 @@ class SignalStruct:
     pgrp, session    ids of its process group and session
     timers           ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF; real_timer: the first one in the machine's queue;
                      cpu_timers: one of the others is armed
-    utime_ns, stime_ns, min_flt, maj_flt, nvcsw, nivcsw      of threads that have ended
+    utime_ns, stime_ns, min_flt, maj_flt, nvcsw, nivcsw, ioac   of threads that have ended
     cutime_ns, cstime_ns, cmin_flt, cmaj_flt, cnvcsw, cnivcsw, cmaxrss   of children that were waited for (pages)
     maxrss           largest resident set of the memory that it gave up, in pages
     """
@@ -68,6 +69,7 @@ class SignalStruct:
         self.cnivcsw = 0
         self.cmaxrss = 0
         self.maxrss = 0
+        self.ioac = TaskIoAccounting()
 
     def group_exiting(self) -> bool:
         """Whether the process is on its way out, or all threads but one are."""
@@ -105,4 +107,5 @@ class SignalStruct:
         self.maj_flt += thread.maj_flt
         self.nvcsw += thread.nvcsw
         self.nivcsw += thread.nivcsw
+        self.ioac.add(thread.ioac)
         self.threads.remove(thread)

@@ -63,6 +63,15 @@ class TaskIoAccounting:
             self.wchar += done
         return done
 
+    def add(self, other: "TaskIoAccounting") -> None:
+        """Adds what another thread has done."""
+        self.rchar += other.rchar
+        self.wchar += other.wchar
+        self.syscr += other.syscr
+        self.syscw += other.syscw
+        self.read_bytes += other.read_bytes
+        self.write_bytes += other.write_bytes
+
     def counts(self) -> list[tuple[str, int]]:
         """The lines of /proc/PID/io."""
         return [

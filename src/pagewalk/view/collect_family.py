@@ -184,7 +184,7 @@ class FamilyRecorder:
         record.ppid = task.ppid
         record.name = task.comm
         self._add_program(record, task)
-        record.minor, record.major = faults_of_process(task)
+        record.minor, record.major = task.signal.faults()
         record.memory_of = self._memory_of(task)
         mm.update_hiwater()
         rss = mm.rss_stat
@@ -218,8 +218,3 @@ class FamilyRecorder:
             size = int(np.isin(np.unique(mapped_frames(other.mm)), mine, assume_unique=True).sum()) * PAGE
             if size and other.tgid != task.tgid:
                 record.shared[other.tgid] = size
-
-
-def faults_of_process(task: "Task") -> tuple[int, int]:
-    """(minor, major) of all threads of a process."""
-    return task.min_flt, task.maj_flt

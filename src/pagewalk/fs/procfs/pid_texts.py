@@ -18,7 +18,8 @@ from pagewalk.fs.procfs.array import limits_text, stat_text, status_text
 from pagewalk.fs.procfs.mem import cmdline, environ
 from pagewalk.fs.procfs.numa_maps import numa_maps_text
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_rollup_text, smaps_text, statm_text
-from pagewalk.fs.procfs.tasks import children, ptrace_may_access, task_mm, thread_group
+from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm, thread_group
+from pagewalk.mm.current import TaskIoAccounting
 from pagewalk.mm.mm_types import MM_SWAPENTS
 
 if TYPE_CHECKING:
@@ -130,12 +131,12 @@ def _personality(task: "Task") -> bytes:
 
 
 def _io(task: "Task") -> bytes:
-    """Of all threads that are there."""
-    total: dict[str, int] = {}
-    for thread in thread_group(task):
-        for name, count in thread.ioac.counts():
-            total[name] = total.get(name, 0) + count
-    return "".join([f"{name}: {count}\n" for name, count in total.items()]).encode()
+    """Of all threads, those that have been released too."""
+    total = TaskIoAccounting()
+    total.add(task.signal.ioac)
+    for thread in task.signal.threads:
+        total.add(thread.ioac)
+    return "".join([f"{name}: {count}\n" for name, count in total.counts()]).encode()
 
 
 def _thread_io(task: "Task") -> bytes:
@@ -143,7 +144,7 @@ def _thread_io(task: "Task") -> bytes:
 
 
 def _children(task: "Task") -> bytes:
-    return "".join([f"{child.pid} " for child in children(task)]).encode()
+    return "".join([f"{child.pid} " for child in task.children]).encode()
 
 
 def _timers(task: "Task") -> bytes:
@@ -157,26 +158,20 @@ def _timerslack_ns(task: "Task") -> bytes:
 # Running and waiting.
 
 
-def sleeps_in(task: "Task") -> str:
-    """The system call that a task sleeps in, "" for one that runs or has ended."""
-    if task.exit_code is not None or task.state == 0 or task.regs.orig_rax < 0:
-        return ""
-    return task.kernel.syscall_name(int(task.regs.orig_rax))
-
-
 def _wchan(task: "Task") -> bytes:
-    """The function that it sleeps in: here, that of its system call; 0 for one that runs."""
-    name = sleeps_in(task)
-    return f"__x64_sys_{name}".encode() if name and ptrace_may_access(task) else b"0"
+    """The function that it sleeps in; 0 for one that runs."""
+    return task.wchan.encode() if task.wchan and task.exit_code is None and ptrace_may_access(task) else b"0"
 
 
 def _stack(task: "Task") -> bytes:
-    name = sleeps_in(task)
-    if not name:
+    """Where it sleeps, innermost first; offsets are not known."""
+    if not task.wchan or task.exit_code is not None:
         return b""
-    return (
-        f"[<0>] __x64_sys_{name}+0x0/0x0\n[<0>] do_syscall_64+0x0/0x0\n[<0>] entry_SYSCALL_64_after_hwframe+0x0/0x0\n"
-    ).encode()
+    frames = [task.wchan]
+    if task.regs.orig_rax >= 0:
+        frames.append(f"__x64_sys_{task.kernel.syscall_name(int(task.regs.orig_rax))}")
+    frames += ["do_syscall_64", "entry_SYSCALL_64_after_hwframe"]
+    return "".join([f"[<0>] {frame}+0x0/0x0\n" for frame in frames]).encode()
 
 
 def _syscall(task: "Task") -> bytes:

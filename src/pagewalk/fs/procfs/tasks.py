@@ -28,17 +28,8 @@ def is_there(task: "Task") -> bool:
 
 
 def thread_group(task: "Task") -> "list[Task]":
-    """The threads of a task's process, by id. Threads that have ended are gone, the leader stays as long as any."""
-    return [
-        other
-        for other in task.kernel.tasks()
-        if other.tgid == task.tgid and (other.exit_code is None or other.pid == other.tgid)
-    ]
-
-
-def children(task: "Task") -> "list[Task]":
-    """The processes whose parent the task is."""
-    return [other for other in task.kernel.tasks() if other.pid == other.tgid and other.ppid == task.pid]
+    """The threads of a task's process that have not been released."""
+    return task.signal.threads
 
 
 def ptrace_may_access(task: "Task") -> bool:
