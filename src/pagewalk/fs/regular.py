@@ -131,20 +131,22 @@ class RegularFile(VfsFile):
         return int(self.pages.i_size) if self.f_flags & O_APPEND else super().write_offset(pos)
 
     def write_begin(self, at: int) -> None:
-        """A file that ended before ``at`` grows to it; memory has the page then."""
+        """A file that ended before ``at`` grows to it, and the page is in the cache."""
         if self.paged.before_write(at, 4096 - at % 4096) <= 0:
             return
         if self.pages.is_shmem:
             shmem_write_begin(self.system, self.pages, at)
-        elif at > self.pages.i_size:
+            return
+        if at > self.pages.i_size:
             self.paged.truncate(at)
+        read_cache_page(self.system, self.pages, at >> 12)
 
     def write_faulted(self, at: int) -> None:
         """The page stays in the cache, dirty."""
         self.write_begin(at)
         if not self.pages.is_shmem and self.paged.before_write(at, 4096 - at % 4096) > 0:
-            page = read_cache_page(self.system, self.pages, at >> 12)
-            if not isinstance(page, int):
+            page = self.pages.i_pages.get(at >> 12)
+            if page is not None:
                 set_page_dirty(self.system, page)
 
     def lseek(self, offset: int, whence: int) -> int:
