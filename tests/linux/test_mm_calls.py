@@ -14,6 +14,7 @@ PROGRAMS = {
     "advice_calls": [],
     "ipc_calls": [],
     "limit_calls": [],
+    "file_calls": [],
 }
 
 

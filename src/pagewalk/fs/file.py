@@ -93,16 +93,6 @@ class VfsFile(File):
         """One descriptor is closed (close(2) reports what it answers)."""
         return 0
 
-    def write_offset(self, pos: int) -> int:
-        """Where a write to ``pos`` (-1: ``f_pos``) will go."""
-        return int(self.f_pos) if pos == -1 else pos
-
-    def write_begin(self, at: int) -> None:
-        """The page for offset ``at`` is prepared for a write whose source has yet to be faulted in."""
-
-    def write_faulted(self, at: int) -> None:
-        """A write to offset ``at`` found its page and then could not read what to write."""
-
     def unread(self, data: bytes) -> None:
         """``data``, the end of what the last read gave, could not be delivered: where it can, it is as if unread."""
         if self.lseek(0, SEEK_CUR) >= 0:

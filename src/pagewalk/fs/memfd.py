@@ -1,7 +1,7 @@
 """memfd_create(2): files without a name, in memory.
 
 Mirrors: mm/memfd.c, mm/shmem.c (6.18)
-Differs: no hugetlb pages (MFD_HUGETLB answers ENOMEM, as with empty pools); sysctl vm.memfd_noexec is 0.
+Differs: files of huge pages have the inode numbers and the device of the others; sysctl vm.memfd_noexec is 0.
 """
 
 import errno
@@ -19,6 +19,7 @@ from pagewalk.fs.fcntl import (
     S_IFREG,
 )
 from pagewalk.fs.file import VfsFile
+from pagewalk.fs.hugetlbfs import HugetlbFile, HugetlbInode
 from pagewalk.fs.tmpfs import TmpBase, TmpFile, TmpInode
 from pagewalk.mm.file import F_SEAL_EXEC, F_SEAL_SEAL
 from pagewalk.mm.shmem import SHMEM_DEV
@@ -26,6 +27,8 @@ from pagewalk.mm.shmem import SHMEM_DEV
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
+PMD_SHIFT: Final = 21  # huge pages of 2 MiB and of 1 GiB
+PUD_SHIFT: Final = 30
 MFD_NAME_MAX_LEN: Final = 249  # NAME_MAX - len("memfd:")
 
 
@@ -52,8 +55,8 @@ def memfd_flags_error(flags: int) -> int:
 def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int = 0) -> VfsFile | int:
     """A new memfd, readable and writable, with one reference; the caller installs it (MFD_CLOEXEC).
 
-    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENOMEM: MFD_HUGETLB. ENODEV:
-    with a page size that there is not.
+    EINVAL: unknown flags, MFD_EXEC with MFD_NOEXEC_SEAL, a name of more than 249 bytes. ENODEV: MFD_HUGETLB with a
+    page size that there is not.
     """
     failed = memfd_flags_error(flags)
     if failed:
@@ -61,9 +64,12 @@ def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int
     if len(name.encode("utf-8", "surrogateescape")) > MFD_NAME_MAX_LEN:
         return -errno.EINVAL
     if flags & MFD_HUGETLB:
-        return -errno.ENOMEM if (flags >> 26) & 0x3F in (0, 21, 30) else -errno.ENODEV
-    sb = ShmMount(system)
-    inode = TmpInode(sb, S_IFREG | 0o777, uid, gid)
+        shift = (flags >> 26) & 0x3F or PMD_SHIFT
+        if shift not in (PMD_SHIFT, PUD_SHIFT):
+            return -errno.ENODEV
+        inode: TmpInode = HugetlbInode(ShmMount(system), S_IFREG | 0o777, uid, gid, 1 << shift)
+    else:
+        inode = TmpInode(ShmMount(system), S_IFREG | 0o777, uid, gid)
     inode.i_nlink = 0
     assert inode.mapping is not None
     if flags & MFD_NOEXEC_SEAL:
@@ -73,5 +79,7 @@ def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int
         inode.mapping.seals = 0
     else:
         inode.mapping.seals = F_SEAL_SEAL
-    dentry = Dentry(f"/memfd:{name} (deleted)", None, inode, Mount(0, sb, "tmpfs", "rw", 0))
+    dentry = Dentry(f"/memfd:{name} (deleted)", None, inode, Mount(0, inode.tmp_sb, "tmpfs", "rw", 0))
+    if isinstance(inode, HugetlbInode):
+        return HugetlbFile(system, dentry, O_RDWR | O_LARGEFILE, inode)
     return TmpFile(system, dentry, O_RDWR | O_LARGEFILE, inode, inode.mapping)

@@ -23,9 +23,11 @@ from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode, SuperBlock
 from pagewalk.mm.current import RLIMIT_FSIZE
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace
-from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap, read_cache_page
-from pagewalk.mm.page_writeback import set_page_dirty
-from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write, shmem_write_begin
+from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write, generic_file_mmap
+from pagewalk.mm.filemap_iter import filemap_read as filemap_read_iter
+from pagewalk.mm.filemap_iter import generic_perform_write, shmem_file_read_iter
+from pagewalk.mm.iov_iter import IovIter
+from pagewalk.mm.shmem import shmem_mmap, shmem_read, shmem_write
 from pagewalk.mm.vma import Vma
 
 if TYPE_CHECKING:
@@ -99,6 +101,38 @@ class RegularFile(VfsFile):
             self.f_pos = at + len(data)
         return data
 
+    def read_iter(self, to: IovIter, pos: int = -1) -> int:
+        """As ``read``, straight to user memory; bytes, or a negative errno where there were none."""
+        if not self.f_mode & FMODE_READ:
+            return -errno.EBADF
+        at = self.f_pos if pos == -1 else pos
+        if self.pages.is_shmem:
+            done = shmem_file_read_iter(self.system, self.pages, at, to)
+        else:
+            done = filemap_read_iter(self.system, self.pages, at, to)
+        if done > 0 and pos == -1:
+            self.f_pos = at + done
+        return done
+
+    def write_iter(self, source: IovIter, pos: int = -1) -> int:
+        """As ``write``, straight from user memory; bytes, or a negative errno where there were none."""
+        if not self.f_mode & FMODE_WRITE:
+            return -errno.EBADF
+        at = self.pages.i_size if self.f_flags & O_APPEND else self.f_pos if pos == -1 else pos
+        if source.count == 0:
+            return 0
+        room = min(self.system.current.rlimit(RLIMIT_FSIZE), self.paged.s_maxbytes) - at
+        if room <= 0:
+            return -errno.EFBIG
+        source.truncate(room)
+        err = self.paged.wrote()
+        if err < 0:
+            return err
+        done = generic_perform_write(self.system, self.pages, at, source)
+        if done > 0 and pos == -1:
+            self.f_pos = at + done
+        return done
+
     def write(self, data: bytes, pos: int = -1) -> int:
         """write(2), pwrite(2). O_APPEND writes at the end, whatever ``pos`` (as Linux does)."""
         if not self.f_mode & FMODE_WRITE:
@@ -125,29 +159,6 @@ class RegularFile(VfsFile):
         if done > 0 and pos == -1:
             self.f_pos = at + done
         return done
-
-    def write_offset(self, pos: int) -> int:
-        """O_APPEND writes at the end."""
-        return int(self.pages.i_size) if self.f_flags & O_APPEND else super().write_offset(pos)
-
-    def write_begin(self, at: int) -> None:
-        """A file that ended before ``at`` grows to it, and the page is in the cache."""
-        if self.paged.before_write(at, 4096 - at % 4096) <= 0:
-            return
-        if self.pages.is_shmem:
-            shmem_write_begin(self.system, self.pages, at)
-            return
-        if at > self.pages.i_size:
-            self.paged.truncate(at)
-        read_cache_page(self.system, self.pages, at >> 12)
-
-    def write_faulted(self, at: int) -> None:
-        """The page stays in the cache, dirty."""
-        self.write_begin(at)
-        if not self.pages.is_shmem and self.paged.before_write(at, 4096 - at % 4096) > 0:
-            page = self.pages.i_pages.get(at >> 12)
-            if page is not None:
-                set_page_dirty(self.system, page)
 
     def lseek(self, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""

@@ -91,6 +91,7 @@ class File:
     noexec     its mount forbids PROT_EXEC mappings
     s_maxbytes largest offset in bytes that a mapping may reach; 0 = no limit
     thp_aligned  large mappings are aligned so that huge pages fit (ext4, xfs, btrfs, and /dev/zero if private)
+    huge_page_size  of a file of huge pages, in bytes: fixed mappings are aligned to it; 0 = not one
     f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
     """
 
@@ -105,6 +106,7 @@ class File:
         self.noexec = False
         self.s_maxbytes: i64 = 0
         self.thp_aligned = False
+        self.huge_page_size: i64 = 0
         self.f_count: i64 = 1
 
     def get(self) -> "File":

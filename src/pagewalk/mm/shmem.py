@@ -135,15 +135,6 @@ def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) ->
     return int(done)
 
 
-def shmem_write_begin(system: System, mapping: AddressSpace, pos: i64) -> None:
-    """A write that has to wait for its source: the page that it is for is there already, and the object reaches up to
-    ``pos``."""
-    page = shmem_get_page(system, mapping, pos >> 12)
-    if page is not None:
-        page.flags |= PG_dirty
-        mapping.i_size = max(mapping.i_size, pos)
-
-
 def shmem_truncate(system: System, mapping: AddressSpace, new_size: i64) -> int:
     """Sets the length; pages beyond it go. 0, or -EPERM (sealed), -ENOMEM."""
     old_size = mapping.i_size

@@ -39,19 +39,6 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
             return -outcome
 
 
-def user_pages_present(mm: MmStruct, addr: i64, length: i64) -> bool:
-    """Whether [addr, addr + length) can be read without a fault."""
-    fmt = mm.system.format
-    end: i64 = addr + length
-    page: i64 = addr & -4096
-    while page < end:
-        index = pte_lookup(mm, page)
-        if index < 0 or not fmt.present.test(mm.system.ram.words[index]):
-            return False
-        page += 4096
-    return True
-
-
 def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:
     """``length`` bytes of user memory, or None (EFAULT)."""
     if not access_ok(mm, addr, length):

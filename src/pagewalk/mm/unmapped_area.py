@@ -61,6 +61,8 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
     if file is None:
         pgoff = 0
     if flags & MAP_FIXED:
+        if file is not None and file.huge_page_size and addr & (file.huge_page_size - 1):
+            return -errno.EINVAL
         found = addr
     elif (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED)) or (
         file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0

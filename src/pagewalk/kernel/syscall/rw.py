@@ -1,7 +1,8 @@
 """read, write and their vector and positioned forms.
 
 Mirrors: fs/read_write.c (6.18)
-Differs: a file is read in pieces of at most 1 MiB; RWF_* flags change nothing but where Linux refuses them.
+Differs: what has no pages (pipes, terminals) is moved in pieces of at most 1 MiB; RWF_* flags change nothing but where
+    Linux refuses them.
 """
 
 import errno
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import POLLIN, POLLOUT, SEEK_CUR
 from pagewalk.fs.file import WOULD_BLOCK
+from pagewalk.fs.regular import RegularFile
 from pagewalk.kernel.signal_send import send_signal
 from pagewalk.kernel.signal_types import SI_USER, SIGPIPE, SIGXFSZ, kill_info
 from pagewalk.kernel.syscall.args import MAX_RW_COUNT, access_ok, fdget, import_iovec
 from pagewalk.kernel.wait import host_fd, wait_for_file
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
-from pagewalk.mm.uaccess import copy_from_user, copy_from_user_partial, copy_to_user_partial, user_pages_present
+from pagewalk.mm.iov_iter import IovIter
+from pagewalk.mm.uaccess import copy_from_user_partial, copy_to_user_partial
 
 if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
@@ -153,6 +156,8 @@ def readv(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
     vectors = import_iovec(task, vec, vlen)
     if isinstance(vectors, int):
         return vectors
+    if isinstance(file, RegularFile):
+        return file.read_iter(IovIter(task.mm, vectors), pos)
     done = 0
     for base, length in vectors:
         if length == 0:
@@ -173,6 +178,8 @@ def writev(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
     vectors = import_iovec(task, vec, vlen)
     if isinstance(vectors, int):
         return vectors
+    if isinstance(file, RegularFile):
+        return told_of_limit(task, file.write_iter(IovIter(task.mm, vectors), pos))
     total = 0
     for _, length in vectors:
         total += length
@@ -202,6 +209,8 @@ def writev(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
 
 def read_to_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: int, wait: bool = True) -> int:
     """Up to ``count`` bytes of ``file`` to ``buf``; bytes, or a negative errno where there are none."""
+    if isinstance(file, RegularFile):
+        return file.read_iter(IovIter(task.mm, [(buf, count)]), pos)
     done = 0
     waits = wait and host_fd(file) >= 0 and not file.nonblock
     while True:
@@ -235,33 +244,27 @@ def read_to_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: int, 
 
 def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: int) -> int:
     """Up to ``count`` bytes from ``buf`` to ``file``; bytes, or a negative errno where there were none."""
+    if isinstance(file, RegularFile):
+        return told_of_limit(task, file.write_iter(IovIter(task.mm, [(buf, count)]), pos))
     done = 0
     while True:
         size = min(count - done, CHUNK)
-        if file.mapping is not None and not user_pages_present(task.mm, buf + done, size):
-            # Page by page then: each is prepared before its source is read, which may see it through a mapping.
-            at = file.write_offset(pos + done if pos >= 0 else -1)
-            size = min(size, 4096 - at % 4096)
-            if not user_pages_present(task.mm, buf + done, size):
-                file.write_begin(at)
-        data = copy_from_user(task.mm, buf + done, size)
-        faulted = data is None
-        if data is None:
-            data = copy_from_user_partial(task.mm, buf + done, size)
-        if data or size == 0:
-            put = write_all(task, file, data, pos + done if pos >= 0 else -1)
-            if put < 0:
-                return done or put
-            done += put
-            if put < len(data):
-                return done
-        if faulted:  # the file may have grown by that, and the source may lie in it
-            file.write_faulted(file.write_offset(pos + done if pos >= 0 else -1))
-            if not copy_from_user_partial(task.mm, buf + done, min(count - done, CHUNK)):
-                return done or -errno.EFAULT
-            continue
-        if done >= count:
+        data = copy_from_user_partial(task.mm, buf + done, size)
+        if size and not data:
+            return done or -errno.EFAULT
+        put = write_all(task, file, data, pos + done if pos >= 0 else -1)
+        if put < 0:
+            return done or put
+        done += put
+        if put < size or done >= count:
             return done
+
+
+def told_of_limit(task: "Task", done: int) -> int:
+    """A write that met RLIMIT_FSIZE or the largest size of a file raises SIGXFSZ; hands ``done`` on."""
+    if done == -errno.EFBIG:
+        send_signal(task, kill_info(SIGXFSZ, SI_USER, task.tgid, task.uid), group=False)
+    return done
 
 
 def write_all(task: "Task", file: "VfsFile", data: bytes, pos: int) -> int:
@@ -277,9 +280,7 @@ def write_all(task: "Task", file: "VfsFile", data: bytes, pos: int) -> int:
         if put < 0:
             if put == -errno.EPIPE:
                 send_signal(task, kill_info(SIGPIPE, SI_USER, task.tgid, task.uid), group=False)
-            elif put == -errno.EFBIG:
-                send_signal(task, kill_info(SIGXFSZ, SI_USER, task.tgid, task.uid), group=False)
-            return done or put
+            return done or told_of_limit(task, put)
         done += put
         if put == 0 or done >= len(data) or file.nonblock:
             return done

@@ -1,0 +1,100 @@
+"""Bytes between user memory and the page cache, one page at a time.
+
+A page is copied before the next one is looked at: where a buffer is a mapping of the file itself, later pages see what
+earlier copies stored.
+
+Mirrors: mm/filemap.c (filemap_read, generic_perform_write), mm/shmem.c (shmem_file_read_iter) (6.18)
+Differs: one-page folios; every page that a write begins is brought in, also where all of it will be overwritten.
+"""
+
+import errno
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, AddressSpace
+from pagewalk.mm.filemap import read_cache_page, readahead
+from pagewalk.mm.iov_iter import IovIter
+from pagewalk.mm.page import Page, PG_dirty
+from pagewalk.mm.page_writeback import set_page_dirty
+from pagewalk.mm.readahead import read_window
+from pagewalk.mm.shmem import shmem_get_page
+from pagewalk.mm.system import System
+
+
+def filemap_read(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -> int:
+    """Copies from offset ``pos`` to user memory, through the cache, up to the end of the file; bytes, or a negative
+    errno where there were none (EFAULT, or what the backing store said)."""
+    done: i64 = 0
+    while to.count > 0 and pos + done < mapping.i_size:
+        at: i64 = pos + done
+        index: i64 = at >> 12
+        if index not in mapping.i_pages and not mapping.is_warm(index):
+            readahead(system, mapping, index, read_window(system.config, mapping, index))
+        page = read_cache_page(system, mapping, index)
+        if isinstance(page, int):
+            return int(done) if done else page
+        size: i64 = min(4096 - (at & 4095), min(to.count, mapping.i_size - at))
+        copied = to.copy_to((page.pfn << 12) + (at & 4095), size)
+        done += copied
+        if copied < size:
+            return int(done) if done else -errno.EFAULT
+    return int(done)
+
+
+def shmem_file_read_iter(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -> int:
+    """As ``filemap_read``; holes read as zeros and stay holes."""
+    done: i64 = 0
+    while to.count > 0 and pos + done < mapping.i_size:
+        at: i64 = pos + done
+        size: i64 = min(4096 - (at & 4095), min(to.count, mapping.i_size - at))
+        page = mapping.i_pages.get(at >> 12)
+        pfn: i64 = system.zero_pfn if page is None else page.pfn
+        copied = to.copy_to((pfn << 12) + (at & 4095), size)
+        done += copied
+        if copied < size:
+            return int(done) if done else -errno.EFAULT
+    return int(done)
+
+
+def write_begin(system: System, mapping: AddressSpace, at: i64, size: i64) -> Page | int:
+    """The page that ``size`` bytes at ``at`` are to be written to; -EPERM (sealed), -ENOSPC, -ENOMEM, ..."""
+    if not mapping.is_shmem:
+        return read_cache_page(system, mapping, at >> 12)
+    if mapping.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+        return -errno.EPERM
+    if mapping.seals & F_SEAL_GROW and at + size > mapping.i_size:
+        return -errno.EPERM
+    page = shmem_get_page(system, mapping, at >> 12)
+    return -errno.ENOSPC if page is None else page
+
+
+def write_end(system: System, mapping: AddressSpace, page: Page, end: i64) -> None:
+    """The page holds what was written, up to file offset ``end``; the file reaches that far at least."""
+    system.ram.frame_changed(page.pfn)
+    if mapping.is_shmem:
+        page.flags |= PG_dirty
+    else:
+        set_page_dirty(system, page)
+    mapping.i_size = max(mapping.i_size, end)
+
+
+def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, source: IovIter) -> int:
+    """Copies user memory to offset ``pos`` of the cache, growing the file; bytes, or a negative errno where there were
+    none.
+
+    A page is prepared before its source is read, and where the source is not present the page counts as written with no
+    byte before the source is faulted in: the file grows up to there, even where the source turns out unreadable.
+    """
+    done: i64 = 0
+    while source.count > 0:
+        at: i64 = pos + done
+        size: i64 = min(4096 - (at & 4095), source.count)
+        page = write_begin(system, mapping, at, size)
+        if isinstance(page, int):
+            return int(done) if done else page
+        copied = source.copy_from_atomic((page.pfn << 12) + (at & 4095), size)
+        write_end(system, mapping, page, at + copied)
+        done += copied
+        if copied == 0 and source.fault_in_readable(size) == size:
+            return int(done) if done else -errno.EFAULT
+    return int(done)
