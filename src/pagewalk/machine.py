@@ -174,6 +174,7 @@ class Machine:
             for left in self.kernel.tasks():
                 if left.stack is not None:
                     self.kernel.release_task(left)
+            self.namespace.sync()
             self.kernel.stop_reason = ""
             self._family = None
             self._recorder = None

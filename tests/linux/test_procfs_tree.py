@@ -96,6 +96,42 @@ def test_psutil_sees_a_program_at_its_end(machine: Machine, tmp_path: Path, psut
     assert seen.io_counters().read_count > 0
 
 
+def test_psutil_sees_a_pipeline(machine: Machine, tmp_path: Path, psutil: Any) -> None:
+    """A shell and its children; each one's PSS adds up to what smaps says."""
+    shell = harness.need("dash")
+    script = "/bin/ls / | /usr/bin/sort | /usr/bin/wc -l > /dev/null; exec /bin/true"
+    report = machine.run([shell, "-c", script], procfs=str(tmp_path / "proc")).report
+    assert psutil.pids() == [process.pid for process in report.processes] == [1000, 1001, 1002, 1003]
+    first = psutil.Process(1000)
+    assert first.name() == "dash" and first.status() == psutil.STATUS_SLEEPING
+    assert sorted(child.pid for child in first.children()) == [1001, 1002, 1003]
+    for process in psutil.process_iter():
+        info = process.memory_full_info()
+        maps = process.memory_maps()
+        assert info.rss == sum(row.rss for row in maps)
+        assert abs(info.pss - sum(row.pss for row in maps)) <= 1024 * len(maps)
+        assert info.uss <= info.pss <= info.rss
+    assert [record.name for record in report.processes][1:] == ["ls", "sort", "wc"]
+    assert report.processes[0].programs == [os.path.realpath(shell), os.path.realpath("/bin/true")]
+    assert all(record.faults["cow"] > 0 for record in report.processes[1:])
+
+
+def test_psutil_sees_threads(machine: Machine, tmp_path: Path, psutil: Any) -> None:
+    python = "/usr/bin/python3"
+    if not os.path.exists(python):
+        pytest.skip(f"{python} is not installed")
+    script = (
+        "import os, threading, time\n"
+        "for _ in range(3): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+        "os._exit(7)\n"
+    )
+    report = machine.run([python, "-I", "-S", "-c", script], procfs=str(tmp_path / "proc"), timeout=120).report
+    assert report.status == 7
+    seen = psutil.Process(report.pid)
+    assert seen.num_threads() == 4 == report.processes[0].threads
+    assert [thread.id for thread in seen.threads()] == [1000, 1001, 1002, 1003]
+
+
 def test_smem_prints_its_table(two: tuple[Process, Process], tmp_path: Path) -> None:
     command = [harness.need("smem"), "--source", str(tmp_path), "-H", "-c", "pid uss pss rss"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -84,8 +84,8 @@ def do_exit(task: "Task", code: int) -> None:
     task.files.exit()
     task.fs.exit()
     task.fpu.cpu_forget()
-    if signal.live == 0:
-        kernel.ns.sync()
+    if signal.live == 0 and signal.leader.held:
+        kernel.ns.sync()  # Python looks at the host's files next; Linux leaves dirty pages to its flusher threads
     exit_notify(task)
 
 

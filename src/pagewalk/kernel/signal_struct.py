@@ -75,6 +75,12 @@ class SignalStruct:
         """Whether the process is on its way out, or all threads but one are."""
         return self.flags & SIGNAL_GROUP_EXIT != 0 or self.group_exec_task is not None
 
+    def is_ending(self, thread: "Task") -> bool:
+        """Whether the process ends with or after this thread: all are told to end, or it is the last one."""
+        if self.flags & SIGNAL_GROUP_EXIT:
+            return True
+        return all(other is thread or other.is_ended() for other in self.threads)
+
     def cpu_time_ns(self) -> tuple[int, int]:
         """thread_group_cputime: (in the program, in the kernel) of all threads, dead ones too."""
         user, system = self.utime_ns, self.stime_ns

@@ -100,12 +100,15 @@ class FamilyRecorder:
             self._add_faults(record, task.mm)
 
     def before_exit(self, task: "Task") -> None:
-        """A task is about to end; with the last thread its process."""
+        """A task is about to end. Its process is looked at before the first thread ends, where all are told to, else
+        before the last one does."""
         record = self._record(task)
-        threads = self._living_threads(task)
-        record.threads = max(record.threads, len(threads))
+        record.threads = max(record.threads, len(self._living_threads(task)))
         self._count_calls(task)
-        if any(thread is not task for thread in threads):
+        if task.tgid in self.counted:
+            record.minor, record.major = task.signal.faults()
+            return
+        if not task.signal.is_ending(task):
             return
         self._take(record, task)
         alive = [other for other in self._processes() if other.mm.pgd_pfn >= 0]
@@ -139,7 +142,7 @@ class FamilyRecorder:
         if record is None:
             record = ProcessRecord(pid=task.tgid, ppid=task.ppid)
             self.records[task.tgid] = record
-        self.tasks[task.tgid] = task
+        self.tasks[task.tgid] = task.signal.leader
         return record
 
     def _processes(self) -> "list[Task]":

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from pagewalk.errors import ConfigError
 from pagewalk.fs.fcntl import S_IFLNK
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
-from pagewalk.fs.procfs.tasks import thread_group
 from pagewalk.mm.current import Current
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class ProcfsRecorder:
     """Writes the /proc of a run to ``directory``; ``before_exit`` is to be called before each task ends.
 
     most      processes that were alive at the moment that the directory shows
-    shown     their ids
+    shown     their ids; before: those of processes that stand beside them; ending: of all that are through
     """
 
     def __init__(self, proc: ProcSuper, directory: str) -> None:
@@ -136,12 +135,14 @@ class ProcfsRecorder:
         self.most = 0
         self.shown: set[int] = set()
         self.before: list[int] = []
+        self.ending: set[int] = set()
 
     def before_exit(self, task: "Task") -> None:
-        """The task is about to end; with the last thread its process."""
-        for thread in thread_group(task):
-            if thread is not task and thread.exit_code is None:
-                return
+        """The task is about to end. A process is written before the first of its threads ends, where all are told to,
+        else before the last one does."""
+        if task.tgid in self.ending or not task.signal.is_ending(task):
+            return
+        self.ending.add(task.tgid)
         alive: set[int] = set()
         for other in self.proc.kernel.tasks():
             if other.exit_code is None:
