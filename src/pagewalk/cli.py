@@ -42,6 +42,7 @@ def cli() -> None:
 @click.option("--no-aslr", is_flag=True, help="Fixed addresses, as under setarch -R.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
+@click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
 @click.option("--rw", multiple=True, metavar="DIR", help="Let the program write below DIR. Repeatable.")
 @click.option("--env", "env_items", multiple=True, metavar="K=V", help="Set a variable for the program. Repeatable.")
 @click.option("--clear-env", is_flag=True, help="Start from an empty environment.")
@@ -57,6 +58,7 @@ def run(
     no_aslr: bool,
     seed: int,
     ram: str,
+    cpus: int,
     rw: tuple[str, ...],
     env_items: tuple[str, ...],
     clear_env: bool,
@@ -73,7 +75,7 @@ def run(
     from pagewalk.config import Config
     from pagewalk.path import find_program
 
-    config = Config(ram=ram, seed=seed, aslr=not no_aslr, warm=not cold_cache)
+    config = Config(ram=ram, cpus=cpus, seed=seed, aslr=not no_aslr, warm=not cold_cache)
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
     if timeout is not None and not 0 < timeout < 1e9:

@@ -44,7 +44,8 @@ class Config:
     levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit)
     aslr                      randomize_va_space 2 (True) or 0 (False, as ``setarch -R``)
     seed                      of every random choice that the machine makes
-    cpus                      modelled CPUs (1 until there is a scheduler for more)
+    cpus                      modelled CPUs, 1 to 64, executed in turn
+    pcid                      TLB entries are tagged, and live on when another address space is loaded
     linux                     the release that is modelled where releases differ
     warm                      host files count as already in the page cache (as they are on a
                               machine in use); False: the first touch reads them, a major fault
@@ -71,6 +72,7 @@ class Config:
     aslr: bool = True
     seed: int = 0
     cpus: int = 1
+    pcid: bool = True
     linux: str = "6.18"
     warm: bool = True
     overcommit_memory: int = 0
@@ -98,8 +100,8 @@ class Config:
             raise NotModelled(f"arch {self.arch!r} (x86_64 is what there is)")
         if self.levels not in (4, 5):
             raise ConfigError(f"levels: expected 4 or 5, got {self.levels!r}")
-        if self.cpus != 1:
-            raise NotModelled(f"cpus={self.cpus!r} (one modelled CPU is what there is)")
+        if not 1 <= self.cpus <= 64:
+            raise ConfigError(f"cpus: expected 1 to 64, got {self.cpus!r}")
         if self.overcommit_memory not in (0, 1, 2):
             raise ConfigError(f"overcommit_memory: expected 0, 1 or 2, got {self.overcommit_memory!r}")
         if self.linux != "6.18":

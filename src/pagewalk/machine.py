@@ -186,14 +186,7 @@ class Machine:
             from pagewalk.cpu.unicorn_x86 import UnicornX86
 
             self._cpu = UnicornX86(self.system.ram, self.system.format)
-            self.kernel.make_cpu = self._another_cpu
         return self._cpu
-
-    def _another_cpu(self) -> "Cpu":
-        """One more, for ``cpus`` above 1."""
-        from pagewalk.cpu.unicorn_x86 import UnicornX86
-
-        return UnicornX86(self.system.ram, self.system.format)
 
     def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
         """What the task's memory did."""

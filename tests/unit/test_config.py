@@ -66,7 +66,7 @@ def test_a_machine_that_cannot_be_is_refused(kwargs: dict[str, object], text: st
         Config(**kwargs)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kwargs", [{"arch": "arm64"}, {"cpus": 2}, {"linux": "6.1"}])
+@pytest.mark.parametrize("kwargs", [{"arch": "arm64"}, {"linux": "6.1"}])
 def test_what_is_not_modelled_yet_is_named(kwargs: dict[str, object]) -> None:
     with pytest.raises(NotModelled, match=str(next(iter(kwargs.values())))):
         Config(**kwargs)  # type: ignore[arg-type]

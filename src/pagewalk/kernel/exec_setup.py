@@ -118,6 +118,7 @@ def exec_mmap(task: "Task", new: MmStruct) -> None:
     old.update_hiwater()
     task.signal.maxrss = max(task.signal.maxrss, int(old.hiwater_rss))
     task.mm = new
+    task.kernel.sched.activate_mm(task)
     mmput(old)
 
 

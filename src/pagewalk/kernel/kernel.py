@@ -6,7 +6,6 @@ Differs: an object rather than globals.
 
 import os
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagewalk.arch.format import Layout
@@ -90,7 +89,6 @@ class Kernel(TaskRegistry):
         self.clock = Clock()
         self.sched = Scheduler(self, self.config.cpus)
         self.futexes = FutexTable()
-        self.make_cpu: Callable[[], Cpu] | None = None
         self.boot_ns = monotonic_ns()
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
@@ -186,11 +184,6 @@ class Kernel(TaskRegistry):
     def id_in_use(self, pid: int) -> bool:
         """Whether a process group or a session has the id."""
         return any(task.pgid == pid or task.sid == pid for task in self.tasks_by_pid.values())
-
-    def new_cpu(self) -> "Cpu":
-        """Another CPU of the machine."""
-        assert self.make_cpu is not None
-        return self.make_cpu()
 
     def do_exit(self, task: Task, code: int) -> None:
         """Ends a process; see kernel/exit.py."""

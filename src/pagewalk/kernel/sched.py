@@ -35,6 +35,7 @@ from pagewalk.kernel.task import (
     Task,
 )
 from pagewalk.kernel.timer import Timer, TimerQueue
+from pagewalk.mm.tlb import TlbState
 from pagewalk.mm.uaccess import put_user_u32
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ _ASLEEP: Final = (TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_KILLABLE, TASK_
 
 @final
 class Rq:
-    """struct rq: one CPU with its current task and those that wait for it, in order."""
+    """struct rq: one CPU with its current task and those that wait for it, in order; and what its MMU has loaded."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, pcid: bool) -> None:
         self.number = number
+        self.tlb = TlbState(pcid=pcid)
         self.cpu: Cpu | None = None
         self.curr: Task | None = None
         self.queue: list[Task] = []
@@ -101,7 +103,7 @@ class Scheduler:
 
     def __init__(self, kernel: "Kernel", nr_cpus: int) -> None:
         self.kernel = kernel
-        self.rqs = [Rq(number) for number in range(max(1, nr_cpus))]
+        self.rqs = [Rq(number, pcid=kernel.config.pcid) for number in range(nr_cpus)]
         self.timers = TimerQueue()
         self.counting = False
         self.host_waits: dict[Task, list[tuple[int, int]]] = {}
@@ -169,6 +171,11 @@ class Scheduler:
         if task.stack is not None:
             self.schedule(task)
 
+    def activate_mm(self, task: Task) -> None:
+        """The running task has another address space (execve)."""
+        if task.stack is not None and task.stack is getcurrent():
+            self.rqs[task.cpu].tlb.switch_mm(task.mm)
+
     def migrate(self, task: Task) -> None:
         """The running task may not stay on its CPU: it goes to the end of another one's queue."""
         if task.stack is not None and task.stack is getcurrent():
@@ -211,7 +218,9 @@ class Scheduler:
             rq.last = task
         kernel = self.kernel
         if rq.cpu is None:
-            rq.cpu = kernel.new_cpu()
+            rq.cpu = self.rqs[0].cpu  # there is one emulator, and it is each CPU's in turn
+        assert rq.cpu is not None
+        rq.tlb.switch_mm(task.mm)
         if self.counting:
             self.start_slice(rq.cpu)
         kernel.cpu = rq.cpu
