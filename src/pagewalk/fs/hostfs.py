@@ -4,7 +4,7 @@ Numbers, owners, modes and times are the host's; how a file is reached is ``host
 ``host_cache.py``'s.
 
 Mirrors: fs/hostfs (6.18) in purpose, fs/ext4/namei.c in what a program sees
-Differs: a FIFO below a writable directory is the model's own, no byte of it meets the host; others, and host sockets,
+Differs: a FIFO or socket below a writable directory is the model's own, no byte of it meets the host; other FIFOs
     cannot be opened (ENXIO), nor devices (EACCES: /dev is ``devfs.py``'s); device files cannot be made (EPERM); no
     O_TMPFILE (EOPNOTSUPP), no extended attributes.
 """
@@ -23,6 +23,7 @@ from pagewalk.fs.fcntl import (
     S_IFCHR,
     S_IFIFO,
     S_IFMT,
+    S_IFSOCK,
 )
 from pagewalk.fs.file import DirFile, VfsFile
 from pagewalk.fs.host_cache import HostMapping, host_open
@@ -87,14 +88,14 @@ class HostInode(HostNode):
         return 0
 
     def mknod(self, name: str, mode: int, rdev: tuple[int, int], uid: int, gid: int) -> int:
-        """A FIFO on the host; devices and sockets are refused."""
-        if mode & S_IFMT != S_IFIFO:
+        """A FIFO or a socket on the host; devices are refused."""
+        if mode & S_IFMT not in (S_IFIFO, S_IFSOCK):
             return -errno.EPERM
         fd = self.change_fd()
         if fd < 0:
             return fd
         try:
-            os.mkfifo(name, mode & 0o777, dir_fd=fd)
+            os.mknod(name, mode & (S_IFMT | 0o777), dir_fd=fd)
         except OSError as err:
             return os_errno(err)
         made = self.lookup(name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
     from pagewalk.fs.file import VfsFile
     from pagewalk.fs.pipe_buffer import Pipe
+    from pagewalk.fs.unix_sock import UnixSock
 
 
 def current_time() -> int:
@@ -80,7 +81,7 @@ class Inode:
 
     i_mode     type and permission bits
     i_count    users: held dentries, and open files without a name
-    i_pipe     a FIFO's bytes while it is open
+    i_pipe     a FIFO's bytes while it is open; i_socket: who is bound to a socket file
     """
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int) -> None:
@@ -96,6 +97,7 @@ class Inode:
         self.i_ctime = 0
         self.i_count = 0
         self.i_pipe: Pipe | None = None
+        self.i_socket: UnixSock | None = None
 
     # In use or not.
 
