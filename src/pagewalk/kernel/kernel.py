@@ -163,7 +163,7 @@ class Kernel(TaskRegistry):
         task.held = True
         task.keep_mm = True
         task.start_ns = self.monotonic_ns()
-        nr_processes = max(1, self.system.totalram_pages // 128)  # max_threads / 2 of fork_init
+        nr_processes = max(1, self.system.totalram_pages // 64)  # max_threads / 2 of fork_init
         for which in (RLIMIT_NPROC, RLIMIT_SIGPENDING):
             task.rlim_cur[which] = nr_processes
             task.rlim_max[which] = nr_processes

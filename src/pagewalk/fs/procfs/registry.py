@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class TaskRegistry:
     """The kernel object's side of /proc; ``kernel.kernel.Kernel`` fills it in.
 
+    next_pid  the id that the next task gets
     on_exit   called with each task (threads too) that is about to end, while everything of it is still there
     boot_ns   the monotonic clock when the machine was started
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
@@ -23,6 +24,7 @@ class TaskRegistry:
         self.on_exit: Callable[[Task], None] | None = None
         self.on_exec: Callable[[Task], None] | None = None
         self.boot_ns = 0
+        self.next_pid = 0
 
     def current_task(self) -> "Task | None":
         """The running task, for /proc/self."""

@@ -11,12 +11,13 @@ from pagewalk.fs.fcntl import PROC_SUPER_MAGIC, S_IFDIR, S_IFLNK, S_IFREG, SYSFS
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.base import PidDir, SelfLink
 from pagewalk.fs.procfs.inodes import ProcDir, ProcLink, ProcSuper
+from pagewalk.fs.procfs.machine_texts import MACHINE_TEXTS, machine_trees
 from pagewalk.fs.procfs.page import FRAME_TABLES, FrameTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.procfs.sysctl import sysctl_tree
 from pagewalk.fs.procfs.sysfs import sysfs_tree
-from pagewalk.fs.procfs.system_texts import SYSTEM_TEXTS, sysvipc_shm
-from pagewalk.fs.procfs.tree import TextSpec, Tree, TreeDir, TreeText
+from pagewalk.fs.procfs.system_texts import SYSTEM_TEXTS
+from pagewalk.fs.procfs.tree import TextSpec, TreeDir, TreeText
 
 if TYPE_CHECKING:
     from pagewalk.fs.namespace import Namespace
@@ -28,15 +29,16 @@ class ProcRoot(ProcDir):
     def __init__(self, sb: ProcSuper) -> None:
         super().__init__(sb, "", 0o555)
         self.sysctls = sysctl_tree()
-        self.ipc = Tree(0)
-        self.ipc.add("shm", TextSpec(0o444, sysvipc_shm))
+        self.trees = machine_trees()
         self.texts: dict[str, TextSpec] = {name: TextSpec(0o444, make) for name, make in SYSTEM_TEXTS.items()}
+        for name, (mode, make) in MACHINE_TEXTS.items():
+            self.texts[name] = TextSpec(mode, make)
 
     def names(self) -> list[tuple[str, int]]:
         """The machine's files, then the tasks."""
         listed = [(name, S_IFREG) for name in self.texts]
         listed += [(name, S_IFREG) for name in FRAME_TABLES]
-        listed += [("sys", S_IFDIR), ("sysvipc", S_IFDIR)]
+        listed += [("sys", S_IFDIR)] + [(name, S_IFDIR) for name in self.trees]
         listed += [("mounts", S_IFLNK), ("net", S_IFLNK), ("self", S_IFLNK), ("thread-self", S_IFLNK)]
         return listed + [(str(task.pid), S_IFDIR) for task in self.proc.kernel.tasks() if task.pid == task.tgid]
 
@@ -52,8 +54,9 @@ class ProcRoot(ProcDir):
             return ProcLink(self.proc, key, f"self/{name}")
         if name == "sys":
             return TreeDir(self.proc, key, self.sysctls, "")
-        if name == "sysvipc":
-            return TreeDir(self.proc, key, self.ipc, "")
+        tree = self.trees.get(name)
+        if tree is not None:
+            return TreeDir(self.proc, key, tree, "")
         if name in FRAME_TABLES:
             return FrameTable(self.proc, key, FRAME_TABLES[name])
         if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):

@@ -13,6 +13,7 @@ import uuid
 from typing import Final
 
 from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.sysctl_defaults import SYSCTL_DEFAULTS, USER_NAMESPACES
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.filemap import invalidate_mapping
 from pagewalk.mm.mm_init import min_free_kbytes
@@ -85,6 +86,12 @@ _FIXED: Final = (
 )
 
 
+_READ_ONLY: Final = (
+    "kernel/arch", "kernel/cap_last_cap", "kernel/ngroups_max", "kernel/random/entropy_avail",
+    "kernel/random/poolsize",
+)  # fmt: skip
+
+
 class Constant:
     """Says always the same."""
 
@@ -153,16 +160,66 @@ def _min_free_kbytes(sb: ProcSuper) -> str:
 
 
 def _threads_max(sb: ProcSuper) -> str:
-    return f"{sb.system.totalram_pages // 64 * 2 // 2}\n"
+    return f"{sb.system.totalram_pages // 32}\n"
+
+
+def _max_user_processes(sb: ProcSuper) -> str:
+    return f"{sb.system.totalram_pages // 64}\n"
+
+
+def file_max(sb: ProcSuper) -> int:
+    """Open files of the whole machine: a tenth of RAM in KiB."""
+    return max(sb.system.totalram_pages * 4 // 10, 8192)
 
 
 def _file_max(sb: ProcSuper) -> str:
-    return "9223372036854775807\n"
+    return f"{file_max(sb)}\n"
+
+
+def _watches(sb: ProcSuper, share: int, cost: int) -> int:
+    """How many things of ``cost`` bytes fit into one part in ``share`` of RAM."""
+    return sb.system.totalram_pages // share * 4096 // cost
+
+
+def _epoll_watches(sb: ProcSuper) -> str:
+    return f"{_watches(sb, 25, 184)}\n"
+
+
+def _inotify_watches(sb: ProcSuper) -> str:
+    return f"{min(max(_watches(sb, 100, 1312), 8192), 1048576)}\n"
+
+
+def _fanotify_marks(sb: ProcSuper) -> str:
+    return f"{min(max(_watches(sb, 100, 1232), 8192), 1048576)}\n"
+
+
+def _user_reserve(sb: ProcSuper) -> str:
+    return f"{min(sb.system.totalram_pages * 4 // 32, 131072)}\n"
+
+
+def _admin_reserve(sb: ProcSuper) -> str:
+    return f"{min(sb.system.totalram_pages * 4 // 32, 8192)}\n"
+
+
+def _ns_last_pid(sb: ProcSuper) -> str:
+    return f"{max(sb.kernel.next_pid - 1, 0)}\n"
+
+
+def _dentry_state(sb: ProcSuper) -> str:
+    return "0\t0\t45\t0\t0\t0\n"
+
+
+def _inode_nr(sb: ProcSuper) -> str:
+    return "0\t0\n"
+
+
+def _inode_state(sb: ProcSuper) -> str:
+    return "0\t0\t0\t0\t0\t0\t0\n"
 
 
 def _file_nr(sb: ProcSuper) -> str:
     count = sum([len(task.files.fds()) for task in sb.kernel.tasks()])
-    return f"{count}\t0\t9223372036854775807\n"
+    return f"{count}\t0\t{file_max(sb)}\n"
 
 
 def _boot_id(sb: ProcSuper) -> str:
@@ -175,6 +232,20 @@ def _uuid(sb: ProcSuper) -> str:
 
 def _nothing(sb: ProcSuper) -> str:
     return ""
+
+
+def _inotify_instances(sb: ProcSuper) -> str:
+    return "128\n"
+
+
+def _compact_memory(sb: ProcSuper, data: bytes) -> int:
+    """1 asks for compaction, of which there is none."""
+    return len(data) if data.strip() == b"1" else -errno.EINVAL
+
+
+def _taken(sb: ProcSuper, data: bytes) -> int:
+    """Counters are always fresh."""
+    return len(data)
 
 
 def _drop_caches(sb: ProcSuper, data: bytes) -> int:
@@ -199,21 +270,42 @@ def sysctl_tree() -> Tree:
         ("ostype", "sysname"), ("osrelease", "release"), ("version", "version"), ("hostname", "nodename"),
         ("domainname", "domainname"),
     ):  # fmt: skip
-        tree.add(f"kernel/{field}", TextSpec(0o444, _UtsName(attribute).make))
+        mode = 0o644 if field in ("hostname", "domainname") else 0o444
+        tree.add(f"kernel/{field}", TextSpec(mode, _UtsName(attribute).make))
     for path, value in _FIXED:
         constant = Constant(value)
-        tree.add(path, TextSpec(0o644, constant.make, constant.store))
+        tree.add(path, TextSpec(0o444 if path in _READ_ONLY else 0o644, constant.make, constant.store))
     for path, mode, make in (
-        ("vm/lowmem_reserve_ratio", 0o444, _lowmem_reserve_ratio),
-        ("vm/min_free_kbytes", 0o444, _min_free_kbytes),
+        ("vm/lowmem_reserve_ratio", 0o644, _lowmem_reserve_ratio),
+        ("vm/min_free_kbytes", 0o644, _min_free_kbytes),
         ("vm/mmap_rnd_bits", 0o600, _mmap_rnd_bits),
-        ("kernel/randomize_va_space", 0o444, _randomize_va_space),
-        ("kernel/threads-max", 0o444, _threads_max),
+        ("kernel/randomize_va_space", 0o644, _randomize_va_space),
+        ("kernel/threads-max", 0o644, _threads_max),
         ("kernel/random/boot_id", 0o444, _boot_id),
         ("kernel/random/uuid", 0o444, _uuid),
-        ("fs/file-max", 0o444, _file_max),
+        ("fs/file-max", 0o644, _file_max),
         ("fs/file-nr", 0o444, _file_nr),
+        ("fs/epoll/max_user_watches", 0o644, _epoll_watches),
+        ("fs/inotify/max_user_watches", 0o644, _inotify_watches),
+        ("fs/fanotify/max_user_marks", 0o644, _fanotify_marks),
+        ("fs/dentry-state", 0o444, _dentry_state),
+        ("fs/inode-nr", 0o444, _inode_nr),
+        ("fs/inode-state", 0o444, _inode_state),
+        ("vm/user_reserve_kbytes", 0o644, _user_reserve),
+        ("vm/admin_reserve_kbytes", 0o644, _admin_reserve),
+        ("kernel/ns_last_pid", 0o666, _ns_last_pid),
+        ("user/max_inotify_instances", 0o644, _inotify_instances),
+        ("user/max_inotify_watches", 0o644, _inotify_watches),
+        ("user/max_fanotify_groups", 0o644, _inotify_instances),
+        ("user/max_fanotify_marks", 0o644, _fanotify_marks),
     ):
         tree.add(path, TextSpec(mode, make))
+    for kind in USER_NAMESPACES:
+        tree.add(f"user/max_{kind}_namespaces", TextSpec(0o644, _max_user_processes))
+    for path, mode, value in SYSCTL_DEFAULTS:
+        default = Constant(value)
+        tree.add(path, TextSpec(mode, default.make, default.store))
+    tree.add("vm/compact_memory", TextSpec(0o200, _nothing, _compact_memory))
+    tree.add("vm/stat_refresh", TextSpec(0o600, _nothing, _taken))
     tree.add("vm/drop_caches", TextSpec(0o200, _nothing, _drop_caches))
     return tree

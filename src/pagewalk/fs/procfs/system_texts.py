@@ -62,16 +62,24 @@ def cpuinfo(sb: ProcSuper) -> str:
 
 
 def stat(sb: ProcSuper) -> str:
-    """/proc/stat."""
+    """/proc/stat. Times are the machine's; they are told of its CPUs in equal parts."""
+    cpus = sb.system.config.cpus
     user, system, idle = _cpu_times(sb)
     boot = int(time.time()) - _uptime_ns(sb) // 1_000_000_000
-    times = f"{user} 0 {system} {idle} 0 0 0 0 0 0"
     tasks = sb.kernel.tasks()
     switches = sum([task.nvcsw + task.nivcsw for task in tasks])
-    return (
-        f"cpu  {times}\ncpu0 {times}\nintr 0\nctxt {switches}\nbtime {boot}\nprocesses {len(tasks)}\n"
-        f"procs_running {len(tasks)}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
+    out = f"cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n"
+    for cpu in range(cpus):
+        out += f"cpu{cpu} {user // cpus} 0 {system // cpus} {idle // cpus} 0 0 0 0 0 0\n"
+    return out + (
+        f"intr 0\nctxt {switches}\nbtime {boot}\nprocesses {max(sb.kernel.next_pid - 1, 0)}\n"
+        f"procs_running {nr_running(sb)}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
     )
+
+
+def nr_running(sb: ProcSuper) -> int:
+    """Tasks that run or could."""
+    return sum([1 for task in sb.kernel.tasks() if task.exit_code is None and task.state == 0])
 
 
 def uptime(sb: ProcSuper) -> str:
@@ -83,8 +91,7 @@ def uptime(sb: ProcSuper) -> str:
 def loadavg(sb: ProcSuper) -> str:
     """/proc/loadavg."""
     tasks = sb.kernel.tasks()
-    last = max([task.pid for task in tasks], default=0)
-    return f"0.00 0.00 0.00 {len(tasks)}/{len(tasks)} {last}\n"
+    return f"0.00 0.00 0.00 {nr_running(sb)}/{len(tasks)} {max(sb.kernel.next_pid - 1, 0)}\n"
 
 
 def version(sb: ProcSuper) -> str:
@@ -113,14 +120,6 @@ def devices(sb: ProcSuper) -> str:
 def cmdline(sb: ProcSuper) -> str:
     """/proc/cmdline: the boot command line."""
     return "\n"
-
-
-def sysvipc_shm(sb: ProcSuper) -> str:
-    """/proc/sysvipc/shm."""
-    return (
-        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      "
-        "dtime      ctime                   rss                  swap\n" + sb.kernel.sysvipc_shm_lines()
-    )
 
 
 def _meminfo(sb: ProcSuper) -> str:

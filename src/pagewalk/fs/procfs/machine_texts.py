@@ -1,0 +1,181 @@
+"""/proc files about memory as hardware, devices and the kernel's tables: iomem, pagetypeinfo, slabinfo, partitions, ...
+
+Sources: proc(5), proc_iomem(5), proc_interrupts(5), proc_slabinfo(5), proc_cgroups(5), proc_diskstats(5).
+
+Mirrors: kernel/resource.c, mm/vmstat.c (pagetypeinfo), mm/slab_common.c, block/genhd.c, fs/proc/interrupts.c,
+fs/proc/softirqs.c, kernel/cgroup/cgroup-v1.c, kernel/sched/psi.c (6.18)
+Differs: no devices, interrupts, slabs, vmalloc areas, control groups and file locks, so those tables are empty; one
+    migrate type (Movable); stalls for want of a resource are not measured.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.tree import TextSpec, Tree
+from pagewalk.mm.mm_init import memory_map
+from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+
+_PAGEBLOCK_ORDER: Final = 9
+_MIGRATE_TYPES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate")
+_MOVABLE: Final = 1
+_SOFTIRQS: Final = (
+    "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU",
+)  # fmt: skip
+_INTERRUPTS: Final = (
+    ("NMI", "Non-maskable interrupts"), ("LOC", "Local timer interrupts"), ("SPU", "Spurious interrupts"),
+    ("PMI", "Performance monitoring interrupts"), ("IWI", "IRQ work interrupts"), ("RTR", "APIC ICR read retries"),
+    ("RES", "Rescheduling interrupts"), ("CAL", "Function call interrupts"), ("TLB", "TLB shootdowns"),
+    ("TRM", "Thermal event interrupts"),
+)  # fmt: skip
+
+
+def _empty(sb: ProcSuper) -> str:
+    return ""
+
+
+def iomem(sb: ProcSuper) -> str:
+    """/proc/iomem: where RAM is. Addresses are 0 for a reader who may not know them."""
+    shown = sb.system.current.capable
+    out = ""
+    ranges = [(0, 1, "Reserved")]
+    for start, end in memory_map(int(sb.system.config.ram)):
+        if ranges[-1][1] < start <= 0x100:
+            ranges.append((ranges[-1][1], start, "Reserved"))
+        ranges.append((start, end, "System RAM"))
+    for start, end, what in ranges:
+        first, last = (start << 12, (end << 12) - 1) if shown else (0, 0)
+        out += f"{first:08x}-{last:08x} : {what}\n"
+    return out
+
+
+def populated(sb: ProcSuper) -> list[Zone]:
+    """The zones with memory."""
+    return [zone for zone in sb.system.node.zones if zone.managed_pages]
+
+
+def pagetypeinfo(sb: ProcSuper) -> str:
+    """/proc/pagetypeinfo: free blocks, and page blocks, by migrate type."""
+    out = f"Page block order: {_PAGEBLOCK_ORDER}\nPages per block:  {1 << _PAGEBLOCK_ORDER}\n\n"
+    out += f"{'Free pages count per migrate type at order':<43} "
+    out += "".join([f"{order:6d} " for order in range(NR_PAGE_ORDERS)]) + "\n"
+    for zone in populated(sb):
+        for kind, name in enumerate(_MIGRATE_TYPES):
+            counts = [zone.nr_free(order) if kind == _MOVABLE else 0 for order in range(NR_PAGE_ORDERS)]
+            cells = "".join([f"{count:6d} " for count in counts])
+            out += f"Node {0:4d}, zone {zone.name:>8}, type {name:>12} {cells}\n"
+    out += f"\n{'Number of blocks type':<23}" + "".join([f"{name:>12} " for name in _MIGRATE_TYPES]) + "\n"
+    for zone in populated(sb):
+        first = zone.zone_start_pfn >> _PAGEBLOCK_ORDER
+        blocks = (zone.end_pfn + (1 << _PAGEBLOCK_ORDER) - 1 >> _PAGEBLOCK_ORDER) - first
+        cells = "".join([f"{blocks if kind == _MOVABLE else 0:12d} " for kind in range(len(_MIGRATE_TYPES))])
+        out += f"Node 0, zone {zone.name:>8} {cells}\n"
+    return out
+
+
+def slabinfo(sb: ProcSuper) -> str:
+    """/proc/slabinfo."""
+    return (
+        "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : "
+        "tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
+    )
+
+
+def _cpu_heading(sb: ProcSuper, indent: int) -> str:
+    return " " * indent + "".join([f"{f'CPU{cpu}':<11}" for cpu in range(sb.system.config.cpus)]) + "\n"
+
+
+def interrupts(sb: ProcSuper) -> str:
+    """/proc/interrupts."""
+    zeros = "".join([f"{0:10d} "] * sb.system.config.cpus)
+    out = _cpu_heading(sb, 11)
+    for label, meaning in _INTERRUPTS:
+        out += f"{label:>3}: {zeros}  {meaning}\n"
+    return out + f"ERR: {0:10d}\nMIS: {0:10d}\n"
+
+
+def softirqs(sb: ProcSuper) -> str:
+    """/proc/softirqs."""
+    cpus = sb.system.config.cpus
+    out = " " * 20 + "".join([f"{f'CPU{cpu}':<11}" for cpu in range(cpus)]) + "\n"
+    for name in _SOFTIRQS:
+        out += f"{name:>12}:" + "".join([f" {0:10d}"] * cpus) + "\n"
+    return out
+
+
+def cgroups(sb: ProcSuper) -> str:
+    """/proc/cgroups: no controllers."""
+    return "#subsys_name\thierarchy\tnum_cgroups\tenabled\n"
+
+
+def execdomains(sb: ProcSuper) -> str:
+    """/proc/execdomains."""
+    return f"0-0\t{'Linux':<16}\t[kernel]\n"
+
+
+def dma(sb: ProcSuper) -> str:
+    """/proc/dma."""
+    return " 4: cascade\n"
+
+
+def _pressure(sb: ProcSuper) -> str:
+    row = "avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    return f"some {row}full {row}"
+
+
+def _tty_drivers(sb: ProcSuper) -> str:
+    return f"{'/dev/tty':<20} {'/dev/tty':<8} {5:7d} {0:>7} system:/dev/tty\n"
+
+
+def _sysvipc_msg(sb: ProcSuper) -> str:
+    return (
+        "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime"
+        "      ctime\n"
+    )
+
+
+def _sysvipc_sem(sb: ProcSuper) -> str:
+    return "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"
+
+
+def sysvipc_shm(sb: ProcSuper) -> str:
+    """/proc/sysvipc/shm."""
+    return (
+        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      "
+        "dtime      ctime                   rss                  swap\n" + sb.kernel.sysvipc_shm_lines()
+    )
+
+
+TextMaker = Callable[[ProcSuper], str]
+
+# name: (permission bits, what it says)
+MACHINE_TEXTS: "Final[dict[str, tuple[int, TextMaker]]]" = {
+    "cgroups": (0o444, cgroups),
+    "consoles": (0o444, _empty),
+    "diskstats": (0o444, _empty),
+    "dma": (0o444, dma),
+    "execdomains": (0o444, execdomains),
+    "interrupts": (0o444, interrupts),
+    "iomem": (0o444, iomem),
+    "ioports": (0o444, _empty),
+    "locks": (0o444, _empty),
+    "misc": (0o444, _empty),
+    "pagetypeinfo": (0o400, pagetypeinfo),
+    "partitions": (0o444, _empty),
+    "slabinfo": (0o400, slabinfo),
+    "softirqs": (0o444, softirqs),
+    "vmallocinfo": (0o400, _empty),
+}
+
+
+def machine_trees() -> dict[str, Tree]:
+    """Directories of /proc by name."""
+    ipc = Tree(0)
+    for name, make in (("msg", _sysvipc_msg), ("sem", _sysvipc_sem), ("shm", sysvipc_shm)):
+        ipc.add(name, TextSpec(0o444, make))
+    pressure = Tree(0)
+    for name in ("cpu", "io", "memory"):
+        pressure.add(name, TextSpec(0o666, _pressure))
+    tty = Tree(0)
+    tty.add("drivers", TextSpec(0o444, _tty_drivers))
+    return {"pressure": pressure, "sysvipc": ipc, "tty": tty}
