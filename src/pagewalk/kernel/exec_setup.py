@@ -87,6 +87,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     if task.files.count > 1:
         task.unshare_files()
     new.exe_file = bprm.file.get()
+    new.coredump_filter = task.mm.coredump_filter
     exec_mmap(task, new)
     task.reset_rseq()
     task.personality &= ~READ_IMPLIES_EXEC

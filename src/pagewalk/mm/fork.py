@@ -81,6 +81,7 @@ def copy_fields(mm: MmStruct, oldmm: MmStruct) -> None:
     mm.start_brk = oldmm.start_brk
     mm.brk = oldmm.brk
     mm.start_stack = oldmm.start_stack
+    mm.coredump_filter = oldmm.coredump_filter
     mm.arg_start = oldmm.arg_start
     mm.arg_end = oldmm.arg_end
     mm.env_start = oldmm.env_start

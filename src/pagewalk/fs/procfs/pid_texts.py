@@ -158,14 +158,19 @@ def _timerslack_ns(task: "Task") -> bytes:
 # Running and waiting.
 
 
+def sleeps(task: "Task") -> bool:
+    """Whether it waits for something; one that has been woken counts as running."""
+    return task.exit_code is None and task.state != 0 and task.wchan != ""
+
+
 def _wchan(task: "Task") -> bytes:
     """The function that it sleeps in; 0 for one that runs."""
-    return task.wchan.encode() if task.wchan and task.exit_code is None and ptrace_may_access(task) else b"0"
+    return task.wchan.encode() if sleeps(task) and ptrace_may_access(task) else b"0"
 
 
 def _stack(task: "Task") -> bytes:
     """Where it sleeps, innermost first; offsets are not known."""
-    if not task.wchan or task.exit_code is not None:
+    if not sleeps(task):
         return b""
     frames = [task.wchan]
     if task.regs.orig_rax >= 0:
