@@ -33,8 +33,9 @@ def family(report: Report, width: int) -> list[Line]:
     ordered = in_family_order(processes)
     rest = f"  {count(len(processes))}, each as it was before it ended"
     lines: list[Line] = [[("Processes", "bold"), (rest, "dim")]]
-    names = ("pid", "resident", "anon", "file", "shared", "PSS", "peak", "faults", "CoW", "major")
-    lines.append([(f"  {names[0]:>6}" + "".join(f"{name:>9}" for name in names[1:]) + "  program", "dim")])
+    heading = f"  {'pid':>6}" + "".join(f"{name:>7}" for name in ("RSS", "anon", "file", "shared", "PSS", "peak"))
+    heading += "".join(f"{name:>9}" for name in ("faults", "CoW", "major"))
+    lines.append([(heading + "  program", "dim")])
     lines += [row(depth, process, width) for depth, process in ordered[:ROWS]]
     if len(ordered) > ROWS:
         others = [process for _, process in ordered[ROWS:]]
@@ -49,7 +50,7 @@ def row(depth: int, process: ProcessRecord, width: int) -> Line:
     rss = process.rss
     sizes = (rss.total, rss.anon, rss.file, rss.shmem, process.pss, rss.peak)
     numbers = (process.minor + process.major, process.faults.get("cow", 0), process.faults.get("major", 0))
-    cells = "".join(f"{size(number):>9}" for number in sizes) + "".join(f"{count(number):>9}" for number in numbers)
+    cells = "".join(f"{size(number):>7}" for number in sizes) + "".join(f"{count(number):>9}" for number in numbers)
     words = " ".join(process.command) or process.name
     notes = []
     if process.threads > 1:
@@ -62,10 +63,10 @@ def row(depth: int, process: ProcessRecord, width: int) -> Line:
         notes.append(f"killed by signal {process.signal}")
     elif process.status:
         notes.append(f"exit status {process.status}")
-    room = max(20, width - 92 - 2 * depth)
+    note = f"  ({', '.join(notes)})" if notes else ""
+    room = max(20, width - 79 - 2 * depth - len(note))
     if len(words) > room:
         words = words[: room - 3] + "..."
-    note = f"  ({', '.join(notes)})" if notes else ""
     return [
         (f"  {process.pid:>6}", ""),
         (cells, ""),
