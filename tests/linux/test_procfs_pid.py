@@ -89,6 +89,8 @@ def shape(text: bytes | str) -> str:
 def test_a_text_has_the_kernels_form(proc: Proc, name: str) -> None:
     harness.need_reference_kernel()
     ours, theirs = proc.read(f"/proc/self/{name}"), native_read(f"/proc/self/{name}")
+    if name == "autogroup" and not theirs:
+        pytest.skip("the kernel makes no autogroups here")
     assert shape(ours) == shape(theirs)
     if name.endswith(("_map", "filter", "slack_ns", "offsets", "setgroups")):
         assert ours == theirs

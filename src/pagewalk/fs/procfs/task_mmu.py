@@ -18,13 +18,14 @@ from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_lookup
-from pagewalk.mm.vma import VM_EXEC, VM_FLAG_LETTERS, VM_LOCKED, VM_MAYSHARE, VM_READ, VM_WRITE, Vma
+from pagewalk.mm.vma import VM_EXEC, VM_FLAG_LETTERS, VM_HUGEPAGE, VM_LOCKED, VM_MAYSHARE, VM_READ, VM_WRITE, Vma
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
 _PSS_SHIFT: Final = 12  # of the shares in a page that several processes map
 _NAME_COLUMN: Final = 72
+_HPAGE_SIZE: Final = 2 << 20
 
 PM_PRESENT: Final = 1 << 63
 PM_FILE: Final = 1 << 61
@@ -203,6 +204,15 @@ def vm_flag_letters(vma: Vma) -> str:
     return "".join([letters + " " for bit, letters in VM_FLAG_LETTERS if vma.vm_flags & bit])
 
 
+def thp_eligible(vma: Vma) -> bool:
+    """thp_vma_allowable_orders: whether a huge page could be put into the mapping, as far as its flags and its place
+    go. With huge pages on ``madvise``: anonymous memory for which they were asked for."""
+    if vma.vm_ops is not None or not vma.vm_flags & VM_HUGEPAGE:
+        return False
+    first: i64 = (vma.vm_start + _HPAGE_SIZE - 1) & -_HPAGE_SIZE
+    return first + _HPAGE_SIZE <= vma.vm_end
+
+
 def _smap_head(size: i64) -> str:
     return _kb("Size:", size) + _kb("KernelPageSize:", 4096) + _kb("MMUPageSize:", 4096)
 
@@ -216,7 +226,7 @@ def smaps_text(mm: MmStruct) -> str:
         parts.append(map_line(vma))
         parts.append(_smap_head(vma.vm_end - vma.vm_start))
         parts.append(stats.lines(rollup=False))
-        parts.append(f"THPeligible:    {0:8}\nVmFlags: {vm_flag_letters(vma)}\n")
+        parts.append(f"THPeligible:    {int(thp_eligible(vma)):8}\nVmFlags: {vm_flag_letters(vma)}\n")
     parts.append(GATE_VMA)
     parts.append(_smap_head(4096))
     parts.append(MemSizeStats().lines(rollup=False))
