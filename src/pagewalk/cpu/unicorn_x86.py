@@ -41,7 +41,7 @@ from pagewalk.hw.state import (
     STATE_VECTOR,
 )
 from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
-from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP, Cpu
+from pagewalk.kernel.cpu import DR6_STEP, EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP, Cpu
 from pagewalk.kernel.ptrace import PtRegs
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ class UnicornX86(Cpu):
     def _trap(self, regs: PtRegs, vector: int, *, at_instruction: bool) -> int:
         """An exception; ``at_instruction``: rip is known to be at the instruction, not behind it."""
         self.vector = vector
-        self.error_code = 0
+        self.error_code = DR6_STEP if vector == _DB else 0
         if vector == _UD:
             code = self._mmu.code_at(regs.rip, 2)
             if is_software_interrupt(code, _UD):
@@ -346,6 +346,7 @@ class UnicornX86(Cpu):
                 self.vector = _GP
             elif code[:1] == bytes((_ICEBP,)):
                 self.vector = _DB
+                self.error_code = 0
                 regs.rip += 1
         elif (
             not at_instruction

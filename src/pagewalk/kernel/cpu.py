@@ -28,6 +28,9 @@ EXIT_TRAP: Final = (
 )
 EXIT_STOPPED: Final = 3  # ``stop`` was called (timer, watchdog, end of the time slice)
 
+# What ``error_code`` says of vector 1, as DR6 does: a single step; 0 for INT1.
+DR6_STEP: Final = 0x4000
+
 # Kinds of access, for faults.
 ACCESS_READ: Final = 0
 ACCESS_WRITE: Final = 1

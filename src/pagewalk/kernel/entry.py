@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import OutOfMemory
-from pagewalk.kernel.cpu import ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE
+from pagewalk.kernel.cpu import ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, DR6_STEP
 from pagewalk.kernel.signal_send import force_sig, force_sig_fault, force_sig_info
 from pagewalk.kernel.signal_types import (
     BUS_ADRERR,
@@ -30,6 +30,7 @@ from pagewalk.kernel.signal_types import (
     SIGILL,
     SIGSEGV,
     SIGTRAP,
+    TRAP_BRKPT,
     TRAP_TRACE,
     kernel_info,
 )
@@ -169,10 +170,9 @@ def emulate_vsyscall(task: "Task", addr: int) -> None:
         return
     result = call(task, _VSYSCALL_NUMBERS[which])
     if result == -errno.EFAULT:
-        task.error_code = X86_PF_USER | X86_PF_WRITE
+        task.error_code = X86_PF_PROT | X86_PF_USER
         task.trap_nr = X86_TRAP_PF
-        task.cr2 = regs.rdi
-        force_sig_fault(task, SIGSEGV, SEGV_MAPERR, regs.rdi)
+        force_sig(task, SIGSEGV)
         return
     regs.rax = result
     regs.rip = signed(caller)
@@ -187,7 +187,8 @@ def trap_signal(task: "Task", vector: int, error_code: int) -> None:
     if vector == X86_TRAP_DE:
         force_sig_fault(task, SIGFPE, FPE_INTDIV, rip)
     elif vector == X86_TRAP_DB:
-        force_sig_fault(task, SIGTRAP, TRAP_TRACE, rip)
+        task.error_code = 0
+        force_sig_fault(task, SIGTRAP, TRAP_TRACE if error_code & DR6_STEP else TRAP_BRKPT, rip)
     elif vector == X86_TRAP_BP:
         force_sig(task, SIGTRAP)
     elif vector == X86_TRAP_UD:

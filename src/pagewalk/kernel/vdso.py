@@ -2,12 +2,14 @@
 
 The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section
 headers,
-so that the dynamic linker, readelf and gdb take it. Its functions do the system call; nothing reads [vvar].
+so that the dynamic linker, readelf and gdb take it, and with an unwind table. Its functions do the system call; nothing
+reads [vvar].
 
-Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning.
+Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning, .eh_frame
+and .eh_frame_hdr; DWARF 4 section 6.4.
 
 Mirrors: arch/x86/entry/vdso/vma.c, arch/x86/entry/vdso/vdso.lds.S (6.18)
-Differs: functions enter the kernel rather than read [vvar]; no getrandom and no SGX entry; no unwind table.
+Differs: functions enter the kernel rather than read [vvar]; no getrandom and no SGX entry.
 """
 
 import struct
@@ -48,8 +50,11 @@ _STT_FUNC: Final = 2
 _STT_OBJECT: Final = 1
 _STB_GLOBAL: Final = 1
 _STB_WEAK: Final = 2
+_PT_GNU_EH_FRAME: Final = 0x6474_E550
+_CIE_SIZE: Final = 24
 _SHN_ABS: Final = 0xFFF1
-_TEXT_SECTION: Final = 9
+_TEXT_SECTION: Final = 11
+_NR_PROGRAM_HEADERS: Final = 4
 
 
 class Symbol:
@@ -148,6 +153,26 @@ def text_section() -> tuple[bytes, list[tuple[str, int, int]]]:
     return code, places
 
 
+def eh_frame(text: int, size: int) -> bytes:
+    """How to unwind from the functions, which keep nothing on the stack: the return address is what RSP points to.
+
+    ``text`` is where the code begins relative to this section; one description serves all of its ``size`` bytes.
+    """
+    # version 1, "zR", code alignment 1, data alignment -8, return address in column 16, pointers pcrel sdata4;
+    # DW_CFA_def_cfa rsp+8, DW_CFA_offset column 16 at cfa-8, two DW_CFA_nop
+    common = struct.pack("<I", 0) + b"\x01zR\0\x01\x78\x10\x01\x1b\x0c\x07\x08\x90\x01\0\0"
+    out = struct.pack("<I", len(common)) + common
+    assert len(out) == _CIE_SIZE
+    place_of_start = _CIE_SIZE + 8
+    out += struct.pack("<IIiI", 20, _CIE_SIZE + 4, text - place_of_start, size) + bytes(8)
+    return out + bytes(4)
+
+
+def eh_frame_header(here: int, frames: int, text: int) -> bytes:
+    """The unwinder's search table: version 1, where .eh_frame is (pcrel), one entry (relative to ``here``)."""
+    return b"\x01\x1b\x03\x3b" + struct.pack("<iIii", frames - (here + 4), 1, text - here, frames + _CIE_SIZE - here)
+
+
 def build_image() -> bytes:
     """The whole object, VDSO_PAGES pages."""
     nr_buckets = 3
@@ -173,18 +198,22 @@ def build_image() -> bytes:
         (".gnu.version_d", 0x6FFF_FFFD, 2, verdef, 4, 2, 8, 0),
         (".note", 7, 2, note, 0, 0, 4, 0),
         (".dynamic", 6, 3, bytes(16 * 10), 4, 0, 8, 16),
+        (".eh_frame_hdr", 1, 2, bytes(20), 0, 0, 4, 0),
+        (".eh_frame", 1, 2, eh_frame(0, len(code)), 0, 0, 8, 0),
         (".text", 1, 6, code, 0, 0, 16, 0),
     ]
-    offsets = place(sections, 64 + 3 * 56)
+    offsets = place(sections, 64 + _NR_PROGRAM_HEADERS * 56)
     contents = [section[3] for section in sections]
-    contents[2] = symbol_table(symbols, strings, offsets[8])
+    contents[2] = symbol_table(symbols, strings, offsets[10])
     contents[7] = struct.pack(
         "<20Q",
         14, strings.add(SONAME), 4, offsets[0], 0x6FFF_FEF5, offsets[1], 5, offsets[3], 6, offsets[2],
         10, len(strings.data), 11, 24, 0x6FFF_FFFC, offsets[5], 0x6FFF_FFFD, 2, 0x6FFF_FFF0, offsets[4],
     )  # fmt: skip
     contents[7] += bytes(16)
-    end = offsets[8] + len(code)
+    contents[8] = eh_frame_header(offsets[8], offsets[9], offsets[10])
+    contents[9] = eh_frame(offsets[10] - offsets[9], len(code))
+    end = offsets[10] + len(code)
     return assemble(sections, offsets, contents, end)
 
 
@@ -237,12 +266,26 @@ def assemble(
     image[table : table + len(headers)] = headers
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     image[0:64] = ident + struct.pack(
-        "<HHIQQQIHHHHHH", 3, 62, 1, offsets[8], 64, table, 0, 64, 56, 3, 64, len(sections) + 2, len(sections) + 1
+        "<HHIQQQIHHHHHH",
+        3,
+        62,
+        1,
+        offsets[10],
+        64,
+        table,
+        0,
+        64,
+        56,
+        _NR_PROGRAM_HEADERS,
+        64,
+        len(sections) + 2,
+        len(sections) + 1,
     )
     program_headers = (
         struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, end, end, 4096)
         + struct.pack("<IIQQQQQQ", 2, 4, offsets[7], offsets[7], offsets[7], len(contents[7]), len(contents[7]), 8)
         + struct.pack("<IIQQQQQQ", 4, 4, offsets[6], offsets[6], offsets[6], len(contents[6]), len(contents[6]), 4)
+        + struct.pack("<IIQQQQQQ", _PT_GNU_EH_FRAME, 4, offsets[8], offsets[8], offsets[8], 20, 20, 4)
     )
     image[64 : 64 + len(program_headers)] = program_headers
     return bytes(image)
