@@ -43,6 +43,7 @@ def cli() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
+@click.option("--skip-sleep", is_flag=True, help="Where all processes sleep, the clock jumps instead of waiting.")
 @click.option("--rw", multiple=True, metavar="DIR", help="Let the program write below DIR. Repeatable.")
 @click.option("--env", "env_items", multiple=True, metavar="K=V", help="Set a variable for the program. Repeatable.")
 @click.option("--clear-env", is_flag=True, help="Start from an empty environment.")
@@ -59,6 +60,7 @@ def run(
     seed: int,
     ram: str,
     cpus: int,
+    skip_sleep: bool,
     rw: tuple[str, ...],
     env_items: tuple[str, ...],
     clear_env: bool,
@@ -75,7 +77,7 @@ def run(
     from pagewalk.config import Config
     from pagewalk.path import find_program
 
-    config = Config(ram=ram, cpus=cpus, seed=seed, aslr=not no_aslr, warm=not cold_cache)
+    config = Config(ram=ram, cpus=cpus, skip_sleep=skip_sleep, seed=seed, aslr=not no_aslr, warm=not cold_cache)
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
     if timeout is not None and not 0 < timeout < 1e9:

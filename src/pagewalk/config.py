@@ -46,6 +46,7 @@ class Config:
     seed                      of every random choice that the machine makes
     cpus                      modelled CPUs, 1 to 64, executed in turn
     pcid                      TLB entries are tagged, and live on when another address space is loaded
+    skip_sleep                when all tasks sleep for a time, the clock jumps there instead of waiting
     linux                     the release that is modelled where releases differ
     warm                      host files count as already in the page cache (as they are on a
                               machine in use); False: the first touch reads them, a major fault
@@ -73,6 +74,7 @@ class Config:
     seed: int = 0
     cpus: int = 1
     pcid: bool = True
+    skip_sleep: bool = False
     linux: str = "6.18"
     warm: bool = True
     overcommit_memory: int = 0

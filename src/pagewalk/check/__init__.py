@@ -59,6 +59,6 @@ def check_all(
 
 def check_machine(machine: "Machine") -> None:
     """Runs every invariant on a machine between two calls of its processes."""
-    mms = {task.mm.ident: task.mm for task in machine.kernel.tasks()}
+    mms = {task.mm.ident: task.mm for task in machine.kernel.tasks() if task.mm.mm_users > 0}
     spaces = [segment.mapping() for segment in machine.kernel.shm.segments.values()]
     check_all(machine.system, mms.values(), spaces=spaces)
