@@ -16,14 +16,20 @@ from pagewalk.check import check_machine
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_SYSCALL, EXIT_TRAP, Cpu
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.sched import run
+from pagewalk.kernel.signal_types import SA_RESTORER, SA_SIGINFO
 from pagewalk.kernel.syscall.table import SYSCALLS
 from pagewalk.kernel.task import Task
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap import vm_mmap
+from pagewalk.mm.uaccess import copy_to_user
+from pagewalk.mm.unmapped_area import pick_mmap_layout
 
 CALLS = 50_000
 PER_MACHINE = 2_500
 CHECK_EVERY = 250
+CODE = 0x40_0000
+AREA = 0x1000_0000
+STACK = AREA + (1 << 19)
 
 # What ends or stalls everything at once is made rarely: the others would hardly be tried.
 ENDS = frozenset({15, 34, 60, 62, 129, 130, 200, 231, 234, 297, 59, 322})
@@ -62,7 +68,8 @@ class HostileCpu(Cpu):
         self.left -= 1
         if self.left % CHECK_EVERY == 0:
             self.check()
-        regs.rip = 0x40_0000
+        regs.rip = CODE
+        regs.rsp = STACK
         if self.left <= 0:
             regs.rax = 231
             return EXIT_SYSCALL
@@ -117,13 +124,12 @@ def hostile_machine(seed: int, calls: int) -> int:
     task: Task = kernel.new_task()
     for which in (1, 9):  # files and address spaces that the machine can hold
         task.rlim_cur[which] = task.rlim_max[which] = 64 << 20
-    from pagewalk.mm.unmapped_area import pick_mmap_layout
-
     pick_mmap_layout(task.mm, 8 << 20, False)
-    area = vm_mmap(task.mm, None, 0x1000_0000, 1 << 20, 3, 0x32, 0)
+    area = vm_mmap(task.mm, None, AREA, 1 << 20, 3, 0x32, 0)
+    for action in task.sighand.action:
+        action.handler = action.restorer = CODE
+        action.flags = SA_SIGINFO | SA_RESTORER
     rnd = random.Random(seed)
-    from pagewalk.mm.uaccess import copy_to_user
-
     names = b"/tmp/a\0/proc/self/maps\0/dev/zero\0/proc/self/mem\0/tmp\0/etc/passwd\0"
     for page in range(64):
         data = names if page % 3 == 0 else rnd.randbytes(256) if page % 3 == 1 else bytes(64) + b"\1" * 64

@@ -17,6 +17,7 @@ from pagewalk.kernel.signal_types import (
     CLD_DUMPED,
     CLD_EXITED,
     CLD_KILLED,
+    NSIG,
     SA_NOCLDSTOP,
     SA_NOCLDWAIT,
     SIG_IGN,
@@ -176,7 +177,7 @@ def do_notify_parent(task: "Task", sig: int) -> bool:
         autoreap = True
         if action.handler == SIG_IGN:
             sig = 0
-    if sig > 0:
+    if 0 < sig <= NSIG:
         send_signal(
             parent, child_info(sig, cause, task.pid, task.uid, status, user // CLK_TCK_NS, system // CLK_TCK_NS)
         )
