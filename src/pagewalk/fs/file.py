@@ -119,6 +119,10 @@ class VfsFile(File):
         ready, and for the host's streams, which the host tells of."""
         return []
 
+    def write_goes_on(self) -> bool:
+        """Whether a write that took only a part waits to write the rest: into pipes and terminals it does."""
+        return False
+
     def pidfd_pid(self) -> int:
         """The process that a pidfd is for; 0 for any other file."""
         return 0

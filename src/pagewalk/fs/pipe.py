@@ -203,6 +203,10 @@ class PipeFile(VfsFile):
         """It has a poll method."""
         return True
 
+    def write_goes_on(self) -> bool:
+        """Yes."""
+        return True
+
     def wchan(self, events: int) -> str:
         """Its read or write function."""
         return "anon_pipe_read" if events & POLLIN else "anon_pipe_write"

@@ -228,6 +228,10 @@ class HostStream(VfsFile):
             return events
         return 0
 
+    def write_goes_on(self) -> bool:
+        """Yes."""
+        return True
+
     def can_poll(self) -> bool:
         """What the host says: no regular file, no /dev/null."""
         if self.regular:

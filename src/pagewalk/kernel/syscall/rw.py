@@ -282,5 +282,5 @@ def write_all(task: "Task", file: "VfsFile", data: bytes, pos: int) -> int:
                 send_signal(task, kill_info(SIGPIPE, SI_USER, task.tgid, task.uid), group=False)
             return done or told_of_limit(task, put)
         done += put
-        if put == 0 or done >= len(data) or file.nonblock:
+        if put == 0 or done >= len(data) or file.nonblock or not file.write_goes_on():
             return done
