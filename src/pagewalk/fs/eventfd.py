@@ -7,44 +7,26 @@ Differs: nothing.
 import errno
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.fs.dcache import Dentry, Mount
-from pagewalk.fs.fcntl import ANON_INODE_FS_MAGIC, O_NONBLOCK, O_RDWR, POLLERR, POLLIN, POLLOUT
+from pagewalk.fs.anon_inodes import AnonFile
+from pagewalk.fs.fcntl import O_NONBLOCK, O_RDWR, POLLERR, POLLIN, POLLOUT
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
-from pagewalk.fs.inode import Inode, SuperBlock
-from pagewalk.fs.stat import Statfs
+from pagewalk.fs.inode import InodeNumbers
 from pagewalk.fs.wait import WaitQueueHead
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
 EFD_SEMAPHORE: Final = 1
-ANON_INODE_DEV: Final = (0, 15)
 _ULLONG_MAX: Final = (1 << 64) - 1
+_ids = InodeNumbers(0)
 
 
-class AnonInodeFs(SuperBlock):
-    """anon_inodefs."""
-
-    def __init__(self) -> None:
-        super().__init__(ANON_INODE_DEV, "anon_inodefs")
-        self.noexec = True
-
-    def statfs(self) -> Statfs:
-        """anon_inodefs."""
-        return Statfs(ANON_INODE_FS_MAGIC)
-
-
-def anon_inode_dentry(name: str) -> Dentry:
-    """The name of a file that has nothing but one: ``anon_inode:[eventfd]``."""
-    sb = AnonInodeFs()
-    return Dentry(f"anon_inode:{name}", None, Inode(sb, 1037, 0o600), Mount(0, sb, "none", "rw", 0))
-
-
-class EventFile(VfsFile):
+class EventFile(AnonFile):
     """An eventfd: a 64-bit counter."""
 
     def __init__(self, system: "System", count: int, flags: int) -> None:
-        super().__init__(system, anon_inode_dentry("[eventfd]"), O_RDWR | flags & O_NONBLOCK)
+        super().__init__(system, "[eventfd]", O_RDWR | flags & O_NONBLOCK)
+        self.id = _ids.next()
         self.count = count
         self.semaphore = bool(flags & EFD_SEMAPHORE)
         self.wqh = WaitQueueHead()
@@ -84,10 +66,6 @@ class EventFile(VfsFile):
             events |= POLLERR
         return events | POLLOUT if self.count < _ULLONG_MAX - 1 else events
 
-    def can_poll(self) -> bool:
-        """It has a poll method."""
-        return True
-
     def wchan(self, events: int) -> str:
         """Its read or write function."""
         return "eventfd_read" if events & POLLIN else "eventfd_write"
@@ -98,7 +76,9 @@ class EventFile(VfsFile):
 
     def fdinfo(self) -> str:
         """The counter."""
-        return f"eventfd-count: {self.count:16x}\n"
+        return (
+            f"eventfd-count: {self.count:16x}\neventfd-id: {self.id}\neventfd-semaphore: {1 if self.semaphore else 0}\n"
+        )
 
 
 def make_eventfd(system: "System", count: int, flags: int) -> VfsFile:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from pagewalk.fs.eventfd import anon_inode_dentry
+from pagewalk.fs.anon_inodes import AnonFile
 from pagewalk.fs.fcntl import O_RDWR, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.wait import WaitEntry, WaitQueueHead
@@ -114,7 +114,7 @@ class EpItem(WaitEntry):
         return helped
 
 
-class EventPoll(VfsFile):
+class EventPoll(AnonFile):
     """struct eventpoll, and the open file that it belongs to.
 
     items      by open file and descriptor number
@@ -125,7 +125,7 @@ class EventPoll(VfsFile):
     """
 
     def __init__(self, system: "System") -> None:
-        super().__init__(system, anon_inode_dentry("[eventpoll]"), O_RDWR)
+        super().__init__(system, "[eventpoll]", O_RDWR)
         self.items: dict[tuple[int, int], EpItem] = {}
         self.rdllist: list[EpItem] = []
         self.wq = WaitQueueHead()
@@ -282,9 +282,9 @@ class EventPoll(VfsFile):
                 del self.rdllist[0]
         return 0
 
-    def can_poll(self) -> bool:
-        """It can be watched itself."""
-        return True
+    def ioctl_bytes(self, cmd: int, data: bytes) -> bytes | int:
+        """EINVAL, whatever it is."""
+        return -errno.EINVAL
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """Of those that watch this instance."""

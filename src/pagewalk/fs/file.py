@@ -102,6 +102,10 @@ class VfsFile(File):
         """Whether open(2) has to wait before it may give the file out (a FIFO without its other side)."""
         return False
 
+    def can_pread(self) -> bool:
+        """Whether it has positions to read and write at (FMODE_PREAD)."""
+        return self.lseek(0, SEEK_CUR) != -errno.ESPIPE
+
     def can_poll(self) -> bool:
         """Whether the file has a poll method of its own (file_can_poll): epoll(7) takes no others."""
         return False

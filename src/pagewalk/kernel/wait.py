@@ -25,13 +25,30 @@ def host_fd(file: "VfsFile") -> int:
 
 def wait_for_file(task: "Task", file: "VfsFile", events: int) -> int:
     """Waits until ``file`` is ready for POLLIN or POLLOUT. 0, or -ERESTARTSYS for a signal."""
-    fd = host_fd(file)
-    fds = [(fd, events)] if fd >= 0 else []
+    fds = host_fds(file, events)
+    file.get()  # another thread may close the descriptor meanwhile
+    result = -ERESTARTSYS
     while not signal_pending(task):
         if file.poll() & (events | POLLERR | POLLHUP):
-            return 0
+            result = 0
+            break
         task.kernel.wait(task, FOREVER, fds, file.wait_queues(), file.wchan(events))
-    return -ERESTARTSYS
+    file.put()
+    return result
+
+
+def host_fds(file: "VfsFile", events: int) -> list[tuple[int, int]]:
+    """The host's descriptors to wait for until ``file`` is ready for ``events``."""
+    return [(fd, bits & events or bits) for fd, bits in file.host_fds()]
+
+
+def wait_for_open(task: "Task", file: "VfsFile") -> int:
+    """Waits until an open FIFO has its other side. 0, or -ERESTARTSYS for a signal; the file is the caller's still."""
+    while file.open_pending():
+        if signal_pending(task):
+            return -ERESTARTSYS
+        task.kernel.wait(task, FOREVER, [], file.wait_queues(), "wait_for_partner")
+    return 0
 
 
 def sleep_until(task: "Task", deadline_ns: int, what: str = "hrtimer_nanosleep") -> bool:

@@ -33,13 +33,11 @@ from pagewalk.fs.fcntl import (
     O_TRUNC,
     O_WRONLY,
 )
-from pagewalk.fs.file import WOULD_BLOCK
-from pagewalk.fs.open import do_sys_open
+from pagewalk.fs.open import do_openat
 from pagewalk.fs.pipe import make_pipe
-from pagewalk.kernel.signal import ERESTARTSYS
 from pagewalk.kernel.signal_types import NSIG
 from pagewalk.kernel.syscall.args import fdget, getname
-from pagewalk.kernel.wait import FOREVER, sleep_until
+from pagewalk.kernel.wait import wait_for_open
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 from pagewalk.mm.filemap import invalidate_mapping_pages, readahead
@@ -94,12 +92,15 @@ def sys_openat(task: "Task", dfd: int, filename: int, flags: int, mode: int) -> 
     path = getname(task, filename)
     if isinstance(path, int):
         return path
-    while True:
-        fd = do_sys_open(task.fs, task.files, signed32(dfd), path, flags & 0xFFFF_FFFF, mode & 0xFFFF)
-        if fd != WOULD_BLOCK:
-            return fd
-        if not sleep_until(task, FOREVER):  # a FIFO that nobody else opens
-            return -ERESTARTSYS
+    file = do_openat(task.fs, task.files, signed32(dfd), path, flags & 0xFFFF_FFFF, mode & 0xFFFF)
+    if isinstance(file, int):
+        return file
+    fd = wait_for_open(task, file)
+    if fd == 0:
+        fd = task.files.install(file, cloexec=bool(flags & O_CLOEXEC))
+    if fd < 0:
+        file.put()
+    return fd
 
 
 def sys_openat2(task: "Task", dfd: int, filename: int, how: int, size: int) -> int:

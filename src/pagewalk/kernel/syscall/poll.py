@@ -13,7 +13,7 @@ from pagewalk.fs.ioctl import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, ioctl_sizes
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.signal import ERESTARTNOHAND, signal_pending
 from pagewalk.kernel.syscall.args import fdget, get_timespec, put_timespec, put_timeval, timespec_ns
-from pagewalk.kernel.wait import FOREVER, host_fd
+from pagewalk.kernel.wait import FOREVER, host_fds
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.current import RLIMIT_NOFILE
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
@@ -152,9 +152,7 @@ def poll_once(task: "Task", wanted: list[tuple[int, int]]) -> tuple[list[int], l
                 revents = POLLNVAL
             else:
                 revents = file.poll() & (events | POLLERR | POLLHUP)
-                host = host_fd(file)
-                if host >= 0:
-                    hosts.append((host, events & (POLLIN | POLLOUT | POLLPRI)))
+                hosts += host_fds(file, events & (POLLIN | POLLOUT | POLLPRI))
         found.append(revents)
     return found, hosts
 

@@ -8,12 +8,14 @@ Differs: what has no pages (pipes, terminals) is moved in pieces of at most 1 Mi
 import errno
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.fs.fcntl import POLLIN, POLLOUT, SEEK_CUR
+from pagewalk.fs.fcntl import POLLIN, POLLOUT
 from pagewalk.fs.file import WOULD_BLOCK
 from pagewalk.fs.regular import RegularFile
+from pagewalk.fs.socket import SocketFile
 from pagewalk.kernel.signal_send import send_signal
 from pagewalk.kernel.signal_types import SI_USER, SIGPIPE, SIGXFSZ, kill_info
 from pagewalk.kernel.syscall.args import MAX_RW_COUNT, access_ok, fdget, import_iovec
+from pagewalk.kernel.syscall.sockmsg import socket_read, socket_write, total
 from pagewalk.kernel.wait import host_fd, wait_for_file
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 from pagewalk.mm.iov_iter import IovIter
@@ -148,7 +150,7 @@ def positioned(task: "Task", fd: int, vec: int, vlen: int, pos: int, writing: bo
 
 def seekable(file: "VfsFile") -> bool:
     """Whether the file has positions (FMODE_PREAD)."""
-    return file.lseek(0, SEEK_CUR) != -errno.ESPIPE
+    return file.can_pread()
 
 
 def readv(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
@@ -158,6 +160,10 @@ def readv(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
         return vectors
     if isinstance(file, RegularFile):
         return file.read_iter(IovIter(task.mm, vectors), pos)
+    if isinstance(file, SocketFile):
+        return socket_read(task, file, vectors)
+    if total(vectors) <= CHUNK:
+        return read_scattered(task, file, vectors, pos)
     done = 0
     for base, length in vectors:
         if length == 0:
@@ -168,8 +174,33 @@ def readv(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
         done += got
         if got < length:
             break
-    if not any(length for _, length in vectors):
-        return read_to_user(task, file, 0, 0, pos)
+    return done
+
+
+def read_scattered(task: "Task", file: "VfsFile", vectors: list[tuple[int, int]], pos: int) -> int:
+    """One read of what all buffers hold together."""
+    if host_fd(file) >= 0 and not file.nonblock:
+        error = wait_for_file(task, file, POLLIN)
+        if error < 0:
+            return error
+    while True:
+        data = file.read(total(vectors), pos)
+        if not isinstance(data, int):
+            break
+        if data != WOULD_BLOCK:
+            return data
+        error = wait_for_file(task, file, POLLIN)
+        if error < 0:
+            return error
+    done = 0
+    for base, length in vectors:
+        part = data[done : done + length]
+        stored = int(copy_to_user_partial(task.mm, base, part))
+        done += stored
+        if stored < len(part):
+            if pos < 0:
+                file.unread(data[done:])
+            return done or -errno.EFAULT
     return done
 
 
@@ -180,10 +211,10 @@ def writev(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
         return vectors
     if isinstance(file, RegularFile):
         return told_of_limit(task, file.write_iter(IovIter(task.mm, vectors), pos))
-    total = 0
-    for _, length in vectors:
-        total += length
-    if total <= CHUNK:
+    if isinstance(file, SocketFile):
+        return socket_write(task, file, vectors)
+    size = total(vectors)
+    if size <= CHUNK:
         pieces = []
         for base, length in vectors:
             piece = copy_from_user_partial(task.mm, base, length)
@@ -191,7 +222,7 @@ def writev(task: "Task", file: "VfsFile", vec: int, vlen: int, pos: int) -> int:
             if len(piece) < length:
                 break
         data = b"".join(pieces)
-        if total and not data:
+        if size and not data:
             return -errno.EFAULT
         return write_all(task, file, data, pos)
     done = 0
@@ -211,6 +242,8 @@ def read_to_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: int, 
     """Up to ``count`` bytes of ``file`` to ``buf``; bytes, or a negative errno where there are none."""
     if isinstance(file, RegularFile):
         return file.read_iter(IovIter(task.mm, [(buf, count)]), pos)
+    if isinstance(file, SocketFile):
+        return socket_read(task, file, [(buf, count)])
     done = 0
     waits = wait and host_fd(file) >= 0 and not file.nonblock
     while True:
@@ -235,7 +268,7 @@ def read_to_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: int, 
             stored = int(copy_to_user_partial(task.mm, buf + done, data))
             if stored < got:
                 if pos < 0:
-                    file.lseek(stored - got, SEEK_CUR)
+                    file.unread(data[stored:])
                 return done + stored or -errno.EFAULT
         done += got
         if got < size or done >= count or host_fd(file) >= 0:
@@ -246,6 +279,8 @@ def write_from_user(task: "Task", file: "VfsFile", buf: int, count: int, pos: in
     """Up to ``count`` bytes from ``buf`` to ``file``; bytes, or a negative errno where there were none."""
     if isinstance(file, RegularFile):
         return told_of_limit(task, file.write_iter(IovIter(task.mm, [(buf, count)]), pos))
+    if isinstance(file, SocketFile):
+        return socket_write(task, file, [(buf, count)])
     done = 0
     while True:
         size = min(count - done, CHUNK)

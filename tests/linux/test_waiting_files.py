@@ -1,0 +1,20 @@
+"""What processes wait for: pipes, epoll, AF_UNIX sockets, timers, signals and processes as files, locks."""
+
+import harness
+import pytest
+from harness import check, compile_c
+
+pytestmark = [pytest.mark.linux]
+
+
+@pytest.fixture(autouse=True)
+def reference() -> None:
+    harness.need_reference_kernel()
+
+
+def test_epoll() -> None:
+    check([compile_c("epoll_calls")])
+
+
+def test_unix_sockets() -> None:
+    check([compile_c("unix_calls"), "{work}"], work={})
