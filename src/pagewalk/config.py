@@ -61,6 +61,7 @@ class Config:
     stack_guard_gap           pages kept free below a stack (boot parameter of that name)
     fault_around_bytes        debugfs fault_around_bytes
     read_ahead_kb             of the block device that holds the host's files
+    max_sectors_kb            of that device: its largest request
     min_free_kbytes           vm.min_free_kbytes; -1 = computed as at boot
     watermark_scale_factor    vm.watermark_scale_factor
     lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL
@@ -87,6 +88,7 @@ class Config:
     stack_guard_gap: int = 256
     fault_around_bytes: int = 65536
     read_ahead_kb: int = 128
+    max_sectors_kb: int = 4096
     min_free_kbytes: int = -1
     watermark_scale_factor: int = 10
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)

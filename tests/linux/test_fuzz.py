@@ -7,7 +7,8 @@ import pytest
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
-SEEDS = [int(seed) for seed in os.environ.get("PAGEWALK_FUZZ_SEEDS", "1 2 3 4 5 6 7 8 9 10 11 12 15 35").split()]
+USUAL = "1 2 3 4 5 6 7 8 9 10 11 12 15 35 44 115 119"  # the last five differed once
+SEEDS = [int(seed) for seed in os.environ.get("PAGEWALK_FUZZ_SEEDS", USUAL).split()]
 COUNT = os.environ.get("PAGEWALK_FUZZ_COUNT", "1500")
 
 

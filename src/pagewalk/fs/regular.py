@@ -96,7 +96,7 @@ class RegularFile(VfsFile):
         if self.pages.is_shmem:
             data = shmem_read(self.system, self.pages, at, count)
         else:
-            data = filemap_read(self.system, self.pages, at, count)
+            data = filemap_read(self.system, self.pages, self.f_ra, at, count)
         if isinstance(data, bytes) and pos == -1:
             self.f_pos = at + len(data)
         return data
@@ -109,7 +109,7 @@ class RegularFile(VfsFile):
         if self.pages.is_shmem:
             done = shmem_file_read_iter(self.system, self.pages, at, to)
         else:
-            done = filemap_read_iter(self.system, self.pages, at, to)
+            done = filemap_read_iter(self.system, self.pages, self.f_ra, at, to)
         if done > 0 and pos == -1:
             self.f_pos = at + done
         return done

@@ -18,4 +18,5 @@ VM_FAULT_SIGBUS: Final = 0x2
 VM_FAULT_MAJOR: Final = 0x4
 VM_FAULT_SIGSEGV: Final = 0x40
 VM_FAULT_NOPAGE: Final = 0x100
+VM_FAULT_RETRY: Final = 0x400  # served after read-ahead was started: the fault begins anew
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV

@@ -7,7 +7,7 @@ Differs: struct inode's memory side and struct address_space are one object.
 """
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
@@ -38,6 +38,10 @@ class AddressSpace:
                 major fault; ``evicted`` are those of them that have left the cache
     dirty       indices of pages that differ from the backing store
     seals       F_SEAL_* bits
+    ra_marks    pages that start the next read-ahead when somebody comes to them (PG_readahead): index of each to the
+                index of its folio's first page
+    folio_heads  index of each page of a folio of several to that of the folio's first page
+    large_folios  read-ahead makes folios of several pages
     i_mmap_writable  number of shared mappings that may write (VM_SHARED|VM_MAYWRITE)
     """
 
@@ -52,6 +56,9 @@ class AddressSpace:
         self.seals = 0
         self.i_mmap_writable: i64 = 0
         self.noreserve = False
+        self.ra_marks: dict[int, int] = {}
+        self.folio_heads: dict[int, int] = {}
+        self.large_folios = False
 
     def is_warm(self, index: i64) -> bool:
         """Whether page ``index``, which is not in ``i_pages``, counts as cached."""
@@ -77,6 +84,29 @@ class AddressSpace:
         return -errno.EIO
 
 
+@final
+class FileRaState:
+    """struct file_ra_state: what read-ahead remembers of an open file. In pages.
+
+    start, size, async_size  the current window; somebody who comes to its last ``async_size`` pages starts the next
+    order       of the folios that it is made of
+    mmap_miss   faults that missed, less those that hit
+    prev_pos    where the last read(2) ended, in bytes; -1
+    random      FMODE_RANDOM: posix_fadvise(RANDOM)
+    sequential  posix_fadvise(SEQUENTIAL): windows are twice as large
+    """
+
+    def __init__(self) -> None:
+        self.start: i64 = 0
+        self.size: i64 = 0
+        self.async_size: i64 = 0
+        self.order: i64 = 0
+        self.mmap_miss: i64 = 0
+        self.prev_pos: i64 = -1
+        self.random = False
+        self.sequential = False
+
+
 class File:
     """An open file (struct file): what a descriptor and a file mapping refer to.
 
@@ -91,6 +121,7 @@ class File:
     noexec     its mount forbids PROT_EXEC mappings
     s_maxbytes largest offset in bytes that a mapping may reach; 0 = no limit
     thp_aligned  large mappings are aligned so that huge pages fit (ext4, xfs, btrfs, and /dev/zero if private)
+    f_ra       what read-ahead remembers of it
     huge_page_size  of a file of huge pages, in bytes: fixed mappings are aligned to it; 0 = not one
     f_count    references: descriptors and VMAs; ``release`` runs when it falls to 0
     """
@@ -107,6 +138,7 @@ class File:
         self.s_maxbytes: i64 = 0
         self.thp_aligned = False
         self.huge_page_size: i64 = 0
+        self.f_ra = FileRaState()
         self.f_count: i64 = 1
 
     def get(self) -> "File":

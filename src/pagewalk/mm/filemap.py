@@ -1,8 +1,9 @@
 """The page cache: pages of files, read, written, mapped, dirtied and written back.
 
 Mirrors: mm/filemap.c, mm/readahead.c, mm/truncate.c, mm/page-writeback.c (6.18)
-Differs: one-page folios; write-back happens on fsync, msync, close and exit, never by a flusher thread; a ``warm``
-    file's pages count as cached though they are read from the host on first use; no eviction yet.
+Differs: folios of several pages are known by their indices (``folio.py``); write-back happens on fsync, msync, close
+    and exit, never by a flusher thread; a ``warm`` file's pages count as cached though they are read from the host on
+    first use; no eviction yet.
 """
 
 import errno
@@ -10,58 +11,28 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBUS
-from pagewalk.mm.file import AddressSpace, File
+from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY, VM_FAULT_SIGBUS
+from pagewalk.mm.file import AddressSpace, File, FileRaState
+from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.memory import set_file_pte
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
-from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
-from pagewalk.mm.page_alloc import GFP_USER
+from pagewalk.mm.page import PG_readahead, PG_uptodate
+from pagewalk.mm.page_cache import add_to_page_cache, delete_from_page_cache, read_cache_page
 from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.readahead import mmap_readahead_window, read_window
+from pagewalk.mm.readahead import (
+    do_async_mmap_readahead,
+    do_sync_mmap_readahead,
+    page_cache_async_ra,
+    page_cache_sync_ra,
+)
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_MAYWRITE, VM_SHARED, Vma, VmFault, VmOps
 
 _ZEROS: Final = bytes(4096)
 
 
-def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
-    """Reads page ``index`` of the backing store into a new page of the cache; the page, or -ENOMEM, -EIO, ..."""
-    page = system.node.alloc_page(GFP_USER)
-    if page is None:
-        return -errno.ENOMEM
-    failed = mapping.read_folio(index, system.ram.page(page.pfn))
-    if failed:
-        system.node.put_page(page)
-        return failed
-    page.mapping = mapping
-    page.index = index
-    page.flags |= PG_uptodate
-    mapping.i_pages[index] = page
-    mapping.evicted.discard(index)
-    system.vmstat.nr_file_pages += 1
-    system.vmstat.pgpgin += 4
-    return page
-
-
-def delete_from_page_cache(system: System, mapping: AddressSpace, index: i64) -> None:
-    """Takes a page out of the cache; processes that still map it keep the frame."""
-    page = mapping.i_pages.pop(index)
-    if index in mapping.dirty:
-        mapping.dirty.discard(index)
-        system.vmstat.nr_dirty -= 1
-    page.mapping = None
-    system.vmstat.nr_file_pages -= 1
-    system.node.put_page(page)
-
-
-def read_cache_page(system: System, mapping: AddressSpace, index: i64) -> Page | int:
-    """The page from the cache, read where it is not there; or a negative errno."""
-    page = mapping.i_pages.get(index)
-    return page if page is not None else add_to_page_cache(system, mapping, index)
-
-
-def filemap_read(system: System, mapping: AddressSpace, pos: i64, count: i64) -> bytes | int:
+def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i64, count: i64) -> bytes | int:
     """Up to ``count`` bytes from offset ``pos``, through the cache; b"" at or beyond the end, or a negative errno."""
     end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
     if pos >= end:
@@ -70,7 +41,10 @@ def filemap_read(system: System, mapping: AddressSpace, pos: i64, count: i64) ->
     while pos < end:
         index: i64 = pos >> 12
         if index not in mapping.i_pages and not mapping.is_warm(index):
-            readahead(system, mapping, index, read_window(system.config, mapping, index))
+            page_cache_sync_ra(system, mapping, ra, index, ((end + 4095) >> 12) - index)
+        if index in mapping.ra_marks:
+            first: i64 = mapping.ra_marks[index]
+            page_cache_async_ra(system, mapping, ra, first, ((end + 4095) >> 12) - first)
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
             return b"".join(parts) if parts else page
@@ -78,6 +52,7 @@ def filemap_read(system: System, mapping: AddressSpace, pos: i64, count: i64) ->
         stop: i64 = min(4096, start + end - pos)
         parts.append(system.ram.page(page.pfn)[start:stop])
         pos += stop - start
+    ra.prev_pos = pos
     return b"".join(parts)
 
 
@@ -200,16 +175,6 @@ def invalidate_mapping_pages(system: System, mapping: AddressSpace, first: i64, 
     mapping.evict(first, last + 1)
 
 
-def readahead(system: System, mapping: AddressSpace, start: i64, nr_pages: i64) -> None:
-    """Reads the pages of a window that are not cached yet, up to the end of the file; errors are left to the reader."""
-    last: i64 = min(start + nr_pages, (mapping.i_size + 4095) >> 12)
-    index: i64 = max(start, 0)
-    while index < last:
-        if index not in mapping.i_pages and isinstance(add_to_page_cache(system, mapping, index), int):
-            return
-        index += 1
-
-
 @final
 class FileVmOps(VmOps):
     """generic_file_vm_ops, with the page_mkwrite of a file system that tracks dirty pages (ext4)."""
@@ -227,19 +192,20 @@ class FileVmOps(VmOps):
         system = vma.vm_mm.system
         if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
             return VM_FAULT_SIGBUS
-        major: i64 = 0
-        if vmf.pgoff not in mapping.i_pages and not mapping.is_warm(vmf.pgoff):
-            major = VM_FAULT_MAJOR
+        how: i64 = 0
+        if vmf.pgoff in mapping.i_pages or mapping.is_warm(vmf.pgoff):
+            if do_async_mmap_readahead(system, mapping, vma.vm_file.f_ra, vma, vmf.pgoff):
+                how = VM_FAULT_RETRY
+        else:
+            how = VM_FAULT_MAJOR
             system.vmstat.pgmajfault += 1
-            start, size = mmap_readahead_window(system.config, vma, vmf.pgoff)
-            readahead(system, mapping, start, size)
+            do_sync_mmap_readahead(system, mapping, vma.vm_file.f_ra, vma, vmf.pgoff)
         page = read_cache_page(system, mapping, vmf.pgoff)
         if isinstance(page, int):
             return VM_FAULT_OOM if page == -errno.ENOMEM else VM_FAULT_SIGBUS
-        page.flags &= ~PG_readahead
         page.refcount += 1
         vmf.page = page
-        return major
+        return how
 
     def map_pages(self, vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
         """filemap_map_pages."""
@@ -256,13 +222,15 @@ class FileVmOps(VmOps):
 
 
 def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
-    """Maps the cached pages of a window whose entries are empty; True where that served the fault itself."""
+    """Maps the cached pages of a window whose entries are empty, folios whole where they fit; True where that served
+    the fault itself."""
     vma = vmf.vma
     assert vma.vm_file is not None and vma.vm_file.mapping is not None
     mapping = vma.vm_file.mapping
     system = vma.vm_mm.system
     words = system.ram.words
     last: i64 = min(end_pgoff, ((mapping.i_size + 4095) >> 12) - 1)
+    ra = vma.vm_file.f_ra
     pgoff = start_pgoff
     served = False
     while pgoff <= last:
@@ -270,15 +238,22 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
         if page is None and mapping.is_warm(pgoff):
             found = add_to_page_cache(system, mapping, pgoff)
             page = None if isinstance(found, int) else found
-        index: i64 = vmf.pte_index + pgoff - vmf.pgoff
-        if page is not None and page.flags & PG_uptodate and words[index] == 0:
-            page.refcount += 1
-            set_file_pte(vma, index, page, write=False)
-            if pgoff == vmf.pgoff:
-                served = True
-            else:
-                vma.vm_mm.faults.fault_around += 1
-        pgoff += 1
+        if page is None or page.flags & (PG_uptodate | PG_readahead) != PG_uptodate:
+            pgoff += 1
+            continue
+        first, nr = folio_to_map(vmf, mapping, pgoff)
+        for at in range(first, first + nr):
+            ra.mmap_miss = max(0, ra.mmap_miss - 1)
+            index: i64 = vmf.pte_index + at - vmf.pgoff
+            if words[index] == 0:
+                page = mapping.i_pages[at]
+                page.refcount += 1
+                set_file_pte(vma, index, page, write=False)
+                if at == vmf.pgoff:
+                    served = True
+                else:
+                    vma.vm_mm.faults.fault_around += 1
+        pgoff = first + nr
     return served
 
 

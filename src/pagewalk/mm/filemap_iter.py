@@ -11,17 +11,17 @@ import errno
 
 from mypy_extensions import i64
 
-from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, AddressSpace
-from pagewalk.mm.filemap import read_cache_page, readahead
+from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, AddressSpace, FileRaState
 from pagewalk.mm.iov_iter import IovIter
 from pagewalk.mm.page import Page, PG_dirty
+from pagewalk.mm.page_cache import read_cache_page
 from pagewalk.mm.page_writeback import set_page_dirty
-from pagewalk.mm.readahead import read_window
+from pagewalk.mm.readahead import page_cache_async_ra, page_cache_sync_ra
 from pagewalk.mm.shmem import shmem_get_page
 from pagewalk.mm.system import System
 
 
-def filemap_read(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -> int:
+def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i64, to: IovIter) -> int:
     """Copies from offset ``pos`` to user memory, through the cache, up to the end of the file; bytes, or a negative
     errno where there were none (EFAULT, or what the backing store said)."""
     done: i64 = 0
@@ -29,7 +29,10 @@ def filemap_read(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -
         at: i64 = pos + done
         index: i64 = at >> 12
         if index not in mapping.i_pages and not mapping.is_warm(index):
-            readahead(system, mapping, index, read_window(system.config, mapping, index))
+            page_cache_sync_ra(system, mapping, ra, index, ((at + to.count + 4095) >> 12) - index)
+        if index in mapping.ra_marks:
+            first: i64 = mapping.ra_marks[index]
+            page_cache_async_ra(system, mapping, ra, first, ((at + to.count + 4095) >> 12) - first)
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
             return int(done) if done else page
@@ -37,8 +40,9 @@ def filemap_read(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -
         copied = to.copy_to((page.pfn << 12) + (at & 4095), size)
         done += copied
         if copied < size:
-            return int(done) if done else -errno.EFAULT
-    return int(done)
+            break
+    ra.prev_pos = pos + done
+    return -errno.EFAULT if done == 0 and to.count > 0 and pos < mapping.i_size else int(done)
 
 
 def shmem_file_read_iter(system: System, mapping: AddressSpace, pos: i64, to: IovIter) -> int:

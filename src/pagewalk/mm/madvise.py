@@ -12,7 +12,6 @@ from typing import Final
 from mypy_extensions import i64
 
 from pagewalk.mm.file import FMODE_WRITE
-from pagewalk.mm.filemap import readahead
 from pagewalk.mm.gup import faultin_range
 from pagewalk.mm.madvise_flags import (
     MADV_COLD,
@@ -44,6 +43,7 @@ from pagewalk.mm.madvise_flags import (
 from pagewalk.mm.madvise_pages import cold_or_pageout, guard_install, guard_remove, madvise_free
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmu_gather import zap_page_range
+from pagewalk.mm.readahead import force_page_cache_ra
 from pagewalk.mm.shmem import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from pagewalk.mm.vma import (
     VM_DONTCOPY,
@@ -226,7 +226,8 @@ def willneed(vma: Vma, start: i64, end: i64) -> int:
         return 0
     mapping = vma.vm_file.mapping
     if not mapping.is_shmem:
-        readahead(vma.vm_mm.system, mapping, vma.pgoff_of(start), (end - start) >> 12)
+        system = vma.vm_mm.system
+        force_page_cache_ra(system, mapping, vma.vm_file.f_ra, vma.pgoff_of(start), (end - start) >> 12)
     return 0
 
 

@@ -10,10 +10,10 @@ import errno
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
-from pagewalk.mm.filemap import delete_from_page_cache
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mmu_gather import zap_pte_range
 from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced, PG_swapbacked
+from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare
 from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYSHARE, Vma

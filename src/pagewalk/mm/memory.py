@@ -15,9 +15,12 @@ from pagewalk.mm.fault_types import (
     VM_FAULT_MAJOR,
     VM_FAULT_NOPAGE,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
 )
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
@@ -125,7 +128,7 @@ def do_read_fault(vmf: VmFault) -> i64:
     ret = ops.fault(vmf)
     if ret & VM_FAULT_ERROR or ret & VM_FAULT_NOPAGE:
         return ret
-    if ret & VM_FAULT_MAJOR and ops.has_map_pages:  # after waiting for the disk the fault starts anew
+    if ret & (VM_FAULT_MAJOR | VM_FAULT_RETRY) and ops.has_map_pages:  # after starting the disk the fault starts anew
         do_fault_around(vmf)
     finish_fault(vmf)
     mm.faults.file_read += 1
@@ -190,14 +193,32 @@ def do_shared_fault(vmf: VmFault) -> i64:
 
 
 def finish_fault(vmf: VmFault) -> None:
-    """Maps ``vmf.page``; the reference that ``fault`` took becomes the page table's."""
+    """Maps ``vmf.page``, with all of its folio where that fits and nothing of it is mapped; the reference that
+    ``fault`` took becomes the page table's."""
     page = vmf.page
     assert page is not None
     system = vmf.vma.vm_mm.system
-    if system.ram.words[vmf.pte_index] != 0:  # map_pages got there first
+    words = system.ram.words
+    if words[vmf.pte_index] != 0:  # map_pages got there first
         system.node.put_page(page)
         return
-    set_file_pte(vmf.vma, vmf.pte_index, page, (vmf.flags & FAULT_FLAG_WRITE) != 0)
+    write = (vmf.flags & FAULT_FLAG_WRITE) != 0
+    mapping = page.mapping
+    if isinstance(mapping, AddressSpace) and vmf.pgoff in mapping.folio_heads:
+        first, nr = folio_to_map(vmf, mapping, vmf.pgoff)
+        start: i64 = vmf.pte_index + first - vmf.pgoff
+        empty = 0
+        while empty < nr and words[start + empty] == 0:
+            empty += 1
+        if nr > 1 and empty == nr:
+            for at in range(nr):
+                if first + at != vmf.pgoff:
+                    other = mapping.i_pages[first + at]
+                    other.refcount += 1
+                    if write:
+                        set_page_dirty(system, other)
+                    set_file_pte(vmf.vma, start + at, other, write)
+    set_file_pte(vmf.vma, vmf.pte_index, page, write)
 
 
 def set_file_pte(vma: Vma, pte_index: i64, page: Page, write: bool) -> None:

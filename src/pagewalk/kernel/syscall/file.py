@@ -40,7 +40,8 @@ from pagewalk.kernel.syscall.args import fdget, getname
 from pagewalk.kernel.wait import wait_for_open
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
-from pagewalk.mm.filemap import invalidate_mapping_pages, readahead
+from pagewalk.mm.filemap import invalidate_mapping_pages
+from pagewalk.mm.readahead import force_page_cache_ra
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ F_SETLEASE: Final = 1024
 F_GETLEASE: Final = 1025
 F_NOTIFY: Final = 1026
 
+POSIX_FADV_RANDOM: Final = 1
+POSIX_FADV_SEQUENTIAL: Final = 2
 POSIX_FADV_WILLNEED: Final = 3
 POSIX_FADV_DONTNEED: Final = 4
 
@@ -319,8 +322,8 @@ def sys_fallocate(task: "Task", fd: int, mode: int, offset: int, length: int) ->
 
 
 def sys_fadvise64(task: "Task", fd: int, offset: int, length: int, advice: int) -> int:
-    """posix_fadvise(2): DONTNEED takes clean pages out of the cache, WILLNEED reads them; the rest only tunes
-    read-ahead, which knows streams by itself."""
+    """posix_fadvise(2): DONTNEED takes clean pages out of the cache, WILLNEED reads them; NORMAL, RANDOM
+    and SEQUENTIAL tune the open file's read-ahead."""
     file = fdget(task, fd)
     if file is None:
         return -errno.EBADF
@@ -337,13 +340,20 @@ def sys_fadvise64(task: "Task", fd: int, offset: int, length: int, advice: int) 
         last = end >> 12 if end < mapping.i_size else 1 << 50
         invalidate_mapping_pages(task.mm.system, mapping, (offset + 4095) >> 12, last - 1)
     elif advice == POSIX_FADV_WILLNEED:
-        readahead(task.mm.system, mapping, offset >> 12, ((end + 4095) >> 12) - (offset >> 12))
+        pages = ((end + 4095) >> 12) - (offset >> 12)
+        force_page_cache_ra(task.mm.system, mapping, file.f_ra, offset >> 12, pages)
+    elif advice <= POSIX_FADV_SEQUENTIAL:
+        file.f_ra.random = advice == POSIX_FADV_RANDOM
+        if advice != POSIX_FADV_RANDOM:
+            file.f_ra.sequential = advice == POSIX_FADV_SEQUENTIAL
     return 0
 
 
 def sys_readahead(task: "Task", fd: int, offset: int, count: int) -> int:
-    """readahead(2): checked; the page cache reads on demand."""
+    """readahead(2): as posix_fadvise(WILLNEED)."""
     file = fdget(task, fd)
     if file is None or not file.f_mode & FMODE_READ:
         return -errno.EBADF
-    return -errno.EINVAL if file.mapping is None else 0
+    if file.mapping is None:
+        return -errno.EINVAL
+    return sys_fadvise64(task, fd, offset, count, POSIX_FADV_WILLNEED)

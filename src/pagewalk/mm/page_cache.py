@@ -1,0 +1,54 @@
+"""Putting pages into the page cache and taking them out.
+
+Mirrors: mm/filemap.c (filemap_add_folio, filemap_remove_folio, read_mapping_folio) (6.18)
+Differs: a page is read as it is put in, so that none is ever seen locked or not up to date.
+"""
+
+import errno
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
+from pagewalk.mm.page_alloc import GFP_USER
+from pagewalk.mm.system import System
+
+
+def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
+    """Reads page ``index`` of the backing store into a new page of the cache; the page, or -ENOMEM, -EIO, ..."""
+    page = system.node.alloc_page(GFP_USER)
+    if page is None:
+        return -errno.ENOMEM
+    failed = mapping.read_folio(index, system.ram.page(page.pfn))
+    if failed:
+        system.node.put_page(page)
+        return failed
+    page.mapping = mapping
+    page.index = index
+    page.flags |= PG_uptodate
+    mapping.i_pages[index] = page
+    mapping.evicted.discard(index)
+    system.vmstat.nr_file_pages += 1
+    system.vmstat.pgpgin += 4
+    return page
+
+
+def delete_from_page_cache(system: System, mapping: AddressSpace, index: i64) -> None:
+    """Takes a page out of the cache; processes that still map it keep the frame."""
+    page = mapping.i_pages.pop(index)
+    if index in mapping.dirty:
+        mapping.dirty.discard(index)
+        system.vmstat.nr_dirty -= 1
+    if page.flags & PG_readahead:
+        page.flags &= ~PG_readahead
+        mapping.ra_marks.pop(index, None)
+    mapping.folio_heads.pop(index, None)
+    page.mapping = None
+    system.vmstat.nr_file_pages -= 1
+    system.node.put_page(page)
+
+
+def read_cache_page(system: System, mapping: AddressSpace, index: i64) -> Page | int:
+    """The page from the cache, read where it is not there; or a negative errno."""
+    page = mapping.i_pages.get(index)
+    return page if page is not None else add_to_page_cache(system, mapping, index)
