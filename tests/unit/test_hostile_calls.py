@@ -16,7 +16,7 @@ from pagewalk.check import check_machine
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_SYSCALL, EXIT_TRAP, Cpu
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.sched import run
-from pagewalk.kernel.signal_types import SA_RESTORER, SA_SIGINFO
+from pagewalk.kernel.signal_types import SA_RESTORER, SA_SIGINFO, SIGKILL, SIGSTOP
 from pagewalk.kernel.syscall.table import SYSCALLS
 from pagewalk.kernel.task import Task
 from pagewalk.mm.mm_types import MmStruct
@@ -126,7 +126,9 @@ def hostile_machine(seed: int, calls: int) -> int:
         task.rlim_cur[which] = task.rlim_max[which] = 64 << 20
     pick_mmap_layout(task.mm, 8 << 20, False)
     area = vm_mmap(task.mm, None, AREA, 1 << 20, 3, 0x32, 0)
-    for action in task.sighand.action:
+    for sig, action in enumerate(task.sighand.action, 1):
+        if sig in (SIGKILL, SIGSTOP):
+            continue
         action.handler = action.restorer = CODE
         action.flags = SA_SIGINFO | SA_RESTORER
     rnd = random.Random(seed)

@@ -124,6 +124,7 @@ class Scheduler:
         """A task that fork made is runnable for the first time."""
         self.start_counting()
         task.stack = greenlet(task_entry, self.main)
+        task.rseq_preempted = True
         self.enqueue(task)
 
     def enqueue(self, task: Task) -> None:
@@ -142,6 +143,7 @@ class Scheduler:
 
     def schedule(self, task: Task) -> None:
         """The running task gives its CPU away; comes back when it is its turn again."""
+        task.rseq_preempted = True
         if task.stack is None:
             self.wait_alone(task)
         elif task.stack is getcurrent():
@@ -431,7 +433,6 @@ class Runner:
             self.sched.start_slice(cpu)
             return
         task.nivcsw += 1
-        task.rseq_preempted = True
         self.sched.schedule(task)
 
 

@@ -25,8 +25,9 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
     words = mm.system.ram.words
     while True:
         index = pte_lookup(mm, addr)
+        pte: i64 = 0
         if index >= 0:
-            pte: i64 = words[index]
+            pte = words[index]
             if pte & fmt.present.mask == fmt.present.value:
                 if access != WRITE:
                     words[index] = fmt.accessed.set(pte)
@@ -37,6 +38,10 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
         outcome = do_user_addr_fault(mm, addr, access)
         if outcome != FAULT_SERVED:
             return -outcome
+        if pte & fmt.present.mask == fmt.present.value:
+            # Another page took its place. A CPU that faults itself gets the new entry then; this fault was the
+            # kernel's, and the CPU may still hold the old one.
+            mm.flush_tlb_range(addr, addr + 1)
 
 
 def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:

@@ -1,6 +1,6 @@
 /* A random sequence of memory-management calls and accesses, the same for the same seed, with all that can be seen of it.
  *
- * usage: mmfuzz WORKDIR SEED COUNT [FIRST [all [pagemap]]]     (FIRST: print from that operation on only; all: faults after each operation,
+ * usage: mmfuzz [fork] WORKDIR SEED COUNT [FIRST [all [pagemap]]]     (FIRST: print from that operation on only; all: faults after each operation,
  * all maps at the end; pagemap: the page-map bits after each operation)
  *
  * Calls act mostly within an arena that lies across a 2 MiB line, sometimes outside of it. Printed: each call with its
@@ -487,8 +487,92 @@ static void op_run(void)
 	tell("%s %lu from page %lu: %s\n", write ? "write" : "read", n, page, text);
 }
 
+/* A child goes on with the sequence for some operations while the parent waits, then it is the parent's turn with what is
+ * left of its pages; now and then the child stays, asleep, until the end, so that pages remain shared. */
+static int depth, children;
+static long child_end = -1;
+static int sleepers[8], nr_sleepers;
+static int to_parent[2];
+
+static void op_fork(void)
+{
+	int wait_status = 0, stays = depth == 0 && nr_sleepers < 3 && chance(40);
+	long length = 1 + rnd(30);
+	char byte = 0;
+	if (depth >= 3) {
+		tell("fork not so deep\n");
+		return;
+	}
+	if (stays)
+		SC(SYS_pipe, to_parent);
+	tell("fork%s for %ld\n", stays ? ", stays" : "", length);
+	int pid = SC(SYS_fork);
+	if (pid == 0) {
+		depth++;
+		nr_sleepers = 0;
+		child_end = number + length;
+		SC(SYS_getrusage, RUSAGE_SELF, &before);
+		tell("  in the child\n");
+		show_faults();
+		show_maps();
+		show_pagemap();
+		show_status();
+		if (stays)
+			child_end = -2 - child_end;
+		return;
+	}
+	if (stays) {
+		SC(SYS_close, to_parent[1]);
+		SC(SYS_read, to_parent[0], &byte, 1);
+		SC(SYS_close, to_parent[0]);
+		sleepers[nr_sleepers++] = pid;
+	} else {
+		SC(SYS_wait4, pid, &wait_status, 0, 0);
+	}
+	children++;
+	state += number * 77 + 13;
+	tell("  back in the parent, status %#x\n", wait_status);
+	show_faults();
+	show_maps();
+	show_pagemap();
+	show_status();
+}
+
+/* Whether the child has done its part. One that stays tells its parent and sleeps. */
+static void end_of_child(void)
+{
+	long end = child_end <= -2 ? -2 - child_end : child_end;
+	if (child_end == -1 || number < end)
+		return;
+	show_faults();
+	show_smaps();
+	tell("  the child is done\n");
+	if (child_end <= -2) {
+		SC(SYS_close, to_parent[1]);
+		for (;;)
+			SC(SYS_pause);
+	}
+	quit(0);
+}
+
+static void end_sleepers(void)
+{
+	for (int i = 0; i < nr_sleepers; i++) {
+		int wait_status;
+		SC(SYS_kill, sleepers[i], SIGKILL);
+		SC(SYS_wait4, sleepers[i], &wait_status, 0, 0);
+	}
+	nr_sleepers = 0;
+}
+
 int main(int argc, char **argv)
 {
+	int forks = 0;
+	if (argc > 1 && !strcmp(argv[1], "fork")) {
+		forks = 1;
+		argc--;
+		argv++;
+	}
 	if (argc < 4) {
 		say("usage: mmfuzz WORKDIR SEED COUNT [FIRST]\n");
 		quit(2);
@@ -518,7 +602,8 @@ int main(int argc, char **argv)
 	for (number = 0; number < count; number++) {
 		tell("%ld: ", number);
 		int which = rnd(100);
-		if (which < 20) op_mmap();
+		if (forks && chance(4)) op_fork();
+		else if (which < 20) op_mmap();
 		else if (which < 28) op_munmap();
 		else if (which < 38) op_mprotect();
 		else if (which < 46) op_mremap();
@@ -537,7 +622,13 @@ int main(int argc, char **argv)
 		if (number % 32 == 0) show_maps();
 		if (number % 64 == 63) show_status();
 		if (number % 128 == 127) show_hash();
+		end_of_child();
+		if (forks && nr_sleepers && chance(2)) {
+			tell("the sleepers end\n");
+			end_sleepers();
+		}
 	}
+	end_sleepers();
 	show_faults();
 	show_maps();
 	show_smaps();
