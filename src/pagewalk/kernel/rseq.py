@@ -21,8 +21,8 @@ _DESCRIPTION: Final = struct.Struct("<IIQQQ")  # version, flags, start_ip, post_
 
 
 def rseq_handle_notify_resume(task: "Task") -> None:
-    """Before the program goes on: where it has lost its CPU since, willingly or not, or was moved, its area is brought up to date and a sequence that
-    it was in starts anew."""
+    """Before the program goes on: where it has lost its CPU since, willingly or not, or was moved, its area is brought
+    up to date and a sequence that it was in starts anew."""
     if task.rseq_preempted or task.rseq_cpu != task.cpu:
         task.rseq_preempted = False
         if not rseq_ip_fixup(task) or not rseq_update_cpu(task):

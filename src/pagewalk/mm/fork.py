@@ -1,27 +1,21 @@
 """The address space of a child, and who uses an address space.
 
-Mirrors: kernel/fork.c (dup_mm, dup_mmap, mmput), mm/memory.c (copy_page_range) (6.18)
+Mirrors: kernel/fork.c (dup_mm, dup_mmap, mmput), mm/mmap.c (dup_mmap) (6.18)
 Differs: nothing.
 """
 
 from mypy_extensions import i64
 
+from pagewalk.mm.copy_page_range import copy_page_range
 from pagewalk.mm.filemap import link_file
-from pagewalk.mm.memory import mm_counter, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct, mm_alloc
 from pagewalk.mm.munmap import exit_mmap, vm_stat_account
-from pagewalk.mm.page import PG_anon, PG_anon_exclusive
-from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
-from pagewalk.mm.rmap import AnonVma, anon_vma_chain_link, anon_vma_clone
+from pagewalk.mm.rmap import anon_vma_fork
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
     VM_ACCOUNT,
     VM_DONTCOPY,
     VM_LOCKED_MASK,
-    VM_MAYWRITE,
-    VM_MIXEDMAP,
-    VM_PFNMAP,
-    VM_SHARED,
     VM_WIPEONFORK,
     Vma,
 )
@@ -60,6 +54,8 @@ def dup_mm(oldmm: MmStruct) -> MmStruct | None:
         if not source.vm_flags & VM_WIPEONFORK and not copy_page_range(vma, source):
             exit_mmap(mm)
             return None
+    mm.hiwater_rss = mm.get_mm_rss()
+    mm.hiwater_vm = mm.total_vm
     return mm
 
 
@@ -87,7 +83,6 @@ def copy_fields(mm: MmStruct, oldmm: MmStruct) -> None:
     mm.env_start = oldmm.env_start
     mm.env_end = oldmm.env_end
     mm.saved_auxv = oldmm.saved_auxv
-    mm.hiwater_vm = oldmm.total_vm
     if oldmm.exe_file is not None:
         oldmm.exe_file.get()
         mm.exe_file = oldmm.exe_file
@@ -102,51 +97,9 @@ def copy_vma(mm: MmStruct, source: Vma) -> Vma:
     if source.vm_file is not None:
         source.vm_file.get()
     if not source.vm_flags & VM_WIPEONFORK and source.anon_vma is not None:
-        anon_vma_clone(vma, source)
-        own = AnonVma(source.anon_vma)
-        vma.anon_vma = own
-        anon_vma_chain_link(vma, own)
+        anon_vma_fork(vma, source)
     link_file(vma)
     mm.insert(vma)
     if vma.vm_ops is not None:
         vma.vm_ops.open(vma)
     return vma
-
-
-def copy_page_range(vma: Vma, source: Vma) -> bool:
-    """The entries of a VMA; False where there is no frame for a table."""
-    if source.anon_vma is None and not source.vm_flags & (VM_PFNMAP | VM_MIXEDMAP):
-        return True
-    oldmm = source.vm_mm
-    mm = vma.vm_mm
-    system = mm.system
-    fmt = system.format
-    words = system.ram.words
-    cow = source.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
-    addr: i64 = source.vm_start
-    while addr < source.vm_end:
-        index = pte_lookup(oldmm, addr)
-        if index < 0:
-            addr = next_table(addr, index)
-            continue
-        pte: i64 = words[index]
-        if pte != 0:
-            to = pte_alloc(mm, addr)
-            if to < 0:
-                return False
-            if fmt.present.test(pte) or fmt.protnone.test(pte):
-                page = vm_normal_page(system, pte)
-                if page is not None:
-                    page.refcount += 1
-                    page.mapcount += 1
-                    page.flags &= ~PG_anon_exclusive if page.flags & PG_anon else -1
-                    mm.rss_stat[mm_counter(page)] += 1
-                if cow and pte & fmt.write.mask == fmt.write.value:
-                    pte = pte & ~fmt.write.mask
-                    words[index] = pte
-                if not cow:
-                    pte = pte & ~fmt.dirty.mask
-                pte = pte & ~fmt.accessed.mask
-            words[to] = pte
-        addr += 4096
-    return True

@@ -37,8 +37,8 @@ def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
 
 
 def madvise_free(vma: Vma, start: i64, end: i64) -> None:
-    """MADV_FREE: pages that only this process maps lose their dirty and accessed marks; until they are written again
-    they may be dropped instead of swapped."""
+    """MADV_FREE: pages lose their dirty and accessed marks; until they are written again they may be dropped instead of
+    swapped. A page that is itself marked dirty keeps the mark where others map it too."""
     mm = vma.vm_mm
     fmt = mm.system.format
     words = mm.system.ram.words
@@ -47,7 +47,7 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
         index = pte_lookup(mm, addr)
         pte: i64 = words[index]
         page = vm_normal_page(mm.system, pte)
-        if page is None or page.mapcount != 1:
+        if page is None or (page.flags & PG_dirty and page.mapcount != 1):
             continue
         page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
         if fmt.accessed.test(pte) or fmt.dirty.test(pte):

@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 class AnonVma:
     """struct anon_vma: the owner of anonymous pages.
 
-    vmas      VMAs whose pages may belong to it (fork adds the child's)
-    parent    the AnonVma of the forking VMA, None for the first of a family
+    vmas             VMAs whose pages may belong to it (fork adds the child's)
+    parent           the AnonVma of the forking VMA, None for the first of a family
+    num_children     AnonVmas whose parent it is (itself too, where it has none)
+    num_active_vmas  VMAs whose own AnonVma it is: new pages go there
     """
 
     def __init__(self, parent: "AnonVma | None") -> None:
         self.parent = parent
         self.vmas: list[Vma] = []
+        self.num_children = 1 if parent is None else 0
+        self.num_active_vmas = 0
+        if parent is not None:
+            parent.num_children += 1
 
 
 def anon_vma_prepare(vma: Vma) -> None:
@@ -42,6 +48,7 @@ def anon_vma_prepare(vma: Vma) -> None:
     if anon_vma is None:
         anon_vma = AnonVma(None)
     vma.anon_vma = anon_vma
+    anon_vma.num_active_vmas += 1
     anon_vma_chain_link(vma, anon_vma)
 
 
@@ -52,19 +59,42 @@ def anon_vma_chain_link(vma: Vma, anon_vma: AnonVma) -> None:
 
 
 def anon_vma_clone(to: Vma, source: Vma) -> None:
-    """Whatever ``source``'s pages may belong to, ``to``'s may now as well (split, mremap, and fork's first half)."""
+    """Whatever ``source``'s pages may belong to, ``to``'s may now as well (split, merge, mremap)."""
     for anon_vma in source.anon_vma_chain:
         if anon_vma not in to.anon_vma_chain:
             anon_vma_chain_link(to, anon_vma)
-    if to.anon_vma is None:
+    if to.anon_vma is None and source.anon_vma is not None:
         to.anon_vma = source.anon_vma
+        to.anon_vma.num_active_vmas += 1
+
+
+def anon_vma_fork(to: Vma, source: Vma) -> None:
+    """A child's VMA: its pages may belong to all that the parent's may, and new ones to an AnonVma of its own.
+
+    One of the parent's chain is taken for that where no VMA uses it any more and it has at most one child: a process
+    that forks and forks on does not make the chain longer without end.
+    """
+    if source.anon_vma is None:
+        return
+    for anon_vma in source.anon_vma_chain:
+        anon_vma_chain_link(to, anon_vma)
+        if to.anon_vma is None and anon_vma.num_children < 2 and anon_vma.num_active_vmas == 0:
+            to.anon_vma = anon_vma
+    if to.anon_vma is None:
+        to.anon_vma = AnonVma(source.anon_vma)
+        anon_vma_chain_link(to, to.anon_vma)
+    to.anon_vma.num_active_vmas += 1
 
 
 def unlink_anon_vmas(vma: Vma) -> None:
     """The VMA goes."""
     for anon_vma in vma.anon_vma_chain:
         anon_vma.vmas.remove(vma)
+        if not anon_vma.vmas and anon_vma.parent is not None:
+            anon_vma.parent.num_children -= 1
     vma.anon_vma_chain = []
+    if vma.anon_vma is not None:
+        vma.anon_vma.num_active_vmas -= 1
     vma.anon_vma = None
 
 
