@@ -60,6 +60,7 @@ def filemap_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) 
     """Writes into the cache and dirties the pages, growing the file; bytes written, or a negative errno."""
     done: i64 = 0
     total: i64 = len(data)
+    before_write_at(system, mapping, pos)
     while done < total:
         index: i64 = (pos + done) >> 12
         start: i64 = (pos + done) & 4095
@@ -89,6 +90,8 @@ def filemap_write_and_wait_range(system: System, mapping: AddressSpace, first: i
         size: i64 = min(4096, mapping.i_size - (index << 12))
         if size <= 0:
             continue
+        if size < 4096:
+            zero_tail(system, mapping)
         failed = mapping.write_folio(index, system.ram.page(page.pfn)[:size])
         system.vmstat.nr_written += 1
         system.vmstat.pgpgout += 4
@@ -129,6 +132,8 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is
     zeroed. (A longer file, too, may have had a page beyond its end, from a write that failed.)"""
     shrinks = new_size < mapping.i_size
+    if new_size > mapping.i_size and not mapping.is_shmem:
+        zero_tail(system, mapping)
     mapping.i_size = new_size
     first: i64 = (new_size + 4095) >> 12
     if shrinks:
@@ -136,10 +141,23 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
     for index in [index for index in mapping.i_pages if index >= first]:
         delete_from_page_cache(system, mapping, index)
-    tail = mapping.i_pages.get(new_size >> 12)
-    if shrinks and tail is not None and new_size & 4095:
-        start: i64 = new_size & 4095
+    if shrinks:
+        zero_tail(system, mapping)
+
+
+def zero_tail(system: System, mapping: AddressSpace) -> None:
+    """Zeroes what is behind the end of the file in its last page: a mapping may have stored there, and a longer file
+    must not show it (pagecache_isize_extended, ext4_block_zero_page_range)."""
+    start: i64 = mapping.i_size & 4095
+    tail = mapping.i_pages.get(mapping.i_size >> 12)
+    if tail is not None and start:
         system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
+
+
+def before_write_at(system: System, mapping: AddressSpace, pos: i64) -> None:
+    """A write begins at ``pos``: behind the last page of the file it leaves that page's tail in the file."""
+    if pos >> 12 > mapping.i_size >> 12 and not mapping.is_shmem:
+        zero_tail(system, mapping)
 
 
 def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:

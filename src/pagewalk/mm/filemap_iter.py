@@ -12,6 +12,7 @@ import errno
 from mypy_extensions import i64
 
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, AddressSpace, FileRaState
+from pagewalk.mm.filemap import before_write_at
 from pagewalk.mm.iov_iter import IovIter
 from pagewalk.mm.page import Page, PG_dirty
 from pagewalk.mm.page_cache import read_cache_page
@@ -90,6 +91,7 @@ def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, sourc
     byte before the source is faulted in: the file grows up to there, even where the source turns out unreadable.
     """
     done: i64 = 0
+    before_write_at(system, mapping, pos)
     while source.count > 0:
         at: i64 = pos + done
         size: i64 = min(4096 - (at & 4095), source.count)
