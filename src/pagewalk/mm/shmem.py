@@ -180,6 +180,7 @@ def zero_part(system: System, mapping: AddressSpace, start: i64, end: i64) -> No
     if page is not None and start < end:
         low: i64 = start & 4095
         system.ram.page(page.pfn)[low : low + end - start] = _ZEROS[: end - start]
+        page.flags |= PG_dirty
 
 
 def shmem_evict(system: System, mapping: AddressSpace) -> None:
