@@ -16,5 +16,9 @@ def test_epoll() -> None:
     check([compile_c("epoll_calls")])
 
 
+def test_timers_signals_and_processes_as_files() -> None:
+    check([compile_c("event_files")])
+
+
 def test_unix_sockets() -> None:
     check([compile_c("unix_calls"), "{work}"], work={})

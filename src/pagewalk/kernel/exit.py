@@ -213,6 +213,7 @@ def release_task(task: "Task") -> None:
         mmput(task.mm)
     signal = task.signal
     signal.absorb(task)
+    signal.wait_pidfd.wake_up(0, 0)
     if kernel.tasks_by_pid.get(task.pid) is task:
         del kernel.tasks_by_pid[task.pid]
     task.sighand.count -= 1

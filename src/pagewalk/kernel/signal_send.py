@@ -74,6 +74,7 @@ def send_signal(task: "Task", info: SigInfo, *, group: bool = True) -> None:
         return
     pending = signal.shared_pending if group else task.pending
     pending.add(info)
+    task.sighand.signalfd_wqh.wake_up(0, 0)
     complete_signal(task, sig, group=group)
 
 

@@ -11,6 +11,8 @@ Differs: nothing is counted against RLIMIT_SIGPENDING.
 import struct
 from typing import Final
 
+from pagewalk.fs.wait import WaitQueueHead
+
 SIGHUP: Final = 1
 SIGINT: Final = 2
 SIGQUIT: Final = 3
@@ -155,11 +157,15 @@ class SigAction:
 
 
 class SigHand:
-    """struct sighand_struct: the actions, ``action[sig - 1]``; ``count`` tasks share it."""
+    """struct sighand_struct: the actions, ``action[sig - 1]``; ``count`` tasks share it.
+
+    signalfd_wqh: who waits for their signals as files.
+    """
 
     def __init__(self) -> None:
         self.count = 1
         self.action: list[SigAction] = [SigAction() for _ in range(NSIG)]
+        self.signalfd_wqh = WaitQueueHead()
 
     def copy(self) -> "SigHand":
         """For a new process: the same actions."""

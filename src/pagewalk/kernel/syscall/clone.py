@@ -8,6 +8,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.fs.pidfd import make_pidfd
 from pagewalk.kernel.exit import do_exit, do_group_exit
 from pagewalk.kernel.fork import (
     CLONE_CLEAR_SIGHAND,
@@ -154,11 +155,8 @@ def kernel_clone(task: "Task", args: CloneArgs) -> int:
 
 def install_pidfd(task: "Task", child: "Task", addr: int) -> int:
     """CLONE_PIDFD: a descriptor for the child; 0 or a negative errno."""
-    from pagewalk.fs.fcntl import O_CLOEXEC
-    from pagewalk.fs.pidfd import make_pidfd  # type: ignore[import-not-found]
-
     file = make_pidfd(task.kernel.system, child, 0)
-    fd = task.files.install(file, cloexec=bool(O_CLOEXEC))
+    fd = task.files.install(file, cloexec=True)
     if fd < 0:
         file.put()
         return fd
