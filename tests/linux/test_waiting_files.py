@@ -20,5 +20,13 @@ def test_timers_signals_and_processes_as_files() -> None:
     check([compile_c("event_files")])
 
 
+def test_locks() -> None:
+    check([compile_c("lock_calls"), "{work}"], work={})
+
+
+def test_pipes_and_fifos() -> None:
+    check([compile_c("pipe_calls"), "{work}"], work={})
+
+
 def test_unix_sockets() -> None:
     check([compile_c("unix_calls"), "{work}"], work={})

@@ -73,6 +73,10 @@ class AnonFile(VfsFile):
         """ENODEV."""
         return -errno.ENODEV
 
+    def can_splice(self) -> bool:
+        """None of them can be spliced."""
+        return False
+
     def can_poll(self) -> bool:
         """All of them can be polled."""
         return True

@@ -3,7 +3,7 @@
 Sources: open(2) (the lowest free number), dup(2), fcntl(2), close_range(2).
 
 Mirrors: fs/file.c, include/linux/fdtable.h (6.18)
-Differs: no RCU, no file locks.
+Differs: no RCU.
 """
 
 import errno
@@ -113,6 +113,8 @@ class FilesStruct:
         file = self._remove(fd)
         if file is None:
             return -errno.EBADF
+        if file.inode.i_flctx is not None:
+            file.inode.i_flctx.remove_owner(self)
         err = file.flush()
         file.put()
         return err
@@ -170,6 +172,8 @@ class FilesStruct:
         closed = self._remove(new)
         self._place(new, file, bool(flags & O_CLOEXEC))
         if closed is not None:
+            if closed.inode.i_flctx is not None:
+                closed.inode.i_flctx.remove_owner(self)
             closed.flush()
             closed.put()
         return new

@@ -72,6 +72,8 @@ class VfsFile(File):
             if self.f_ep is not None:
                 for item in list(self.f_ep):
                     item.detach()
+            if self.inode.i_flctx is not None:
+                self.inode.i_flctx.remove_owner(self)
             self.release()
 
     def release(self) -> None:
@@ -105,6 +107,10 @@ class VfsFile(File):
     def can_pread(self) -> bool:
         """Whether it has positions to read and write at (FMODE_PREAD)."""
         return self.lseek(0, SEEK_CUR) != -errno.ESPIPE
+
+    def can_splice(self) -> bool:
+        """Whether splice(2) takes it (it has splice_read and splice_write)."""
+        return True
 
     def can_poll(self) -> bool:
         """Whether the file has a poll method of its own (file_can_poll): epoll(7) takes no others."""

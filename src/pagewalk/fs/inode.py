@@ -17,6 +17,7 @@ from pagewalk.fs.stat import Stat, Statfs
 if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
     from pagewalk.fs.file import VfsFile
+    from pagewalk.fs.locks import FileLockContext
     from pagewalk.fs.pipe_buffer import Pipe
     from pagewalk.fs.unix_sock import UnixSock
 
@@ -82,6 +83,7 @@ class Inode:
     i_mode     type and permission bits
     i_count    users: held dentries, and open files without a name
     i_pipe     a FIFO's bytes while it is open; i_socket: who is bound to a socket file
+    i_flctx    locks, None while there were none
     """
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int) -> None:
@@ -98,6 +100,7 @@ class Inode:
         self.i_count = 0
         self.i_pipe: Pipe | None = None
         self.i_socket: UnixSock | None = None
+        self.i_flctx: FileLockContext | None = None
 
     # In use or not.
 

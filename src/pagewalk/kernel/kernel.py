@@ -12,6 +12,7 @@ from pagewalk.arch.format import Layout
 from pagewalk.config import Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
+from pagewalk.fs.locks import DeadlockTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.unix_bind import UnixTable
 from pagewalk.fs.wait import WaitQueueHead
@@ -94,6 +95,7 @@ class Kernel(TaskRegistry):
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
         self.unix = UnixTable()
+        self.deadlocks = DeadlockTable()
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1

@@ -1,8 +1,7 @@
 """Descriptors: open, close, dup, pipe, fcntl, lseek and what else acts on an open file as a whole.
 
 Mirrors: fs/open.c, fs/fcntl.c, fs/pipe.c, fs/locks.c, fs/sync.c, mm/fadvise.c (6.18)
-Differs: record locks and leases always succeed, as they do for a process that is alone; O_ASYNC owners are kept and
-unused.
+Differs: O_ASYNC owners are kept and unused.
 """
 
 import errno
@@ -33,31 +32,26 @@ from pagewalk.fs.fcntl import (
     O_TRUNC,
     O_WRONLY,
 )
+from pagewalk.fs.locks import F_UNLCK
 from pagewalk.fs.open import do_openat
 from pagewalk.fs.pipe import make_pipe
 from pagewalk.kernel.signal_types import NSIG
 from pagewalk.kernel.syscall.args import fdget, getname
+from pagewalk.kernel.syscall.locks import LOCK_COMMANDS, record_lock, set_lease
 from pagewalk.kernel.wait import wait_for_open
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
+from pagewalk.mm.file import FMODE_READ
 from pagewalk.mm.filemap import invalidate_mapping_pages
 from pagewalk.mm.readahead import force_page_cache_ra
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
-    from pagewalk.fs.file import VfsFile
     from pagewalk.kernel.task import Task
 
-F_GETLK: Final = 5
-F_SETLK: Final = 6
-F_SETLKW: Final = 7
 F_SETOWN: Final = 8
 F_GETOWN: Final = 9
 F_SETSIG: Final = 10
 F_GETSIG: Final = 11
-F_OFD_GETLK: Final = 36
-F_OFD_SETLK: Final = 37
-F_OFD_SETLKW: Final = 38
 F_SETLEASE: Final = 1024
 F_GETLEASE: Final = 1025
 F_NOTIFY: Final = 1026
@@ -67,14 +61,7 @@ POSIX_FADV_SEQUENTIAL: Final = 2
 POSIX_FADV_WILLNEED: Final = 3
 POSIX_FADV_DONTNEED: Final = 4
 
-F_RDLCK: Final = 0
-F_WRLCK: Final = 1
-F_UNLCK: Final = 2
-
 SETFL_MASK: Final = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
-
-# struct flock: type, whence, start, length, pid
-_FLOCK: Final = struct.Struct("<hh4xqqi4x")
 
 # Allowed on an O_PATH descriptor.
 _PATH_COMMANDS: Final = (F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL)
@@ -224,7 +211,7 @@ def sys_fcntl(task: "Task", fd: int, cmd: int, arg: int) -> int:
     if cmd == F_SETFL:
         file.f_flags = file.f_flags & ~SETFL_MASK | arg & SETFL_MASK
         return 0
-    if cmd in (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW):
+    if cmd in LOCK_COMMANDS:
         return record_lock(task, file, cmd, arg)
     if cmd == F_SETPIPE_SZ:
         return file.set_pipe_size(arg & 0xFFFF_FFFF)
@@ -240,37 +227,11 @@ def sys_fcntl(task: "Task", fd: int, cmd: int, arg: int) -> int:
         return 0
     if cmd == F_SETSIG:
         return 0 if 0 <= arg <= NSIG else -errno.EINVAL
+    if cmd == F_SETLEASE:
+        return set_lease(file, signed32(arg))
     if cmd == F_GETLEASE:
         return F_UNLCK
     return -errno.EINVAL
-
-
-def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int) -> int:
-    """POSIX and open-file-description locks: a process that is alone never meets another's."""
-    data = copy_from_user(task.mm, addr, _FLOCK.size)
-    if data is None:
-        return -errno.EFAULT
-    kind, whence, start, length, pid = _FLOCK.unpack(data)
-    getting = cmd in (F_GETLK, F_OFD_GETLK)
-    if whence not in (0, 1, 2) or kind not in (F_RDLCK, F_WRLCK, F_UNLCK) or (getting and kind == F_UNLCK):
-        return -errno.EINVAL
-    if cmd >= F_OFD_GETLK and pid != 0:
-        return -errno.EINVAL
-    if start + min(length, 0) < 0 and whence == 0:
-        return -errno.EINVAL
-    if getting:
-        answer = _FLOCK.pack(F_UNLCK, whence, start, length, pid)
-        return 0 if copy_to_user(task.mm, addr, answer) else -errno.EFAULT
-    needs = FMODE_READ if kind == F_RDLCK else FMODE_WRITE if kind == F_WRLCK else 0
-    return 0 if file.f_mode & needs == needs else -errno.EBADF
-
-
-def sys_flock(task: "Task", fd: int, operation: int) -> int:
-    """flock(2): succeeds, as it does for a process that is alone."""
-    operation &= 0xFFFF_FFFF
-    if operation & ~4 not in (1, 2, 8):
-        return -errno.EINVAL
-    return -errno.EBADF if fdget(task, fd) is None else 0
 
 
 def sys_fsync(task: "Task", fd: int) -> int:

@@ -1,7 +1,7 @@
-"""Calls that move bytes from one file to another: sendfile, copy_file_range, splice, tee.
+"""Calls that move bytes from one file to another: sendfile, copy_file_range. ``splice.py`` has those through pipes.
 
-Mirrors: fs/read_write.c, fs/splice.c (6.18)
-Differs: bytes are copied, never moved as pages; vmsplice is not modelled.
+Mirrors: fs/read_write.c (6.18)
+Differs: bytes are copied, never moved as pages.
 """
 
 import errno
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 S_IFMT = 0o170000
 S_IFREG = 0o100000
-S_IFIFO = 0o010000
 
 
 def get_offset(task: "Task", addr: int) -> int | None:
@@ -130,34 +129,4 @@ def sys_copy_file_range(
             return -errno.EFAULT
         if off_out and not put_offset(task, off_out, to + done):
             return -errno.EFAULT
-    return done
-
-
-def sys_splice(task: "Task", fd_in: int, off_in: int, fd_out: int, off_out: int, length: int, flags: int) -> int:
-    """splice(2): one end at least is a pipe."""
-    if length == 0:
-        return 0
-    if flags & ~0xF:
-        return -errno.EINVAL
-    source = fdget(task, fd_in)
-    target = fdget(task, fd_out)
-    if source is None or target is None:
-        return -errno.EBADF
-    source_pipe = source.inode.i_mode & S_IFMT == S_IFIFO
-    target_pipe = target.inode.i_mode & S_IFMT == S_IFIFO
-    if (source_pipe and off_in) or (target_pipe and off_out):
-        return -errno.ESPIPE
-    at = get_offset(task, off_in)
-    to = get_offset(task, off_out)
-    if at is None or to is None:
-        return -errno.EFAULT
-    if not source.f_mode & FMODE_READ or not target.f_mode & FMODE_WRITE:
-        return -errno.EBADF
-    if not (source_pipe or target_pipe) or source.inode is target.inode or target.f_flags & O_APPEND:
-        return -errno.EINVAL
-    if (off_in and at < 0) or (off_out and to < 0):
-        return -errno.EINVAL
-    done = move(task, source, at, target, to, min(length, 65536))
-    if done > 0 and not (put_offset(task, off_in, at + done) and put_offset(task, off_out, to + done)):
-        return -errno.EFAULT
     return done
