@@ -240,6 +240,8 @@ def will_become_orphaned_pgrp(task: "Task", pgrp: int, ignored: "Task | None") -
         if other.is_ended() and other.thread_group_empty():
             continue
         parent = other.real_parent
+        if other.held:
+            return False  # whoever started it watches it
         if parent is not None and parent.pgid != pgrp and parent.sid == other.sid:
             return False
     return True

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.exit import do_group_exit, is_current_pgrp_orphaned, notify_parent_cldstop
 from pagewalk.kernel.sigframe import setup_rt_frame, signal_delivered
 from pagewalk.kernel.signal_send import force_fatal_sig, force_sig, signal_pending, wake_for_signal
-from pagewalk.kernel.signal_struct import SIGNAL_GROUP_EXIT, SIGNAL_STOP_CONTINUED, SIGNAL_STOP_STOPPED
+from pagewalk.kernel.signal_struct import (
+    SIGNAL_CLD_CONTINUED,
+    SIGNAL_GROUP_EXIT,
+    SIGNAL_STOP_CONTINUED,
+    SIGNAL_STOP_STOPPED,
+)
 from pagewalk.kernel.signal_types import (
+    CLD_CONTINUED,
     CLD_STOPPED,
     SA_RESETHAND,
     SA_RESTART,
@@ -23,6 +29,7 @@ from pagewalk.kernel.signal_types import (
     SIG_KERNEL_IGNORE,
     SIG_KERNEL_ONLY,
     SIG_KERNEL_STOP,
+    SIGCONT,
     SIGKILL,
     SIGSEGV,
     SIGSTOP,
@@ -60,6 +67,9 @@ def get_signal(task: "Task") -> tuple[SigInfo, SigAction] | None:
     """
     signal = task.signal
     while True:
+        if signal.flags & SIGNAL_CLD_CONTINUED:  # the process itself tells its parent, once it runs again
+            signal.flags &= ~SIGNAL_CLD_CONTINUED
+            notify_parent_cldstop(task, CLD_CONTINUED, SIGCONT)
         if signal.group_exiting() and signal.group_exec_task is not task:
             task.pending.flush(sigmask(SIGKILL))
             do_group_exit(task, signal.group_exit_code)

@@ -9,9 +9,13 @@ Differs: no user namespaces; permission is that of plain ids.
 import errno
 from typing import TYPE_CHECKING
 
-from pagewalk.kernel.signal_struct import SIGNAL_GROUP_EXIT, SIGNAL_STOP_CONTINUED, SIGNAL_STOP_STOPPED
+from pagewalk.kernel.signal_struct import (
+    SIGNAL_CLD_CONTINUED,
+    SIGNAL_GROUP_EXIT,
+    SIGNAL_STOP_CONTINUED,
+    SIGNAL_STOP_STOPPED,
+)
 from pagewalk.kernel.signal_types import (
-    CLD_CONTINUED,
     SIG_DFL,
     SIG_IGN,
     SIG_KERNEL_COREDUMP,
@@ -91,11 +95,8 @@ def prepare_signal(task: "Task", sig: int) -> None:
             if thread.state == _STOPPED:
                 thread.kernel.sched.wake_up_process(thread)
         if signal.flags & SIGNAL_STOP_STOPPED:
-            signal.flags = signal.flags & ~SIGNAL_STOP_STOPPED | SIGNAL_STOP_CONTINUED
+            signal.flags = signal.flags & ~SIGNAL_STOP_STOPPED | SIGNAL_STOP_CONTINUED | SIGNAL_CLD_CONTINUED
             signal.group_exit_code = 0
-            from pagewalk.kernel.exit import notify_parent_cldstop
-
-            notify_parent_cldstop(signal.leader, CLD_CONTINUED, SIGCONT)
     elif sigmask(sig) & SIG_KERNEL_STOP:
         signal.shared_pending.flush(sigmask(SIGCONT))
         for thread in signal.threads:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SIGNAL_STOP_STOPPED: Final = 1  # the whole group is stopped
 SIGNAL_STOP_CONTINUED: Final = 2  # SIGCONT since, and no parent has waited for it
 SIGNAL_GROUP_EXIT: Final = 4  # the group is ending
+SIGNAL_CLD_CONTINUED: Final = 8  # the parent is to be told of SIGCONT
 
 
 class SignalStruct:

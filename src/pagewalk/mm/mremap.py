@@ -351,19 +351,22 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
             moved = True
             addr += PMD_SIZE
             continue
+        # What one table of either place serves, at a time; the new place gets its table also for nothing but holes.
         table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
+        table_end = min(table_end, addr + PMD_SIZE - (target_addr & (PMD_SIZE - 1)))
+        target = pte_alloc(mm, target_addr)
+        if target < 0:
+            mm.flush_tlb_range(old_addr, end)
+            return max(addr - old_addr, 0)
         while addr < table_end:
             pte: i64 = words[index]
             if pte != 0:
-                target = pte_alloc(mm, new_addr + addr - old_addr)
-                if target < 0:
-                    mm.flush_tlb_range(old_addr, end)
-                    return max(addr - old_addr, 0)
                 words[target] = pte
                 words[index] = 0
                 moved = True
             addr += 4096
             index += 1
+            target += 1
     if moved:
         mm.flush_tlb_range(old_addr, end)
     return length
