@@ -30,3 +30,7 @@ def test_pipes_and_fifos() -> None:
 
 def test_unix_sockets() -> None:
     check([compile_c("unix_calls"), "{work}"], work={})
+
+
+def test_posix_timers() -> None:
+    check([compile_c("posix_timers")])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.binprm import LinuxBinprm
 from pagewalk.kernel.exit import mm_release, release_task, zap_other_threads
 from pagewalk.kernel.futex import exit_robust_list
+from pagewalk.kernel.posix_timers import exit_posix_timers
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.signal_types import SIGCHLD
 from pagewalk.mm.current import RLIMIT_STACK
@@ -103,6 +104,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
         task.sighand.count -= 1
         task.sighand = task.sighand.copy()
     task.sighand.flush_handlers()
+    exit_posix_timers(task)
     task.sas_ss_sp = 0
     task.sas_ss_size = 0
     task.exit_signal = SIGCHLD

@@ -61,7 +61,7 @@ def wake_for_signal(task: "Task", fatal: bool) -> None:
 
 def sig_ignored(task: "Task", sig: int) -> bool:
     """Whether sending ``sig`` has no effect at all. A blocked signal is kept: its action may change."""
-    if task.blocked & sigmask(sig):
+    if (task.blocked | task.real_blocked) & sigmask(sig):
         return False
     handler = task.sighand.action[sig - 1].handler
     return handler == SIG_IGN or (handler == SIG_DFL and sigmask(sig) & SIG_KERNEL_IGNORE != 0)
@@ -129,7 +129,7 @@ def complete_signal(task: "Task", sig: int, *, group: bool) -> None:
     fatal = (
         task.sighand.action[sig - 1].handler == SIG_DFL
         and not mask & (SIG_KERNEL_IGNORE | SIG_KERNEL_STOP | SIG_KERNEL_COREDUMP)
-        and not chosen.blocked & mask
+        and not (chosen.blocked | chosen.real_blocked) & mask
     )
     if fatal and (sig == SIGKILL or not signal.group_exiting()):
         signal.flags = SIGNAL_GROUP_EXIT

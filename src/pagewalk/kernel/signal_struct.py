@@ -14,6 +14,7 @@ from pagewalk.kernel.timer import Timer
 from pagewalk.mm.current import TaskIoAccounting
 
 if TYPE_CHECKING:
+    from pagewalk.kernel.posix_timers import PosixTimer
     from pagewalk.kernel.task import Task
 
 SIGNAL_STOP_STOPPED: Final = 1  # the whole group is stopped
@@ -35,6 +36,7 @@ class SignalStruct:
     pgrp, session    ids of its process group and session
     timers           ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF; real_timer: the first one in the machine's queue;
                      cpu_timers: one of the others is armed
+    posix_timers     what timer_create(2) made, by id; next_timer_id: of the next one
     utime_ns, stime_ns, min_flt, maj_flt, nvcsw, nivcsw, ioac   of threads that have ended
     cutime_ns, cstime_ns, cmin_flt, cmaj_flt, cnvcsw, cnivcsw, cmaxrss   of children that were waited for (pages)
     maxrss           largest resident set of the memory that it gave up, in pages
@@ -56,6 +58,8 @@ class SignalStruct:
         self.timers: list[IntervalTimer] = [IntervalTimer(), IntervalTimer(), IntervalTimer()]
         self.real_timer: Timer = Timer()
         self.cpu_timers = False
+        self.posix_timers: dict[int, PosixTimer] = {}
+        self.next_timer_id = 0
         self.utime_ns = 0
         self.stime_ns = 0
         self.min_flt = 0

@@ -192,6 +192,9 @@ class SigInfo:
         self.si_errno = si_errno
         self.fields = fields
 
+    def collected(self) -> None:
+        """It was taken off the queue, and is about to be delivered."""
+
     def pack(self) -> bytes:
         """The 128 bytes."""
         return struct.pack("<iii4x", self.signo, self.si_errno, self.code) + self.fields.ljust(112, b"\0")
@@ -246,7 +249,16 @@ class SigPending:
         self.list = rest
         if not still:
             self.signal &= ~sigmask(sig)
-        return found if found is not None else SigInfo(sig, SI_USER)
+        if found is None:
+            return SigInfo(sig, SI_USER)
+        found.collected()
+        return found
+
+    def drop(self, info: SigInfo) -> None:
+        """Takes this one off the queue, if it is there."""
+        self.list = [other for other in self.list if other is not info]
+        if self.peek(info.signo) is None:
+            self.signal &= ~sigmask(info.signo)
 
     def peek(self, sig: int) -> SigInfo | None:
         """The first ``sig`` of the queue, which stays there."""

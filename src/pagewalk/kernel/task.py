@@ -42,6 +42,7 @@ class Task(Current):
     files, fs     descriptors; root, working directory and umask
     regs, fpu     the CPU's state, current while the kernel runs
     sighand, pending, blocked   signal actions, what is pending for this thread, the mask (bit n-1 is signal n)
+    real_blocked  what is blocked but for rt_sigtimedwait, while that waits
     saved_sigmask the mask to return to after a call that waited with another, -1 for none
     error_code, trap_nr, cr2    of the last fault that became a signal; fault_sig, fault_code: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
@@ -84,6 +85,7 @@ class Task(Current):
         self.sighand = SigHand()
         self.pending = SigPending()
         self.blocked = 0
+        self.real_blocked = 0
         self.saved_sigmask = -1
         self.error_code = 0
         self.trap_nr = 0

@@ -145,9 +145,11 @@ def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size:
         found = take_signal(task, wanted)
         if found is not None:
             return found.signo if info == 0 or copy_to_user(task.mm, info, found.pack()) else -errno.EFAULT
+        task.real_blocked = blocked
         task.set_blocked(blocked & ~wanted)
         in_time = sleep_until(task, deadline, "do_sigtimedwait")
         task.set_blocked(blocked)
+        task.real_blocked = 0
         if in_time:
             return -errno.EAGAIN
         if not (task.pending.signal | task.signal.shared_pending.signal) & wanted:

@@ -3,7 +3,7 @@
 Sources: clock_gettime(2), nanosleep(2), setitimer(2), getrusage(2), times(2).
 
 Mirrors: kernel/time/*.c, kernel/sys.c (6.18)
-Differs: clocks cannot be set; POSIX timers (timer_create) are not modelled.
+Differs: clocks cannot be set.
 """
 
 import errno
