@@ -9,6 +9,7 @@ process = Machine().spawn()       # an empty address space to call mmap, read an
 
 import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -148,6 +149,7 @@ class Machine:
             cwd=directory,
             rlimits=host_limits(),
         )
+        inherit_signals(task)
         self._recorder = recorder
         return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
 
@@ -193,11 +195,11 @@ class Machine:
         from pagewalk.view.collect import collect_machine, collect_mm
 
         stop = (status >> 8) & 0x7F if status & 0xFF == 0x7F else 0
-        signal = stop or status & 0x7F
+        ended_by = stop or status & 0x7F
         report = Report(
             command=command,
-            status=128 + signal if signal else status >> 8 & 0xFF,
-            signal=signal,
+            status=128 + ended_by if ended_by else status >> 8 & 0xFF,
+            signal=ended_by,
             stopped=self.kernel.stop_reason,
             pid=task.pid,
             minor=task.min_flt,
@@ -261,6 +263,18 @@ class Machine:
     def vmstat(self) -> str:
         """/proc/vmstat: events since boot, pages by use."""
         return vmstat_text(self.system)
+
+
+def inherit_signals(task: "Task") -> None:
+    """Signals that this process ignores (nohup) the program ignores too, and blocked ones stay blocked. Python itself
+    ignores SIGPIPE and SIGXFSZ: the program does not."""
+    for sig in signal.valid_signals():
+        if signal.getsignal(sig) is signal.SIG_IGN and sig not in (signal.SIGPIPE, signal.SIGXFSZ):
+            task.sighand.action[sig - 1].handler = 1
+    blocked = 0
+    for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        blocked |= 1 << (number - 1)
+    task.set_blocked(blocked)
 
 
 def host_limits() -> dict[int, tuple[int, int]]:

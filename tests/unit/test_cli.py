@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ENV = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+if "PYTHONPATH" in ENV:  # the command is also run from other directories
+    ENV["PYTHONPATH"] = os.pathsep.join([os.path.abspath(place) for place in ENV["PYTHONPATH"].split(os.pathsep)])
 
 
 def pagewalk(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
@@ -156,6 +158,12 @@ def test_the_program_and_the_working_directory_are_visible_below_the_private_tmp
     assert (tmp_path / "out" / "made").read_text() == "x\n"
     assert not (tmp_path / "made").exists()
     assert b"Read-only file system" in done.stderr
+
+
+def test_what_the_caller_ignores_the_program_ignores() -> None:
+    script = 'trap "" INT USR1; exec "$0" -m pagewalk run -q -- grep SigIgn /proc/self/status'
+    done = subprocess.run(["sh", "-c", script, sys.executable], env=ENV, capture_output=True)
+    assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGINT - 1) | 1 << (signal.SIGUSR1 - 1)
 
 
 def test_the_environment_is_inherited_extended_or_empty() -> None:
