@@ -18,13 +18,14 @@ from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.filemap import invalidate_mapping
 from pagewalk.mm.mm_init import min_free_kbytes
 
+_LONG_MAX: Final = (1 << 63) - 1
 _INT_MAX: Final = 0x7FFFFFFF
 
 # vm.* that the configuration has: name, smallest and largest value that may be written (None: only shown)
 _VM_CONFIG: Final = (
     ("overcommit_memory", 0, 2),
     ("overcommit_ratio", 0, _INT_MAX),
-    ("overcommit_kbytes", 0, _INT_MAX),
+    ("overcommit_kbytes", 0, _LONG_MAX),
     ("max_map_count", 0, _INT_MAX),
     ("mmap_min_addr", 0, _INT_MAX),
     ("legacy_va_layout", 0, 1),
