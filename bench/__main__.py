@@ -1,6 +1,6 @@
 """Runs the measurements and prints each with its budget: ``python -m bench [--json FILE] [NAME...]``.
 
-Names are faults, cpu, start, boot; all without any. Exit status 0 also where a budget is missed: the table says so.
+Names are faults, fork, cpu, start, boot; all without any. Exit status 0 also where a budget is missed: the table says so.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.measure import Measurement
 from pagewalk import _build
 
-NAMES = ("faults", "cpu", "start", "boot")
+NAMES = ("faults", "fork", "cpu", "start", "boot")
 
 
 def line(row: Measurement) -> str:

@@ -227,6 +227,18 @@ class Process:
         file, anon, _, shmem = self._task.mm.rss_stat
         return {"anon": anon << 12, "file": file << 12, "shmem": shmem << 12}
 
+    def fork(self) -> "Process":
+        """fork(2): the child, with a copy of the memory that is shared until one of the two writes."""
+        from pagewalk.kernel.fork import CloneArgs, copy_process
+        from pagewalk.kernel.signal_types import SIGCHLD
+
+        self._enter()
+        child = copy_process(self._task, CloneArgs(0, SIGCHLD))
+        if isinstance(child, int):
+            raise LinuxError("fork", -child)
+        child.held = True
+        return Process(self.machine, child)
+
     def exit(self) -> None:
         """Ends the process and frees its memory."""
         self.machine.kernel.do_exit(self._task, 0)
