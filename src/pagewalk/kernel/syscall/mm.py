@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pagewalk.fs.fcntl import MFD_CLOEXEC
 from pagewalk.fs.memfd import MFD_NAME_MAX_LEN, memfd_create, memfd_flags_error
 from pagewalk.kernel.syscall.args import fdget, import_iovec
+from pagewalk.kernel.syscall.limits import same_owner
 from pagewalk.kernel.word import signed32
 from pagewalk.mm import brk as mm_brk
 from pagewalk.mm import madvise as mm_madvise
@@ -199,8 +200,10 @@ def process_vm_rw(
     if isinstance(theirs, int):
         return theirs
     other = task.kernel.find_task(signed32(pid))
-    if other is None:
+    if other is None or other.is_ended():
         return -errno.ESRCH
+    if other.signal is not task.signal and task.euid != 0 and not (same_owner(task, other) and other.dumpable == 1):
+        return -errno.EPERM
     total = min(sum(length for _, length in mine), sum(length for _, length in theirs))
     source, source_mm = (mine, task.mm) if write else (theirs, other.mm)
     target, target_mm = (theirs, other.mm) if write else (mine, task.mm)
