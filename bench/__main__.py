@@ -1,6 +1,6 @@
 """Runs the measurements and prints each with its budget: ``python -m bench [--json FILE] [NAME...]``.
 
-Names are faults, fork, cpu, start, boot; all without any. A missed budget is in the table, and no failure of the command.
+Names are faults, fork, cpu, start, boot; all without any. A missed budget is in the table; the command succeeds.
 """
 
 import argparse

@@ -167,11 +167,12 @@ def modelled(
     rw: Sequence[str] = (),
     options: Sequence[str] = (),
     timeout: float = TIMEOUT,
+    quiet: bool = True,
 ) -> Outcome:
     """Run ``argv`` in pagewalk with exactly ``env`` (None: the caller's); ``options`` are more of `pagewalk run`'s."""
     if os.environ.get("PAGEWALK_TEST_NATIVE"):
         return native(argv, aslr=aslr, stdin=stdin, env=os.environ if env is None else env, cwd=cwd, timeout=timeout)
-    command = [sys.executable, "-m", "pagewalk", "run", "--quiet", *options]
+    command = [sys.executable, "-m", "pagewalk", "run", *(["--quiet"] if quiet else []), *options]
     if not aslr:
         command.append("--no-aslr")
     for directory in rw:

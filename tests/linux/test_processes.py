@@ -46,3 +46,36 @@ BASH = {
 @pytest.mark.parametrize("script", BASH.values(), ids=BASH.keys())
 def test_a_bash_script(script: str) -> None:
     harness.check([harness.need("bash"), "-c", script])
+
+
+@pytest.mark.parametrize("cpus", ["1", "4"])
+def test_the_same_program_has_the_same_interleaving_every_time(cpus: str) -> None:
+    program = harness.compile_c("racing", flags=["-pthread"])
+    runs = [harness.modelled([program], options=["--cpus", cpus]) for _ in range(3)]
+    assert runs[0].status == 0
+    threads, processes, _ = runs[0].stdout.decode().split("\n")
+    assert sorted(threads) == sorted("abcdefgh" * 200), "every entry is there"
+    assert sorted(processes) == sorted("0123" * 50)
+    assert len({run.stdout for run in runs}) == 1, "threads and processes took turns in another order"
+
+
+def test_a_deadlock_of_all_tasks_is_told_with_what_each_waits_for() -> None:
+    program = harness.compile_c("deadlock", flags=["-pthread"])
+    done = harness.modelled([program], quiet=False)
+    text = done.stderr.decode()
+    assert done.status == 137
+    assert "deadlock: every task waits" in text
+    assert text.count("in futex_do_wait") == 2
+    assert "in anon_pipe_read" in text
+
+
+def test_a_time_limit_ends_a_whole_family() -> None:
+    script = "sleep 100 & (sleep 100; echo never) & while :; do :; done"
+    done = harness.modelled([harness.need("sh"), "-c", script], options=["--timeout", "2"], quiet=False)
+    assert done.status == 124
+    assert done.stdout == b""
+    assert "--timeout 2" in done.stderr.decode()
+
+
+def test_what_outlives_the_program_runs_to_its_end() -> None:
+    harness.check([harness.need("sh"), "-c", "(sleep 0.3; echo later) & echo now"])
