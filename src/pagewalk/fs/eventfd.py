@@ -67,8 +67,8 @@ class EventFile(AnonFile):
         return events | POLLOUT if self.count < _ULLONG_MAX - 1 else events
 
     def wchan(self, events: int) -> str:
-        """Its read or write function."""
-        return "eventfd_read" if events & POLLIN else "eventfd_write"
+        """Where Linux waits with a queue's lock held."""
+        return "do_wait_intr_irq"
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """The counter's."""

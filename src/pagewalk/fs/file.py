@@ -122,7 +122,7 @@ class VfsFile(File):
 
     def wchan(self, events: int) -> str:
         """What Linux calls the place where a task waits for POLLIN or POLLOUT of this file (/proc/PID/wchan)."""
-        return "do_sys_poll"
+        return "wait_woken"
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """The queues whose waiters are told when ``poll`` may answer something new; none for files that are always

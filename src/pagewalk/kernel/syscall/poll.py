@@ -21,6 +21,7 @@ from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
+WCHAN: Final = "poll_schedule_timeout.constprop.0"
 POLLIN_SET: Final = 0x1 | 0x40 | 0x80 | POLLHUP | POLLERR
 POLLOUT_SET: Final = 0x4 | 0x100 | 0x200 | POLLERR
 POLLEX_SET: Final = POLLPRI
@@ -133,7 +134,7 @@ def do_poll(task: "Task", fds: int, count: int, deadline: int) -> int:
             break
         if signal_pending(task):
             return -ERESTARTNOHAND
-        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), "do_sys_poll")
+        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), WCHAN)
     out = bytearray(data)
     for index, revents in enumerate(found):
         struct.pack_into("<H", out, index * 8 + 6, revents)
@@ -241,7 +242,7 @@ def do_select(task: "Task", count: int, inp: int, outp: int, exp: int, deadline:
             break
         if signal_pending(task):
             return -ERESTARTNOHAND
-        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), "do_select")
+        task.kernel.wait(task, deadline, hosts, poll_queues(task, wanted), WCHAN)
     for addr, bits in zip((inp, outp, exp), results, strict=True):
         if addr and not copy_to_user(task.mm, addr, bits.to_bytes(size, "little")):
             return -errno.EFAULT

@@ -68,7 +68,8 @@ def send_file(task: "Task", file: SocketFile, msg: SendMsg) -> int:
         result = file.send(msg, target)
         if result != WOULD_BLOCK:
             break
-        result = -errno.EAGAIN if nonblock else sock_wait(task, file, deadline, "sock_alloc_send_pskb")
+        what = "sock_alloc_send_pskb" if sock.blocked_on is sock.wq else "unix_wait_for_peer"
+        result = -errno.EAGAIN if nonblock else sock_wait(task, file, deadline, what)
         if result < 0:
             break
     put_files(msg.files)

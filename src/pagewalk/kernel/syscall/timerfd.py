@@ -136,8 +136,8 @@ class TimerFile(AnonFile):
         return POLLIN if self.ticks else 0
 
     def wchan(self, events: int) -> str:
-        """Its read function."""
-        return "timerfd_read_iter"
+        """Where Linux waits with a queue's lock held."""
+        return "do_wait_intr_irq"
 
     def wait_queues(self) -> list[WaitQueueHead]:
         """Its own."""
