@@ -32,6 +32,7 @@ from pagewalk.fs.fcntl import (
     X_OK,
 )
 from pagewalk.fs.fs_struct import FsStruct, inode_permission
+from pagewalk.fs.fsnotify import IN_ATTRIB, IN_CREATE, IN_DELETE, fsnotify, fsnotify_dirent, fsnotify_move, inode_gone
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.namei import (
     LAST_DOT,
@@ -117,7 +118,14 @@ def do_mkdirat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, m
         return nd
     parent = nd.dentry.inode
     mode, gid = new_owner(fs, parent, S_IFDIR | (mode & (0o777 | S_ISVTX) & ~fs.umask))
-    return parent.mkdir(nd.last, mode & 0o7777, fs.cred.fsuid, gid)
+    return told_created(nd, parent.mkdir(nd.last, mode & 0o7777, fs.cred.fsuid, gid), is_dir=True)
+
+
+def told_created(nd: Nameidata, result: int, *, is_dir: bool = False) -> int:
+    """A name was made, if ``result`` is 0; hands that on."""
+    if result == 0:
+        fsnotify_dirent(nd.dentry.inode, nd.last, IN_CREATE, is_dir=is_dir)
+    return result
 
 
 def do_mknodat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, dev: tuple[int, int]) -> int:
@@ -136,8 +144,8 @@ def do_mknodat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, m
     mode, gid = new_owner(fs, parent, (kind or S_IFREG) | (mode & 0o7777 & ~fs.umask))
     if kind in (0, S_IFREG):
         made = parent.create(nd.last, mode & 0o7777, fs.cred.fsuid, gid)
-        return made if isinstance(made, int) else 0
-    return parent.mknod(nd.last, mode, dev, fs.cred.fsuid, gid)
+        return made if isinstance(made, int) else told_created(nd, 0)
+    return told_created(nd, parent.mknod(nd.last, mode, dev, fs.cred.fsuid, gid))
 
 
 def do_symlinkat(fs: FsStruct, files: "FilesStruct | None", target: str, dfd: int, path: str) -> int:
@@ -150,7 +158,7 @@ def do_symlinkat(fs: FsStruct, files: "FilesStruct | None", target: str, dfd: in
     if isinstance(nd, int):
         return nd
     _, gid = new_owner(fs, nd.dentry.inode, 0o777)
-    return nd.dentry.inode.symlink(nd.last, target, fs.cred.fsuid, gid)
+    return told_created(nd, nd.dentry.inode.symlink(nd.last, target, fs.cred.fsuid, gid))
 
 
 def do_linkat(
@@ -174,7 +182,10 @@ def do_linkat(
         return -errno.EXDEV
     if source.inode.is_dir():
         return -errno.EPERM
-    return nd.dentry.inode.link(nd.last, source.inode)
+    result = nd.dentry.inode.link(nd.last, source.inode)
+    if result == 0:
+        fsnotify(source.inode, IN_ATTRIB)
+    return told_created(nd, result)
 
 
 def _removable(fs: FsStruct, nd: Nameidata, is_dir: bool) -> Dentry | int:
@@ -206,7 +217,10 @@ def do_unlinkat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str) 
         return victim
     err = nd.dentry.inode.unlink(nd.last, victim.inode)
     if err == 0:
+        fsnotify(victim.inode, IN_ATTRIB)
+        fsnotify_dirent(nd.dentry.inode, nd.last, IN_DELETE, is_dir=False)
         d_delete(nd.dentry, nd.last)
+        inode_gone(victim.inode)
     return err
 
 
@@ -226,6 +240,9 @@ def do_rmdirat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str) -
         return victim
     err = nd.dentry.inode.rmdir(nd.last, victim.inode)
     if err == 0:
+        victim.inode.i_nlink = 0
+        inode_gone(victim.inode)
+        fsnotify_dirent(nd.dentry.inode, nd.last, IN_DELETE, is_dir=True)
         d_delete(nd.dentry, nd.last)
     return err
 
@@ -305,6 +322,10 @@ def _rename(fs: FsStruct, from_nd: Nameidata, to_nd: Nameidata, flags: int) -> i
             d_exchange(parent, from_nd.last, to, to_nd.last)
         else:
             d_move(parent, from_nd.last, to, to_nd.last)
+            fsnotify_move(parent.inode, from_nd.last, to.inode, to_nd.last, source.inode)
+            if target is not None:
+                fsnotify(target, IN_ATTRIB)
+                inode_gone(target)
     return err
 
 

@@ -21,6 +21,7 @@ from pagewalk.fs.fcntl import (
     SEEK_CUR,
     SEEK_SET,
 )
+from pagewalk.fs.fsnotify import fsnotify_close
 from pagewalk.fs.inode import Dirent, Inode
 from pagewalk.fs.stat import Stat
 from pagewalk.fs.wait import WaitQueueHead
@@ -74,6 +75,7 @@ class VfsFile(File):
                     item.detach()
             if self.inode.i_flctx is not None:
                 self.inode.i_flctx.remove_owner(self)
+            fsnotify_close(self)
             self.release()
 
     def release(self) -> None:

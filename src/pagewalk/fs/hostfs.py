@@ -136,6 +136,7 @@ class HostInode(HostNode):
             return os_errno(err)
         if isinstance(inode, HostNode):
             self.host_sb.cache.name_removed(inode.key, inode.i_nlink)
+            inode.i_nlink -= 1
         return 0
 
     def rmdir(self, name: str, inode: Inode) -> int:

@@ -12,11 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.fcntl import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from pagewalk.fs.fsnotify import inode_gone
 from pagewalk.fs.stat import Stat, Statfs
 
 if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
     from pagewalk.fs.file import VfsFile
+    from pagewalk.fs.fsnotify import Mark
     from pagewalk.fs.locks import FileLockContext
     from pagewalk.fs.pipe_buffer import Pipe
     from pagewalk.fs.unix_sock import UnixSock
@@ -83,7 +85,7 @@ class Inode:
     i_mode     type and permission bits
     i_count    users: held dentries, and open files without a name
     i_pipe     a FIFO's bytes while it is open; i_socket: who is bound to a socket file
-    i_flctx    locks, None while there were none
+    i_flctx    locks, None while there were none; i_marks: who watches it (inotify)
     """
 
     def __init__(self, sb: SuperBlock, ino: int, mode: int) -> None:
@@ -101,6 +103,7 @@ class Inode:
         self.i_pipe: Pipe | None = None
         self.i_socket: UnixSock | None = None
         self.i_flctx: FileLockContext | None = None
+        self.i_marks: list[Mark] | None = None
 
     # In use or not.
 
@@ -114,6 +117,8 @@ class Inode:
         self.i_count -= 1
         if self.i_count == 0:
             self.evict()
+        elif self.i_marks and self.i_nlink == 0:
+            inode_gone(self)
 
     def evict(self) -> None:
         """Nobody uses it any more: what is only kept for users can go (and everything, if it has no name left)."""

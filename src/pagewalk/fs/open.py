@@ -41,6 +41,7 @@ from pagewalk.fs.fcntl import (
 )
 from pagewalk.fs.file import WOULD_BLOCK, PathFile, VfsFile
 from pagewalk.fs.fs_struct import FsStruct, inode_permission, should_remove_sgid
+from pagewalk.fs.fsnotify import IN_ATTRIB, IN_CREATE, IN_MODIFY, IN_OPEN, fsnotify_dentry, fsnotify_dirent
 from pagewalk.fs.inode import current_time
 from pagewalk.fs.namei import (
     LAST_NORM,
@@ -136,6 +137,7 @@ def _create(fs: FsStruct, nd: Nameidata, flags: int, mode: int) -> "VfsFile | in
     inode = parent.inode.create(nd.last, mode & 0o7777, fs.cred.fsuid, gid)
     if isinstance(inode, int):
         return inode
+    fsnotify_dirent(parent.inode, nd.last, IN_CREATE, is_dir=False)
     return _do_open(fs, parent.child(nd.last, inode), flags, created=True)
 
 
@@ -190,11 +192,13 @@ def _do_open(fs: FsStruct, dentry: Dentry, flags: int, created: bool) -> "VfsFil
     file = dentry.inode.open(dentry, flags & ~(O_CREAT | O_EXCL))
     if isinstance(file, int):
         return file
+    fsnotify_dentry(file.dentry, IN_OPEN)
     if flags & O_TRUNC and not created and dentry.inode.is_reg():
         err = file.inode.truncate(0)
         if err < 0:
             file.put()
             return err
+        fsnotify_dentry(file.dentry, IN_MODIFY)
     return file
 
 
@@ -266,7 +270,14 @@ def _setattr_mode(fs: FsStruct, dentry: Dentry, mode: int) -> int:
     mode &= 0o7777
     if should_remove_sgid(fs.cred, inode, mode):
         mode &= ~S_ISGID
-    return inode.setattr_mode(mode)
+    return told_attrib(dentry, inode.setattr_mode(mode))
+
+
+def told_attrib(dentry: Dentry, result: int) -> int:
+    """Attributes were changed, if ``result`` is 0; hands that on."""
+    if result == 0:
+        fsnotify_dentry(dentry, IN_ATTRIB)
+    return result
 
 
 def do_fchmodat(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, mode: int, at_flags: int) -> int:
@@ -300,7 +311,7 @@ def _setattr_owner(fs: FsStruct, dentry: Dentry, uid: int, gid: int) -> int:
             cleared &= ~S_ISGID
         if cleared != mode:
             err = inode.setattr_mode(cleared & 0o7777)
-    return err
+    return told_attrib(dentry, err)
 
 
 def do_fchownat(
@@ -331,7 +342,8 @@ def _setattr_times(fs: FsStruct, dentry: Dentry, atime: int, mtime: int) -> int:
     elif not fs.cred.owns(inode):
         return -errno.EPERM
     now = current_time()
-    return inode.setattr_times(now if atime == UTIME_NOW else atime, now if mtime == UTIME_NOW else mtime)
+    result = inode.setattr_times(now if atime == UTIME_NOW else atime, now if mtime == UTIME_NOW else mtime)
+    return told_attrib(dentry, result)
 
 
 def do_utimensat(
@@ -368,6 +380,9 @@ def do_truncate(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, 
     if isinstance(file, int):
         return file
     err = file.inode.truncate(length)
+    if err == 0:
+        fsnotify_dentry(found, IN_MODIFY)
+    file.f_flags |= O_PATH  # nobody has opened it: its end is no news
     file.put()
     return err
 

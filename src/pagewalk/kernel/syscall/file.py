@@ -32,6 +32,7 @@ from pagewalk.fs.fcntl import (
     O_TRUNC,
     O_WRONLY,
 )
+from pagewalk.fs.fsnotify import fsnotify_modify
 from pagewalk.fs.locks import F_UNLCK
 from pagewalk.fs.open import do_openat
 from pagewalk.fs.pipe import make_pipe
@@ -269,7 +270,12 @@ def sys_ftruncate(task: "Task", fd: int, length: int) -> int:
     if length < 0:
         return -errno.EINVAL
     file = fdget(task, fd)
-    return -errno.EBADF if file is None else file.ftruncate(length)
+    if file is None:
+        return -errno.EBADF
+    result = file.ftruncate(length)
+    if result == 0:
+        fsnotify_modify(file, 1)
+    return result
 
 
 def sys_fallocate(task: "Task", fd: int, mode: int, offset: int, length: int) -> int:

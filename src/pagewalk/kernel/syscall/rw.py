@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import POLLIN, POLLOUT
 from pagewalk.fs.file import WOULD_BLOCK
+from pagewalk.fs.fsnotify import fsnotify_access, fsnotify_modify
 from pagewalk.fs.regular import RegularFile
 from pagewalk.fs.socket import SocketFile
 from pagewalk.kernel.signal_send import send_signal
@@ -38,7 +39,7 @@ def sys_read(task: "Task", fd: int, buf: int, count: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), -1))
+    return fsnotify_access(file, task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), -1)))
 
 
 def sys_write(task: "Task", fd: int, buf: int, count: int) -> int:
@@ -48,7 +49,7 @@ def sys_write(task: "Task", fd: int, buf: int, count: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), -1))
+    return fsnotify_modify(file, task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), -1)))
 
 
 def sys_pread64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
@@ -64,7 +65,7 @@ def sys_pread64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), pos))
+    return fsnotify_access(file, task.ioac.count_read(read_to_user(task, file, buf, min(count, MAX_RW_COUNT), pos)))
 
 
 def sys_pwrite64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
@@ -80,7 +81,7 @@ def sys_pwrite64(task: "Task", fd: int, buf: int, count: int, pos: int) -> int:
         return -errno.EBADF
     if not access_ok(task, buf, count):
         return -errno.EFAULT
-    return task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), pos))
+    return fsnotify_modify(file, task.ioac.count_write(write_from_user(task, file, buf, min(count, MAX_RW_COUNT), pos)))
 
 
 def sys_readv(task: "Task", fd: int, vec: int, vlen: int) -> int:
@@ -88,7 +89,7 @@ def sys_readv(task: "Task", fd: int, vec: int, vlen: int) -> int:
     file = fdget(task, fd)
     if file is None or not file.f_mode & FMODE_READ:
         return -errno.EBADF
-    return task.ioac.count_read(readv(task, file, vec, vlen, -1))
+    return fsnotify_access(file, task.ioac.count_read(readv(task, file, vec, vlen, -1)))
 
 
 def sys_writev(task: "Task", fd: int, vec: int, vlen: int) -> int:
@@ -96,7 +97,7 @@ def sys_writev(task: "Task", fd: int, vec: int, vlen: int) -> int:
     file = fdget(task, fd)
     if file is None or not file.f_mode & FMODE_WRITE:
         return -errno.EBADF
-    return task.ioac.count_write(writev(task, file, vec, vlen, -1))
+    return fsnotify_modify(file, task.ioac.count_write(writev(task, file, vec, vlen, -1)))
 
 
 def sys_preadv(task: "Task", fd: int, vec: int, vlen: int, pos: int, high: int) -> int:
@@ -144,8 +145,8 @@ def positioned(task: "Task", fd: int, vec: int, vlen: int, pos: int, writing: bo
     if not file.f_mode & (FMODE_WRITE if writing else FMODE_READ):
         return -errno.EBADF
     if writing:
-        return task.ioac.count_write(writev(task, file, vec, vlen, pos))
-    return task.ioac.count_read(readv(task, file, vec, vlen, pos))
+        return fsnotify_modify(file, task.ioac.count_write(writev(task, file, vec, vlen, pos)))
+    return fsnotify_access(file, task.ioac.count_read(readv(task, file, vec, vlen, pos)))
 
 
 def seekable(file: "VfsFile") -> bool:
