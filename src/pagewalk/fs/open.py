@@ -234,7 +234,10 @@ def open_exec(fs: FsStruct, files: "FilesStruct | None", dfd: int, path: str, fl
     err = inode_permission(fs.cred, found.inode, X_OK)
     if err < 0:
         return err
-    return found.inode.open(found, O_RDONLY)
+    file = found.inode.open(found, O_RDONLY)
+    if not isinstance(file, int):
+        fsnotify_dentry(file.dentry, IN_OPEN)
+    return file
 
 
 def _at_lookup(at_flags: int) -> int:
