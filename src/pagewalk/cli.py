@@ -107,6 +107,59 @@ def run(
     return session.status(result.status)
 
 
+@cli.command(context_settings={"ignore_unknown_options": False})
+@click.option("--ops", type=int, default=10_000, show_default=True, metavar="N", help="Random operations in all.")
+@click.option("--seed", type=int, default=None, help="Of the operations; a new one each time where it is not given.")
+@click.option("--jobs", type=int, default=1, show_default=True, metavar="J", help="Runs at the same time.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(["operations", "programs", "layouts"]),
+              help="Only this part. Repeatable.")  # fmt: skip
+@click.option("--replay", metavar="FILE", help="Carry out a script that an earlier run has left.")
+@click.option("--on", type=click.Choice(["kernel", "model", "both"]), default="both", show_default=True,
+              help="Where to replay it.")  # fmt: skip
+@click.option("--scripts", metavar="DIR", default="conform-scripts", show_default=True, help="Where scripts are left.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the table as JSON too.")
+@click.option("--markdown", metavar="FILE", help="Write the table as Markdown too.")
+def conform(
+    ops: int,
+    seed: int | None,
+    jobs: int,
+    parts: tuple[str, ...],
+    replay: str | None,
+    on: str,
+    scripts: str,
+    json_file: str | None,
+    markdown: str | None,
+) -> int:
+    """Hold the model against the running kernel: a table of what is equal, and the shortest script of what is not."""
+    import random
+
+    from pagewalk.conform.replay import replay_script
+    from pagewalk.conform.table import run as run_conformance
+
+    if replay is not None:
+        return replay_script(Path(replay), on)
+    if ops < 1 or jobs < 1:
+        raise ConfigError(f"conform: expected --ops and --jobs of at least 1, got {ops} and {jobs}")
+    outputs = [path for path in (open_json(json_file), open_json(markdown)) if path is not None]
+    chosen = list(parts) or ["operations", "programs", "layouts"]
+    tell = _show_progress if sys.stderr.isatty() else _mute
+    found = run_conformance(ops, random.randrange(1 << 31) if seed is None else seed, jobs, chosen, Path(scripts), tell)
+    tell("")
+    click.echo(found.table(), nl=False)
+    for path in outputs:
+        path.write_text(found.as_json() if str(path) == json_file else found.markdown(), encoding="utf-8")
+    return 1 if found.different else 0
+
+
+def _show_progress(text: str) -> None:
+    """One line that is written over."""
+    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _mute(text: str) -> None:
+    """Progress that nobody sees."""
+
+
 def program_environment(items: Sequence[str], clear: bool) -> dict[str, str]:
     """The program's environment: pagewalk's own unless ``clear``, with ``items`` (K=V) added."""
     environment = {} if clear else dict(os.environ)

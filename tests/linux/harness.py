@@ -28,6 +28,7 @@ import pytest
 import pagewalk
 
 PROGRAMS = Path(__file__).parent / "programs"
+CONFORM = Path(pagewalk.__file__).resolve().parent / "conform" / "c"
 SOURCES = Path(pagewalk.__file__).resolve().parents[1]
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/", "TZ": "UTC"}
 LINKS = {
@@ -102,8 +103,22 @@ def compile_c(name: str, link: str = "static", flags: Sequence[str] = (), compil
     need_x86_64_linux()
     tool = need(compiler)
     source = PROGRAMS / (name if "." in name else f"{name}.c")
-    headers = b"".join(header.read_bytes() for header in sorted(PROGRAMS.glob("*.h")))
-    command = [tool, "-O1", "-g0", "-w", "-fno-stack-protector", *LINKS[link], *flags, "-I", str(PROGRAMS)]
+    if not source.exists():
+        source = CONFORM / source.name
+    headers = b"".join(header.read_bytes() for folder in (PROGRAMS, CONFORM) for header in sorted(folder.glob("*.h")))
+    command = [
+        tool,
+        "-O1",
+        "-g0",
+        "-w",
+        "-fno-stack-protector",
+        *LINKS[link],
+        *flags,
+        "-I",
+        str(PROGRAMS),
+        "-I",
+        str(CONFORM),
+    ]
     version = subprocess.run([tool, "--version"], capture_output=True).stdout
     key = hashlib.sha256(source.read_bytes() + headers + repr(command).encode() + version).hexdigest()[:16]
     target = base() / "build" / key / f"{source.stem}"

@@ -18,12 +18,12 @@ FORK_COUNT = os.environ.get("PAGEWALK_FORK_COUNT", "300")
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_calls_do_what_the_kernel_does(seed: int) -> None:
-    compare([harness.compile_c("mmfuzz"), "{work}", str(seed), COUNT])
+    compare([harness.compile_c("operations"), "{work}", str(seed), COUNT])
 
 
 @pytest.mark.parametrize("seed", FORK_SEEDS)
 def test_random_calls_in_a_family_of_processes_do_what_the_kernel_does(seed: int) -> None:
-    compare([harness.compile_c("mmfuzz"), "fork", "{work}", str(seed), FORK_COUNT])
+    compare([harness.compile_c("operations"), "fork", "{work}", str(seed), FORK_COUNT])
 
 
 def compare(argv: list[str]) -> None:

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
     "path": set(),
     "session": {"view"},
-    "cli": {"view", "path", "session", "machine", ""},
+    "conform": set(),
+    "cli": {"view", "path", "session", "machine", "conform", ""},
     "__main__": {"cli"},
     "": {"machine", "process", "flags"},
 }

@@ -1,7 +1,12 @@
 /* A random sequence of memory-management calls and accesses, the same for the same seed, with all that can be seen of it.
  *
- * usage: mmfuzz [fork] WORKDIR SEED COUNT [FIRST [all [pagemap]]]     (FIRST: print from that operation on only; all: faults after each operation,
- * all maps at the end; pagemap: the page-map bits after each operation)
+ * usage: operations [fork] [conform] [only=FILE] WORKDIR SEED COUNT [FIRST [all [pagemap]]]
+ *   fork     some operations fork: families of processes
+ *   conform  each operation is drawn for itself, whatever came before it, and has a name: WHO.NUMBER, where WHO is 0 for
+ *            the first process and for a child the number of its fork + 1; the state is told less often
+ *   only     just the operations that FILE names, one "WHO NUMBER" a line (with conform)
+ *   FIRST    print from that operation on only; all: faults after each operation, all maps at the end; pagemap: the
+ *            page-map bits after each operation
  *
  * Calls act mostly within an arena that lies across a 2 MiB line, sometimes outside of it. Printed: each call with its
  * arguments and result; now and then the maps, which pages are resident, the page-map bits, fault counts, and a hash of
@@ -24,6 +29,9 @@ static ul rnd(ul below)
 static int chance(int percent) { return rnd(100) < (ul)percent; }
 
 static long number, first, locked_until = -1;
+static long who;
+static int conform;
+static ul seed;
 static int disk, memory, read_only;
 static struct { ul addr, len; } outside[OUTSIDE];
 static struct rusage before;
@@ -506,17 +514,22 @@ static void op_fork(void)
 	if (stays)
 		SC(SYS_pipe, to_parent);
 	tell("fork%s for %ld\n", stays ? ", stays" : "", length);
+	flush();
 	int pid = SC(SYS_fork);
 	if (pid == 0) {
 		depth++;
+		who = number + 1;
 		nr_sleepers = 0;
 		child_end = number + length;
+		prefault(); /* which functions the C library chose, and where they lie, is up to the processor */
 		SC(SYS_getrusage, RUSAGE_SELF, &before);
 		tell("  in the child\n");
 		show_faults();
-		show_maps();
 		show_pagemap();
-		show_status();
+		if (!conform) {
+			show_maps();
+			show_status();
+		}
 		if (stays)
 			child_end = -2 - child_end;
 		return;
@@ -533,9 +546,43 @@ static void op_fork(void)
 	state += number * 77 + 13;
 	tell("  back in the parent, status %#x\n", wait_status);
 	show_faults();
-	show_maps();
 	show_pagemap();
-	show_status();
+	if (!conform) {
+		show_maps();
+		show_status();
+	}
+}
+
+/* The operations that a script names. */
+static struct { long who, number; } *only;
+static long nr_only = -1;
+
+static void read_only_list(const char *path)
+{
+	static char text[1 << 22];
+	long most = 1 << 18;
+	only = (void *)MMAP(0, most * sizeof *only, RW, ANON, -1, 0);
+	read_whole(path, text, sizeof text);
+	nr_only = 0;
+	for (char *at = text; *at && nr_only < most;) {
+		char *end;
+		only[nr_only].who = strtol(at, &end, 10);
+		only[nr_only].number = strtol(end, &end, 10);
+		if (end == at)
+			break;
+		nr_only++;
+		at = end;
+	}
+}
+
+static int is_wanted(void)
+{
+	if (nr_only < 0)
+		return 1;
+	for (long i = 0; i < nr_only; i++)
+		if (only[i].who == who && only[i].number == number)
+			return 1;
+	return 0;
 }
 
 /* Whether the child has done its part. One that stays tells its parent and sleeps. */
@@ -548,6 +595,7 @@ static void end_of_child(void)
 	show_smaps();
 	tell("  the child is done\n");
 	if (child_end <= -2) {
+		flush();
 		SC(SYS_close, to_parent[1]);
 		for (;;)
 			SC(SYS_pause);
@@ -568,17 +616,26 @@ static void end_sleepers(void)
 int main(int argc, char **argv)
 {
 	int forks = 0;
-	if (argc > 1 && !strcmp(argv[1], "fork")) {
-		forks = 1;
-		argc--;
-		argv++;
+	const char *list = 0;
+	for (;; argc--, argv++) {
+		if (argc > 1 && !strcmp(argv[1], "fork"))
+			forks = 1;
+		else if (argc > 1 && !strcmp(argv[1], "conform"))
+			conform = 1;
+		else if (argc > 1 && !strncmp(argv[1], "only=", 5))
+			list = argv[1] + 5;
+		else
+			break;
 	}
 	if (argc < 4) {
-		say("usage: mmfuzz WORKDIR SEED COUNT [FIRST]\n");
+		say("usage: operations [fork] [conform] [only=FILE] WORKDIR SEED COUNT [FIRST]\n");
 		quit(2);
 	}
 	work_dir = argv[1];
-	state = strtoul(argv[2], 0, 0) * 0x9e3779b97f4a7c15UL + 1;
+	seed = strtoul(argv[2], 0, 0) * 0x9e3779b97f4a7c15UL + 1;
+	state = seed;
+	if (list)
+		read_only_list(list);
 	long count = atol(argv[3]);
 	first = argc > 4 ? atol(argv[4]) : 0;
 	prefault();
@@ -600,9 +657,19 @@ int main(int argc, char **argv)
 	MMAP(WATCH + MB, (FILE_PAGES + 4) * PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, disk, 0);
 	SC(SYS_getrusage, RUSAGE_SELF, &before);
 	for (number = 0; number < count; number++) {
-		tell("%ld: ", number);
+		if (conform) {
+			if (!is_wanted()) {
+				end_of_child();
+				continue;
+			}
+			state = (seed ^ (who * 0xff51afd7ed558ccdUL)) + (number + 1) * 0x9e3779b97f4a7c15UL;
+			state ^= state >> 29;
+			tell("%ld.%ld: ", who, number);
+		} else {
+			tell("%ld: ", number);
+		}
 		int which = rnd(100);
-		if (forks && chance(4)) op_fork();
+		if (forks && chance(conform ? 2 : 4)) op_fork();
 		else if (which < 20) op_mmap();
 		else if (which < 28) op_munmap();
 		else if (which < 38) op_mprotect();
@@ -615,13 +682,28 @@ int main(int argc, char **argv)
 		else if (which < 88) op_touch();
 		else op_run();
 		if (number == locked_until) MUNLOCKALL();
-		if (number % 16 == 15) show_resident();
-		if (number % 4 == 1) show_cache();
-		if (number % 16 == 7 || argc > 6) show_pagemap();
-		if (number % 8 == 3 || argc > 5) show_faults();
-		if (number % 32 == 0) show_maps();
-		if (number % 64 == 63) show_status();
-		if (number % 128 == 127) show_hash();
+		if (conform) {
+			if (number % 32 == 31) {
+				show_resident();
+				show_cache();
+				show_pagemap();
+				show_faults();
+			}
+			if (number % 128 == 127) {
+				show_maps();
+				show_status();
+			}
+			if (number % 256 == 255)
+				show_hash();
+		} else {
+			if (number % 16 == 15) show_resident();
+			if (number % 4 == 1) show_cache();
+			if (number % 16 == 7 || argc > 6) show_pagemap();
+			if (number % 8 == 3 || argc > 5) show_faults();
+			if (number % 32 == 0) show_maps();
+			if (number % 64 == 63) show_status();
+			if (number % 128 == 127) show_hash();
+		}
 		end_of_child();
 		if (forks && nr_sleepers && chance(2)) {
 			tell("the sleepers end\n");

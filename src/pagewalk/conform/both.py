@@ -1,0 +1,123 @@
+"""Running one command natively and in the model, in the same place, with the same arguments and environment."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from pagewalk.errors import ConfigError
+
+__all__ = ["Outcome", "compile_program", "kernel_release", "run_kernel", "run_model", "work_folder"]
+
+REFERENCE = "6.18"
+_SOURCES = Path(str(resources.files("pagewalk.conform").joinpath("c")))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run showed. ``error`` is for people; it is not compared."""
+
+    status: int
+    stdout: bytes
+    error: str = ""
+
+    def same(self, other: "Outcome") -> bool:
+        """Equal in output and status."""
+        return self.status == other.status and self.stdout == other.stdout
+
+
+def kernel_release() -> str:
+    """The running kernel's, such as 6.18.44."""
+    return os.uname().release
+
+
+def base() -> Path:
+    """A folder of the user's own that a program in the model can see (/tmp is private to it)."""
+    folder = Path("/var/tmp") / f"pagewalk-conform-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"conform: {folder} belongs to somebody else")
+    return folder
+
+
+def work_folder() -> Path:
+    """A new folder for files that a run makes."""
+    return Path(tempfile.mkdtemp(prefix="work-", dir=base()))
+
+
+def compile_program(name: str, *flags: str) -> str:
+    """The executable of c/NAME.c, compiled once for each content. Raises ConfigError without a C compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise ConfigError("conform: a C compiler is needed (gcc or cc), to make the programs that both sides run")
+    text = b"".join([path.read_bytes() for path in sorted(_SOURCES.iterdir()) if path.suffix in (".c", ".h")])
+    digest = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
+    target = base() / f"{name}-{digest}"
+    if not target.exists():
+        scratch = target.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        source = str(_SOURCES / f"{name}.c")
+        command = [
+            compiler,
+            "-O1",
+            "-w",
+            "-fno-stack-protector",
+            *flags,
+            "-I",
+            str(_SOURCES),
+            "-o",
+            str(scratch),
+            source,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ConfigError(f"conform: {compiler} could not compile {source}: {done.stderr.strip().splitlines()[-1]}")
+        scratch.replace(target)
+    return str(target)
+
+
+def _outcome(command: Sequence[str], cwd: str, env: dict[str, str], timeout: float) -> Outcome:
+    try:
+        done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return Outcome(-1, b"", f"not done after {timeout:g} s")
+    status = done.returncode if done.returncode >= 0 else 128 - done.returncode  # a signal, as a shell tells of it
+    return Outcome(status, done.stdout, done.stderr.decode("utf-8", "replace"))
+
+
+def run_kernel(
+    argv: Sequence[str], *, cwd: str = "/", env: dict[str, str] | None = None, aslr: bool = False, timeout: float = 120
+) -> Outcome:
+    """Natively, by default without address randomisation (setarch -R)."""
+    front = [] if aslr else ["setarch", "-R"]
+    return _outcome([*front, *argv], cwd, env or {}, timeout)
+
+
+def run_model(
+    argv: Sequence[str],
+    *,
+    cwd: str = "/",
+    env: dict[str, str] | None = None,
+    aslr: bool = False,
+    seed: int = 0,
+    rw: str = "",
+    timeout: float = 600,
+) -> Outcome:
+    """In the model, in a process of its own."""
+    command = [sys.executable, "-m", "pagewalk", "run", "--quiet", "--clear-env", "--seed", str(seed)]
+    if not aslr:
+        command.append("--no-aslr")
+    if rw:
+        command += ["--rw", rw]
+    for name, value in (env or {}).items():
+        command += ["--env", f"{name}={value}"]
+    outer = dict(os.environ)
+    places = [str(Path(__file__).resolve().parents[2]), outer.get("PYTHONPATH", "")]
+    outer["PYTHONPATH"] = os.pathsep.join([place for place in places if place])
+    return _outcome([*command, "--", *argv], cwd, outer, timeout)
