@@ -1,4 +1,4 @@
-# pagewalk's words: make demo | test | lint | bench | docs | build | run | clean. Each sets up what it needs in .venv.
+# pagewalk's words: make demo | test | lint | bench | conform | docs | build | run | clean. Each sets up what it needs in .venv.
 # PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with.
 
 VENV := .venv
@@ -7,9 +7,10 @@ SOURCES := $(shell find src -name '*.py') setup.py pyproject.toml
 RUN ?= /bin/ls -l /
 JOBS ?= 2
 ARGS ?=
+OPS ?= 100000
 
 .DELETE_ON_ERROR:
-.PHONY: all build compiled demo run test quick lint format bench docs clean help
+.PHONY: all build compiled demo run test quick lint format bench conform docs clean help
 
 all: build
 
@@ -68,6 +69,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# The model against the running kernel: make conform OPS=1000000
+conform: build
+	$(VENV)/bin/pagewalk conform --ops $(OPS) --jobs $(JOBS) $(ARGS)
 
 bench: build
 	$(PY) -m bench $(ARGS)
