@@ -24,15 +24,25 @@ def host_fd(file: "VfsFile") -> int:
 
 
 def wait_for_file(task: "Task", file: "VfsFile", events: int) -> int:
-    """Waits until ``file`` is ready for POLLIN or POLLOUT. 0, or -ERESTARTSYS for a signal."""
+    """Waits after ``file`` has answered WOULD_BLOCK, or before a stream of the host's is used, until it makes sense to
+    try (again) what ``events`` (POLLIN, POLLOUT) stands for. 0, or -ERESTARTSYS for a signal.
+
+    A file of ours tells when it has changed. Whether it is ready for everything is not the question: an eventfd is
+    writable and may yet have no room for a large number.
+    """
     fds = host_fds(file, events)
+    if signal_pending(task):
+        return -ERESTARTSYS
     file.get()  # another thread may close the descriptor meanwhile
-    result = -ERESTARTSYS
-    while not signal_pending(task):
-        if file.poll() & (events | POLLERR | POLLHUP):
-            result = 0
-            break
-        task.kernel.wait(task, FOREVER, fds, file.wait_queues(), file.wchan(events))
+    result = 0
+    if not fds:
+        task.kernel.wait(task, FOREVER, [], file.wait_queues(), file.wchan(events))
+    else:
+        while not file.poll() & (events | POLLERR | POLLHUP):
+            if signal_pending(task):
+                result = -ERESTARTSYS
+                break
+            task.kernel.wait(task, FOREVER, fds, file.wait_queues(), file.wchan(events))
     file.put()
     return result
 

@@ -184,8 +184,29 @@ static void processes(void)
 	say("status %x\n", status);
 }
 
+/* A write that waits though the counter has room for smaller ones. */
+static void large_number(void)
+{
+	int fd = eventfd(10, 0);
+	ul value = -6UL;
+	flush();
+	int child = fork();
+	if (!child) {
+		usleep(20000);
+		read(fd, &value, 8);
+		quit(value);
+	}
+	say("ready %x\n", poll_one(fd, 0));
+	V(SC(SYS_write, fd, &value, 8));
+	int status;
+	waitpid(child, &status, 0);
+	V(SC(SYS_read, fd, &value, 8));
+	say("status %x value %lx\n", status, value);
+}
+
 int main(void)
 {
+	large_number();
 	timers();
 	signals();
 	processes();
