@@ -48,6 +48,60 @@ def test_a_bash_script(script: str) -> None:
     harness.check([harness.need("bash"), "-c", script])
 
 
+MAKEFILE = b"""
+OBJECTS = $(patsubst %,f%.o,1 2 3 4 5 6) main.o
+all: prog
+	./prog
+prog: $(OBJECTS)
+	gcc -o $@ $^
+%.o: %.c
+	gcc -O1 -c -o $@ $<
+"""
+
+
+@pytest.mark.slow
+def test_make_builds_a_project_with_four_jobs() -> None:
+    """make, gcc, cc1, as, collect2, ld: what they wrote is compared byte for byte."""
+    harness.need("gcc")
+    files = {f"f{n}.c": f"int f{n}(int x)\n{{\n\treturn x * {n};\n}}\n".encode() for n in range(1, 7)}
+    calls = " + ".join(f"f{n}({n})" for n in range(1, 7))
+    declared = ", ".join(f"f{n}(int)" for n in range(1, 7))
+    files["main.c"] = (
+        f'#include <stdio.h>\nint {declared};\nint main(void)\n{{\n\tprintf("%d\\n", {calls});\n\treturn 0;\n}}\n'
+    ).encode()
+    files["Makefile"] = MAKEFILE
+    argv = [harness.need("make"), "-s", "-j4"]
+    theirs, ours = harness.run_both(argv, work=files, cwd="{work}")
+    assert theirs.stdout == b"91\n"
+    harness.assert_same(argv, theirs, ours)
+
+
+PYTHON = {
+    "subprocess": "import subprocess as s; print(s.run(['sh', '-c', 'echo $((6*7)); exit 3'], capture_output=True))",
+    "multiprocessing by fork": (
+        "import multiprocessing as m; p = m.get_context('fork').Pool(2); print(p.map(abs, range(-5, 5))); p.close()"
+    ),
+    "multiprocessing by spawn": (
+        "import multiprocessing as m\n"
+        "if __name__ == '__main__':\n"
+        "    p = m.get_context('spawn').Process(target=print, args=('spawned',))\n"
+        "    p.start(); p.join(); print(p.exitcode)"
+    ),
+    "threading": (
+        "import threading as t, queue; q = queue.Queue(); "
+        "x = [t.Thread(target=q.put, args=(i,)) for i in range(8)]; [y.start() for y in x]; [y.join() for y in x]; "
+        "print(sorted(q.get() for _ in x))"
+    ),
+    "asyncio": "import asyncio; print(asyncio.run(asyncio.sleep(0.05, 'slept')))",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", PYTHON.values(), ids=PYTHON.keys())
+def test_python_with_processes_and_threads(script: str) -> None:
+    harness.check([harness.need("python3"), "-I", "-c", script])
+
+
 @pytest.mark.parametrize("cpus", ["1", "4"])
 def test_the_same_program_has_the_same_interleaving_every_time(cpus: str) -> None:
     program = harness.compile_c("racing", flags=["-pthread"])

@@ -20,7 +20,7 @@ from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYSHARE, Vma
 
 
 def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
-    """Addresses in [start, end) whose entries are present."""
+    """Addresses in [start, end) whose entries are present, also where all access is forbidden."""
     mm = vma.vm_mm
     fmt = mm.system.format
     found: list[int] = []
@@ -30,7 +30,8 @@ def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
         if index < 0:
             addr = next_table(addr, index)
             continue
-        if fmt.present.test(mm.system.ram.words[index]):
+        pte: i64 = mm.system.ram.words[index]
+        if fmt.present.test(pte) or fmt.protnone.test(pte):
             found.append(int(addr))
         addr += 4096
     return found

@@ -26,6 +26,13 @@ static ul rnd(ul below)
 	state = state * 6364136223846793005UL + 1442695040888963407UL;
 	return (state >> 33) % below;
 }
+/* Spreads every bit of a word over all of it (the finaliser of MurmurHash3). */
+static ul mixed(ul word)
+{
+	word = (word ^ word >> 33) * 0xff51afd7ed558ccdUL;
+	word = (word ^ word >> 33) * 0xc4ceb9fe1a85ec53UL;
+	return word ^ word >> 33;
+}
 static int chance(int percent) { return rnd(100) < (ul)percent; }
 
 static long number, first, locked_until = -1;
@@ -662,8 +669,7 @@ int main(int argc, char **argv)
 				end_of_child();
 				continue;
 			}
-			state = (seed ^ (who * 0xff51afd7ed558ccdUL)) + (number + 1) * 0x9e3779b97f4a7c15UL;
-			state ^= state >> 29;
+			state = mixed(mixed(mixed(seed) + who) + number);
 			tell("%ld.%ld: ", who, number);
 		} else {
 			tell("%ld: ", number);
