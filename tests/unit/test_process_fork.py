@@ -3,7 +3,7 @@
 import pytest
 from mm_rig import small_machine
 
-from pagewalk import LinuxError, Machine, Map, Process, Prot
+from pagewalk import LinuxError, Machine, Map, OutOfMemory, Process, Prot
 from pagewalk.check import check_machine
 from pagewalk.mm.page import Page, PG_anon_exclusive
 from pagewalk.mm.pgtable import pte_lookup
@@ -134,3 +134,18 @@ def test_explain_names_everybody_who_shares_a_frame() -> None:
         text = str(child.explain(area))
         assert f"process {parent.pid} at" in text
         assert f"process {child.pid} at" in text
+
+
+def test_a_fork_that_finds_no_frame_for_a_table_gives_everything_back() -> None:
+    with small_machine() as machine:
+        parent = machine.spawn()
+        area = parent.mmap("16G", flags=Map.PRIVATE | Map.ANONYMOUS | Map.NORESERVE)
+        with pytest.raises(OutOfMemory):
+            for addr in range(area, area + (16 << 30), 2 << 20):  # a table for each page
+                parent.write(addr, b"x")
+        parent.munmap(area, "512M")
+        free = machine.system.node.nr_free_pages()
+        with pytest.raises(LinuxError, match="ENOMEM"):
+            parent.fork()
+        assert machine.system.node.nr_free_pages() == free
+        check_machine(machine)
