@@ -64,9 +64,9 @@ static void handle(int sig, void (*f)(int, siginfo_t *, void *), int flags)
 	sigaction(sig, &a, 0);
 }
 
-int main(void)
+static int facts(void)
 {
-	int p, st;
+	int p, st = 0;
 	setvbuf(stdout, 0, _IOFBF, 1 << 16);
 	p = CHILD(_exit(7)); waited("exit 7", p, 0);
 	p = CHILD(_exit(0x1234)); waited("exit 0x1234", p, 0);
@@ -107,7 +107,7 @@ int main(void)
 	info("waitid pid 0", P_PID, 0, WEXITED, 0);
 	p = CHILD(nap(50)); waited("still running", p, WNOHANG); info("running, waitid", P_PID, p, WEXITED | WNOHANG, p); waited("ends", p, 0);
 	p = CHILD(_exit(1)); printf("EFAULT %s\n", err(syscall(SYS_wait4, p, 8, 0, 0))); waited("after EFAULT", p, 0);
-	p = CHILD(setpgid(0, 0); nap(20)); setpgid(p, p); waited("own group, waited as ours", 0, 0); status("by group", p, waitpid(-p, &st, 0), st);
+	p = CHILD(setpgid(0, 0); nap(20)); setpgid(p, p); waited("own group, waited as ours", 0, 0); { int g = waitpid(-p, &st, 0); status("by group", p, g, st); }
 
 	handle(SIGCHLD, on_chld, 0);
 	p = CHILD(_exit(9)); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status); waited("then wait", p, 0);
@@ -175,4 +175,18 @@ int main(void)
 	p = syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0); if (p == 0) { umask(0123); chdir("/"); _exit(0); } waited("CLONE_FS", p, 0); printf("umask %o\n", umask(022));
 	p = CHILD(int q = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0); if (q == 0) _exit(8); _exit(9)); { int a = 0, c = 0, s; for (int i = 0; i < 2; i++) { int r = wait(&s); if (r == p) a = s; else c = s; } printf("CLONE_PARENT %#x %#x\n", a, c); }
 	return 0;
+}
+
+/* In a process group of its own that somebody of the session watches: in an orphaned one the terminal's stop signals would
+ * have no effect, and whether the caller's is one is not ours to say. */
+int main(void)
+{
+	int status = 0, child = fork();
+	if (child == 0) {
+		setpgid(0, 0);
+		exit(facts());
+	}
+	setpgid(child, child);
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
