@@ -121,7 +121,7 @@ static int facts(void)
 	p = CHILD(_exit(2)); waited("ignored", p, 0);
 	signal(SIGCHLD, SIG_DFL);
 	handle(SIGALRM, (void *)on_sig, 0);
-	p = CHILD(nap(300)); alarm(0); struct itimerval it = { { 0, 0 }, { 0, 50000 } }; setitimer(ITIMER_REAL, &it, 0);
+	p = CHILD(nap(900)); alarm(0); struct itimerval it = { { 0, 0 }, { 0, 50000 } }; setitimer(ITIMER_REAL, &it, 0);
 	waited("EINTR", p, 0); printf("signal %d\n", got_sig);
 	struct sigaction ra = { .sa_handler = on_sig, .sa_flags = SA_RESTART }; sigaction(SIGALRM, &ra, 0); got_sig = 0;
 	setitimer(ITIMER_REAL, &it, 0); waited("restarted", p, 0); printf("signal %d\n", got_sig);
@@ -135,7 +135,7 @@ static int facts(void)
 	int me = getpid();
 	p = CHILD(if (fork() == 0) { nap(60); _exit(getppid() == me ? 44 : 45); });
 	waited("father", p, 0); st = 0; int g = wait(&st); printf("grandchild for the subreaper %d status %#x\n", g > 0 && g != p, st);
-	p = CHILD(prctl(PR_SET_PDEATHSIG, SIGUSR1); if (fork() == 0) { signal(SIGUSR2, on_sig); prctl(PR_SET_PDEATHSIG, SIGUSR2); nap(80); _exit(got_sig == SIGUSR2 ? 1 : 2); } nap(20); _exit(0));
+	p = CHILD(prctl(PR_SET_PDEATHSIG, SIGUSR1); if (fork() == 0) { signal(SIGUSR2, on_sig); prctl(PR_SET_PDEATHSIG, SIGUSR2); nap(500); _exit(got_sig == SIGUSR2 ? 1 : 2); } nap(150); _exit(0));
 	waited("father", p, 0); g = wait(&st); printf("pdeathsig status %#x\n", st);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	p = CHILD(setsid(); int q = fork(); if (q == 0) { sigset_t b2; sigemptyset(&b2); sigaddset(&b2, SIGHUP); sigaddset(&b2, SIGCONT); sigprocmask(SIG_BLOCK, &b2, 0); setpgid(0, 0); raise(SIGSTOP); sigset_t pend; sigpending(&pend); dprintf(fd[1], "%d", sigismember(&pend, SIGHUP) | sigismember(&pend, SIGCONT) << 1); _exit(0); } int s2; waitpid(q, &s2, WUNTRACED); _exit(0));
