@@ -15,6 +15,7 @@ from pagewalk.conform.programs import available
 
 __all__ = ["Area", "Conformance", "run"]
 
+SHOWN = 24  # lines of a difference that a document has; the script has all of it
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "HOME": "/"}
 
 
@@ -81,7 +82,10 @@ class Conformance:
         lines += [f"| {a.name} | {a.cases} | {a.equal} | {len(a.differences)} |" for a in self.areas]
         for area in self.areas:
             for text in area.differences:
-                lines += ["", f"{area.name}:", "```", text, "```"]
+                shown = text.splitlines()
+                if len(shown) > SHOWN:
+                    shown[SHOWN:] = [f"... {len(shown) - SHOWN} lines more"]
+                lines += ["", f"{area.name}:", "", "```text", *shown, "```"]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> str:
@@ -127,7 +131,9 @@ def run_operations(
         path = folder / f"{batch.seed}-{batch.count}.script"
         script.write(path)
         again = compare(batch, script.chosen)
-        return batch, f"{path}\n" + "\n".join(script.text) + "\n" + first_difference(again[0].stdout, again[1].stdout)
+        return batch, f"{path.name}\n" + "\n".join(script.text) + "\n" + first_difference(
+            again[0].stdout, again[1].stdout
+        )
 
     for batch, difference in pool.map(one, batches(operations, seed)):
         areas[batch.fork].count(not difference, batch.count, difference)
