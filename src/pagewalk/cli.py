@@ -104,7 +104,7 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if json_path is not None:
         json_path.write_text(report.as_json(), encoding="utf-8")
-    return session.status(result.status)
+    return session.status(result.status, report.stopped)
 
 
 @cli.command(context_settings={"ignore_unknown_options": False})

@@ -63,11 +63,14 @@ class Session:
         os.close(self._read)
         os.close(self._write)
 
-    def status(self, program_status: int) -> int:
-        """The exit status: the program's, unless it was stopped from here."""
-        if self.timed_out:
+    def status(self, program_status: int, stopped: str) -> int:
+        """The exit status: the program's, unless it was stopped from here (``stopped``, the report's reason).
+
+        A signal that comes when the program has ended already finds nothing to stop.
+        """
+        if stopped and self.timed_out:
             return TIMED_OUT
-        return 128 + self.signal if self.signal else program_status
+        return 128 + self.signal if stopped and self.signal else program_status
 
     def _watch(self) -> None:
         """The thread: waits for signals, the time limit and the next tick of the status line."""

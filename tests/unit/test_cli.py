@@ -237,7 +237,8 @@ def test_ctrl_c_and_sigterm_end_cleanly_with_a_report(command: list[str], number
     assert process.stdout is not None
     assert process.stdout.readline() == b"go\n"
     process.send_signal(number)
-    _, text = process.communicate(timeout=60)
+    process.wait(60)  # its standard input stays open until then: an end of file would end the program too
+    _, text = process.communicate()
     assert process.returncode == 128 + number
     assert f"stopped by pagewalk ({number.name})" in text.decode()
     assert "Traceback" not in text.decode()
