@@ -53,6 +53,7 @@ def cli() -> None:
 @click.option("--smaps", is_flag=True, help="Print its /proc/PID/smaps as it was at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 @click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
 @click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
 def run(
@@ -70,14 +71,16 @@ def run(
     smaps: bool,
     quiet: bool,
     cold_cache: bool,
+    settings: tuple[str, ...],
     procfs: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
-    from pagewalk.config import Config
+    from pagewalk.config import Config, parse_settings
     from pagewalk.path import find_program
 
-    config = Config(ram=ram, cpus=cpus, skip_sleep=skip_sleep, seed=seed, aslr=not no_aslr, warm=not cold_cache)
+    fields = {"ram": ram, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed, "aslr": not no_aslr}
+    config = Config(**{**fields, "warm": not cold_cache, **parse_settings(settings)})
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
     if timeout is not None and not 0 < timeout < 1e9:

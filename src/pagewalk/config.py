@@ -4,13 +4,31 @@ Sources: Documentation/admin-guide/sysctl/vm.rst and kernel.rst; getrlimit(2).
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from pagewalk.errors import ConfigError, NotModelled
+from pagewalk.mm.current import RLIMIT_NAMES
 
-__all__ = ["Config", "parse_size"]
+__all__ = ["Config", "parse_settings", "parse_size"]
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_INT_MAX = (1 << 31) - 1
+_RANGES = {
+    "overcommit_memory": (0, 2),
+    "overcommit_ratio": (0, _INT_MAX),
+    "overcommit_kbytes": (0, 1 << 54),
+    "max_map_count": (0, _INT_MAX),
+    "mmap_min_addr": (0, 1 << 46),
+    "lsm_mmap_min_addr": (0, 1 << 46),
+    "stack_guard_gap": (0, 1 << 32),
+    "fault_around_bytes": (4096, 2 << 20),
+    "read_ahead_kb": (0, _INT_MAX),
+    "max_sectors_kb": (4, _INT_MAX),
+    "min_free_kbytes": (-1, _INT_MAX),
+    "watermark_scale_factor": (1, 3000),
+}
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([BKMGTP]?)(?:I?B)?", re.IGNORECASE)
 
 
@@ -106,7 +124,61 @@ class Config:
             raise ConfigError(f"levels: expected 4 or 5, got {self.levels!r}")
         if not 1 <= self.cpus <= 64:
             raise ConfigError(f"cpus: expected 1 to 64, got {self.cpus!r}")
-        if self.overcommit_memory not in (0, 1, 2):
-            raise ConfigError(f"overcommit_memory: expected 0, 1 or 2, got {self.overcommit_memory!r}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ConfigError(f"{name}: expected {low} to {high}, got {value!r}")
+        if self.fault_around_bytes & (self.fault_around_bytes - 1):
+            raise ConfigError(f"fault_around_bytes: expected a power of two, got {self.fault_around_bytes}")
+        for name, (soft, hard) in self.rlimits.items():
+            if name not in RLIMIT_NAMES:
+                raise ConfigError(f"rlimits: expected one of {', '.join(RLIMIT_NAMES)}, got {name!r}")
+            if min(soft, hard) < -1 or (hard >= 0 and (soft < 0 or soft > hard)):
+                raise ConfigError(f"rlimits: expected a soft limit of {name} up to the hard one, got {soft} and {hard}")
+        if len(self.lowmem_reserve_ratio) != 3 or min(self.lowmem_reserve_ratio) < 0:
+            raise ConfigError(f"lowmem_reserve_ratio: expected three numbers, got {self.lowmem_reserve_ratio!r}")
         if self.linux != "6.18":
             raise NotModelled(f"linux {self.linux!r} (6.18 is what there is)")
+
+
+def parse_settings(items: Iterable[str]) -> dict[str, Any]:
+    """Fields of ``Config`` from text: ``NAME=VALUE``, and ``rlimits.NAME=SOFT[:HARD]`` with sizes or "unlimited".
+
+    Raises ConfigError for a name that ``Config`` does not have and a value that is not of its kind; what the values
+    may be in all is looked at when the Config is made.
+    """
+    kinds = {each.name: each for each in fields(Config)}
+    found: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        front, _, resource = name.partition(".")
+        if not equals or front not in kinds or (front == "rlimits") != bool(resource):
+            names = ", ".join([name for name in kinds if name != "rlimits"])
+            raise ConfigError(f"--set: expected NAME=VALUE with one of {names}, rlimits.NAME, got {item!r}")
+        if resource:
+            soft, _, hard = text.partition(":")
+            limits = found.setdefault("rlimits", {})
+            limits[resource] = (_limit(soft, item), _limit(hard or soft, item))
+        else:
+            found[name] = _value(text, kinds[name].default, item)
+    return found
+
+
+def _limit(text: str, item: str) -> int:
+    """A resource limit: -1 for "unlimited"."""
+    return -1 if text in ("unlimited", "-1") else parse_size(text, f"--set {item}")
+
+
+def _value(text: str, default: object, item: str) -> object:
+    """``text`` as something of the kind of ``default``; sizes stay text."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() not in ("0", "1", "true", "false"):
+            raise ConfigError(f"--set: expected 0 or 1, got {item!r}")
+        return text.lower() in ("1", "true")
+    parts = text.split(",") if isinstance(default, tuple) else [text]
+    if not all(re.fullmatch(r"-?[0-9]{1,19}", part) for part in parts):
+        kind = f"{len(default)} whole numbers with commas" if isinstance(default, tuple) else "a whole number"
+        raise ConfigError(f"--set: expected {kind}, got {item!r}")
+    return tuple([int(part) for part in parts]) if isinstance(default, tuple) else int(parts[0])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pagewalk.config import Config, parse_size
+from pagewalk.config import Config, parse_settings, parse_size
 from pagewalk.errors import ConfigError, NotModelled
 
 
@@ -58,7 +58,12 @@ def test_the_default_machine_is_linux_with_its_own_defaults() -> None:
         ({"ram": "65T"}, "ram: expected 16M to 64T"),
         ({"ram": (64 << 20) + 1}, "ram: expected a multiple of 4096 bytes, got 67108865"),
         ({"levels": 3}, "levels: expected 4 or 5, got 3"),
-        ({"overcommit_memory": 3}, "overcommit_memory: expected 0, 1 or 2, got 3"),
+        ({"overcommit_memory": 3}, "overcommit_memory: expected 0 to 2, got 3"),
+        ({"fault_around_bytes": 12288}, "fault_around_bytes: expected a power of two, got 12288"),
+        ({"read_ahead_kb": -1}, "read_ahead_kb: expected 0 to 2147483647, got -1"),
+        ({"lowmem_reserve_ratio": (1, 2)}, "lowmem_reserve_ratio: expected three numbers"),
+        ({"rlimits": {"HEAP": (1, 1)}}, "rlimits: expected one of CPU, .*, got 'HEAP'"),
+        ({"rlimits": {"AS": (-1, 5)}}, "rlimits: expected a soft limit of AS up to the hard one, got -1 and 5"),
     ],
 )
 def test_a_machine_that_cannot_be_is_refused(kwargs: dict[str, object], text: str) -> None:
@@ -70,3 +75,39 @@ def test_a_machine_that_cannot_be_is_refused(kwargs: dict[str, object], text: st
 def test_what_is_not_modelled_yet_is_named(kwargs: dict[str, object]) -> None:
     with pytest.raises(NotModelled, match=str(next(iter(kwargs.values())))):
         Config(**kwargs)  # type: ignore[arg-type]
+
+
+def test_settings_are_fields_in_text() -> None:
+    items = [
+        "read_ahead_kb=8192",
+        "pcid=0",
+        "ram=64M",
+        "lowmem_reserve_ratio=1,2,3",
+        "rlimits.AS=1G",
+        "rlimits.DATA=1K:unlimited",
+    ]
+    assert parse_settings(items) == {
+        "read_ahead_kb": 8192,
+        "pcid": False,
+        "ram": "64M",
+        "lowmem_reserve_ratio": (1, 2, 3),
+        "rlimits": {"AS": (1 << 30, 1 << 30), "DATA": (1024, -1)},
+    }
+    assert Config(**parse_settings(items)).pcid is False
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ("swappiness=60", "expected NAME=VALUE with one of ram, .*, got 'swappiness=60'"),
+        ("pcid", "expected NAME=VALUE"),
+        ("rlimits=4", "expected NAME=VALUE"),
+        ("pcid=maybe", "expected 0 or 1, got 'pcid=maybe'"),
+        ("cpus=many", "expected a whole number, got 'cpus=many'"),
+        ("lowmem_reserve_ratio=1,x", "expected 3 whole numbers with commas"),
+        ("rlimits.AS=much", "expected bytes or text like '64M', got 'much'"),
+    ],
+)
+def test_a_setting_that_is_none_is_one_line(item: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        parse_settings([item])

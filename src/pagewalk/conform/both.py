@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pagewalk.errors import ConfigError
 
-__all__ = ["Outcome", "compile_program", "kernel_release", "run_kernel", "run_model", "work_folder"]
+__all__ = ["Outcome", "compile_program", "device_settings", "kernel_release", "run_kernel", "run_model", "work_folder"]
 
 REFERENCE = "6.18"
 _SOURCES = Path(str(resources.files("pagewalk.conform").joinpath("c")))
@@ -45,6 +45,19 @@ def base() -> Path:
     if folder.stat().st_uid != os.getuid():
         raise ConfigError(f"conform: {folder} belongs to somebody else")
     return folder
+
+
+def device_settings(folder: Path) -> list[str]:
+    """How the block device below ``folder`` reads ahead, as settings of a machine; none where that cannot be known."""
+    number = folder.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    queue = Path(f"/sys/dev/block/{device}").resolve()
+    places = {
+        "read_ahead_kb": [Path(f"/sys/class/bdi/{device}/read_ahead_kb")],
+        "max_sectors_kb": [queue / "queue" / "max_sectors_kb", queue.parent / "queue" / "max_sectors_kb"],
+    }
+    found = {name: path for name, paths in places.items() for path in reversed(paths) if path.exists()}
+    return [f"{name}={path.read_text().strip()}" for name, path in found.items()]
 
 
 def work_folder() -> Path:
@@ -115,6 +128,8 @@ def run_model(
         command.append("--no-aslr")
     if rw:
         command += ["--rw", rw]
+    for setting in device_settings(base()):
+        command += ["--set", setting]
     for name, value in (env or {}).items():
         command += ["--env", f"{name}={value}"]
     outer = dict(os.environ)

@@ -1,8 +1,8 @@
 """The page cache's view of host files: one ``AddressSpace`` for each host inode, and the descriptors that feed it.
 
 Reading fills pages with pread(2); pages that the program changed are written back with pwrite(2) on fsync, msync,
-when the
-last user closes the file, and at the end. The host descriptor of a file that was opened for reading is read-only.
+when the last user closes the file, and at the end. The host descriptor of a file that was opened for reading is
+read-only.
 
 Mirrors: mm/filemap.c, mm/page-writeback.c, fs/ext4/inode.c (6.18)
 Differs: the cache is checked against the host's size and mtime at each open; write-back happens at the latest on the
@@ -103,6 +103,15 @@ class HostMapping(AddressSpace):
         except OSError as err:
             return -(err.errno or errno.EIO)
         return 0
+
+    def has_block(self, index: i64) -> bool:
+        """As the host's file system tells of holes; a dirty page has got its block when it became dirty."""
+        if int(index) in self.dirty:
+            return True
+        try:
+            return os.lseek(self.fd, index << 12, os.SEEK_DATA) < (index + 1) << 12
+        except OSError:  # ENXIO: behind the last data
+            return False
 
 
 class HostCache:

@@ -263,7 +263,9 @@ class HostInode(HostNode):
         if err < 0:
             return err
         if punches:
-            truncate_pagecache_range(self.system, mapping, offset, offset + length)
+            end = min(offset + length, (mapping.i_size + 4095) & -4096)  # no hole behind the end (ext4_punch_hole)
+            if offset < mapping.i_size:
+                truncate_pagecache_range(self.system, mapping, offset, end)
         elif mode == 0 and offset + length > mapping.i_size:
             truncate_pagecache(self.system, mapping, offset + length)
         mapping.mtime = current_time()

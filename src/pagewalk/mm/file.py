@@ -83,6 +83,10 @@ class AddressSpace:
         errno."""
         return -errno.EIO
 
+    def has_block(self, index: i64) -> bool:
+        """Whether page ``index`` is stored, or was to be: no hole."""
+        return True
+
 
 @final
 class FileRaState:

@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY, VM_FAULT_SIGBUS
 from pagewalk.mm.file import AddressSpace, File, FileRaState
-from pagewalk.mm.folio import folio_to_map
+from pagewalk.mm.folio import folio_next_index, folio_to_map
 from pagewalk.mm.memory import set_file_pte
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import PG_readahead, PG_uptodate
@@ -133,7 +133,7 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     zeroed. (A longer file, too, may have had a page beyond its end, from a write that failed.)"""
     shrinks = new_size < mapping.i_size
     if new_size > mapping.i_size and not mapping.is_shmem:
-        zero_tail(system, mapping)
+        block_zero_tail(system, mapping)
     mapping.i_size = new_size
     first: i64 = (new_size + 4095) >> 12
     if shrinks:
@@ -141,23 +141,46 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
     for index in [index for index in mapping.i_pages if index >= first]:
         delete_from_page_cache(system, mapping, index)
-    if shrinks:
+    if shrinks and mapping.is_shmem:
         zero_tail(system, mapping)
+    elif shrinks:
+        block_zero_tail(system, mapping)
 
 
 def zero_tail(system: System, mapping: AddressSpace) -> None:
     """Zeroes what is behind the end of the file in its last page: a mapping may have stored there, and a longer file
-    must not show it (pagecache_isize_extended, ext4_block_zero_page_range)."""
+    must not show it (pagecache_isize_extended)."""
     start: i64 = mapping.i_size & 4095
     tail = mapping.i_pages.get(mapping.i_size >> 12)
     if tail is not None and start:
         system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
 
 
+def block_zero_tail(system: System, mapping: AddressSpace) -> None:
+    """As ``zero_tail``, for a file whose length is about to change or just has: the last page is brought in, and
+    becomes dirty unless it is a hole (ext4_block_zero_page_range).
+
+    Its block is read, not the page: that counts as up to date only when somebody asks for it.
+    """
+    index: i64 = mapping.i_size >> 12
+    if mapping.i_size & 4095 == 0:
+        return
+    if index not in mapping.i_pages:
+        warm = mapping.is_warm(index)
+        tail = add_to_page_cache(system, mapping, index)
+        if isinstance(tail, int):
+            return
+        if not warm:
+            tail.flags &= ~PG_uptodate
+    zero_tail(system, mapping)
+    if mapping.has_block(index):
+        set_page_dirty(system, mapping.i_pages[index])
+
+
 def before_write_at(system: System, mapping: AddressSpace, pos: i64) -> None:
     """A write begins at ``pos``: behind the last page of the file it leaves that page's tail in the file."""
     if pos >> 12 > mapping.i_size >> 12 and not mapping.is_shmem:
-        zero_tail(system, mapping)
+        block_zero_tail(system, mapping)
 
 
 def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
@@ -241,16 +264,22 @@ class FileVmOps(VmOps):
 
 def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
     """Maps the cached pages of a window whose entries are empty, folios whole where they fit; True where that served
-    the fault itself."""
+    the fault itself.
+
+    Where the window begins with the file's last folio, a page table that is missing yet is not made for it, and nothing
+    is mapped: Linux makes it in filemap_map_pmd, which such a folio must not reach (shared memory's may).
+    """
     vma = vmf.vma
     assert vma.vm_file is not None and vma.vm_file.mapping is not None
     mapping = vma.vm_file.mapping
     system = vma.vm_mm.system
     words = system.ram.words
-    last: i64 = min(end_pgoff, ((mapping.i_size + 4095) >> 12) - 1)
+    last_of_file: i64 = ((mapping.i_size + 4095) >> 12) - 1
+    last: i64 = min(end_pgoff, last_of_file)
     ra = vma.vm_file.f_ra
     pgoff = start_pgoff
     served = False
+    found_one = False
     while pgoff <= last:
         page = mapping.i_pages.get(pgoff)
         if page is None and mapping.is_warm(pgoff):
@@ -259,6 +288,11 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
         if page is None or page.flags & (PG_uptodate | PG_readahead) != PG_uptodate:
             pgoff += 1
             continue
+        if not found_one:
+            found_one = True
+            new_table = system.vmstat.nr_page_table_pages > vmf.nr_tables
+            if new_table and not mapping.is_shmem and folio_next_index(mapping, pgoff) > last_of_file:
+                return False
         first, nr = folio_to_map(vmf, mapping, pgoff)
         for at in range(first, first + nr):
             ra.mmap_miss = max(0, ra.mmap_miss - 1)

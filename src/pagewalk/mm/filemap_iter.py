@@ -73,14 +73,18 @@ def write_begin(system: System, mapping: AddressSpace, at: i64, size: i64) -> Pa
     return -errno.ENOSPC if page is None else page
 
 
-def write_end(system: System, mapping: AddressSpace, page: Page, end: i64) -> None:
-    """The page holds what was written, up to file offset ``end``; the file reaches that far at least."""
+def write_end(system: System, mapping: AddressSpace, page: Page, at: i64, copied: i64) -> None:
+    """The page holds ``copied`` bytes more, from file offset ``at`` on; the file reaches that far at least.
+
+    Where nothing was copied to the beginning of a page that the file has already, the page is not dirty
+    (block_commit_write counts the blocks that begin before the last byte).
+    """
     system.ram.frame_changed(page.pfn)
     if mapping.is_shmem:
         page.flags |= PG_dirty
-    else:
+    elif copied or at & 4095 or not mapping.has_block(page.index):
         set_page_dirty(system, page)
-    mapping.i_size = max(mapping.i_size, end)
+    mapping.i_size = max(mapping.i_size, at + copied)
 
 
 def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, source: IovIter) -> int:
@@ -99,7 +103,7 @@ def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, sourc
         if isinstance(page, int):
             return int(done) if done else page
         copied = source.copy_from_atomic((page.pfn << 12) + (at & 4095), size)
-        write_end(system, mapping, page, at + copied)
+        write_end(system, mapping, page, at, copied)
         done += copied
         if copied == 0 and source.fault_in_readable(size) == size:
             return int(done) if done else -errno.EFAULT

@@ -11,6 +11,15 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.vma import VmFault
 
 
+def folio_next_index(mapping: AddressSpace, pgoff: i64) -> i64:
+    """The page behind the folio of page ``pgoff``."""
+    first: i64 = mapping.folio_heads.get(pgoff, -1)
+    end = pgoff + 1
+    while first >= 0 and mapping.folio_heads.get(end, -1) == first:
+        end += 1
+    return end
+
+
 def folio_to_map(vmf: VmFault, mapping: AddressSpace, pgoff: i64) -> tuple[int, int]:
     """(first page, pages) of the folio of page ``pgoff`` where all of it lies within the VMA, the page table and the
     file; else the page alone."""

@@ -38,13 +38,13 @@ def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
     Returns a VM_FAULT_* mask: 0 or VM_FAULT_MAJOR when served, one of VM_FAULT_ERROR otherwise.
     """
     system = vma.vm_mm.system
-    tables = system.vmstat.nr_page_table_pages
     vmf = VmFault(vma, address & -4096, flags)
+    vmf.nr_tables = system.vmstat.nr_page_table_pages
     ret = handle_pte_fault(vmf)
     vma.nr_faults += 1
     system.vmstat.pgfault += 1  # failed faults too; only the task's own counts leave them out
     if ret & VM_FAULT_ERROR:
-        if vma.vm_ops is not None and system.vmstat.nr_page_table_pages > tables:
+        if vma.vm_ops is not None and system.vmstat.nr_page_table_pages > vmf.nr_tables:
             try_to_free_pte(vma.vm_mm, vmf.address)  # the last table was made for nothing
     elif ret & VM_FAULT_MAJOR:
         system.current.maj_flt += 1

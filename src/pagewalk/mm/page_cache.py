@@ -1,7 +1,7 @@
 """Putting pages into the page cache and taking them out.
 
 Mirrors: mm/filemap.c (filemap_add_folio, filemap_remove_folio, read_mapping_folio) (6.18)
-Differs: a page is read as it is put in, so that none is ever seen locked or not up to date.
+Differs: a page is read as it is put in, so that none is ever seen locked; one without PG_uptodate has its contents.
 """
 
 import errno
@@ -49,6 +49,9 @@ def delete_from_page_cache(system: System, mapping: AddressSpace, index: i64) ->
 
 
 def read_cache_page(system: System, mapping: AddressSpace, index: i64) -> Page | int:
-    """The page from the cache, read where it is not there; or a negative errno."""
+    """The page from the cache, up to date, read where it is not there; or a negative errno."""
     page = mapping.i_pages.get(index)
-    return page if page is not None else add_to_page_cache(system, mapping, index)
+    if page is None:
+        return add_to_page_cache(system, mapping, index)
+    page.flags |= PG_uptodate
+    return page

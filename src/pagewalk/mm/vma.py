@@ -75,6 +75,7 @@ class VmFault:
     vma, address (page aligned), pgoff (page offset in the file or object), flags (FAULT_FLAG_*)
     pte_index   index of the page-table entry in RAM's words, -1 until the table exists
     page        what the mapping's ``fault`` found
+    nr_tables   page-table pages of the machine when the fault began
     """
 
     def __init__(self, vma: "Vma", address: i64, flags: i64) -> None:
@@ -84,6 +85,7 @@ class VmFault:
         self.pgoff: i64 = vma.vm_pgoff + ((address - vma.vm_start) >> 12)
         self.pte_index: i64 = -1
         self.page: Page | None = None
+        self.nr_tables: i64 = 0
 
 
 class VmOps:

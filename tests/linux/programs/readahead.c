@@ -9,10 +9,20 @@
 static int fd, pagemap;
 static struct rusage before;
 
+/* Waits until what is being read has come: a page on its way is in the cache, but not in memory for mincore. */
 static void settle(void)
 {
-	struct timespec time = { 0, 4000000 };
-	SC(SYS_nanosleep, &time, 0);
+	static unsigned char in[PAGES];
+	ul range[2] = { 0, PAGES * PAGE }, counts[5], resident;
+	struct timespec time = { 0, 1000000 };
+	do {
+		SC(SYS_nanosleep, &time, 0);
+		if (SC(451 /* cachestat */, fd, range, counts, 0) || MINCORE(WATCH, PAGES * PAGE, in))
+			return;
+		resident = 0;
+		for (ul i = 0; i < PAGES; i++)
+			resident += in[i] & 1;
+	} while (resident != counts[0]);
 }
 
 /* The cached pages as ranges. */

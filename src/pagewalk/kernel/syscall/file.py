@@ -41,7 +41,8 @@ from pagewalk.kernel.syscall.args import fdget, getname
 from pagewalk.kernel.syscall.locks import LOCK_COMMANDS, record_lock, set_lease
 from pagewalk.kernel.wait import wait_for_open
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.file import FMODE_READ
+from pagewalk.mm.cachestat import filemap_cachestat
+from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
 from pagewalk.mm.filemap import invalidate_mapping_pages
 from pagewalk.mm.readahead import force_page_cache_ra
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
@@ -324,3 +325,22 @@ def sys_readahead(task: "Task", fd: int, offset: int, count: int) -> int:
     if file.mapping is None:
         return -errno.EINVAL
     return sys_fadvise64(task, fd, offset, count, POSIX_FADV_WILLNEED)
+
+
+def sys_cachestat(task: "Task", fd: int, where: int, result: int, flags: int) -> int:
+    """cachestat(2): counts the cached pages of a range of bytes; a length of 0 is up to the end."""
+    file = fdget(task, fd)
+    if file is None:
+        return -errno.EBADF
+    data = copy_from_user(task.mm, where, 16)
+    if data is None:
+        return -errno.EFAULT
+    if not task.capable and not file.f_mode & FMODE_WRITE:
+        return -errno.EPERM
+    if flags:
+        return -errno.EINVAL
+    offset, length = struct.unpack("<QQ", data)
+    last = (offset + length - 1) >> 12 if length else 1 << 52
+    first = min(offset >> 12, 1 << 52)
+    counts = bytes(40) if file.mapping is None else filemap_cachestat(file.mapping, first, min(last, 1 << 52))
+    return 0 if copy_to_user(task.mm, result, counts) else -errno.EFAULT

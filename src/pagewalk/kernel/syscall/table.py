@@ -98,6 +98,7 @@ _TABLE: Final[tuple[tuple[int, Callable[..., int], int], ...]] = (
     (162, file.sys_sync, 0),
     (187, file.sys_readahead, 3),
     (221, file.sys_fadvise64, 4),
+    (451, file.sys_cachestat, 4),
     (257, file.sys_openat, 4),
     (277, file.sys_sync_file_range, 4),
     (284, file.sys_eventfd, 1),
