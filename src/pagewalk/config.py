@@ -6,14 +6,20 @@ Sources: Documentation/admin-guide/sysctl/vm.rst and kernel.rst; getrlimit(2).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from pagewalk.errors import ConfigError, NotModelled
-from pagewalk.mm.current import RLIMIT_NAMES
 
-__all__ = ["Config", "parse_settings", "parse_size"]
+__all__ = ["RLIMIT_NAMES", "Config", "parse_settings", "parse_size"]
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+# In the order of their numbers (RLIMIT_*).
+RLIMIT_NAMES: Final = (
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE",
+    "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+)  # fmt: skip
+
+
 _INT_MAX = (1 << 31) - 1
 _RANGES = {
     "overcommit_memory": (0, 2),

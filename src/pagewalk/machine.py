@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pagewalk import _build
-from pagewalk.config import Config
+from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ConfigError
 from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
@@ -26,7 +26,6 @@ from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.syscall.names import syscall_name
-from pagewalk.mm.current import RLIMIT_NAMES
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.system import System
 from pagewalk.view.collect_family import FamilyRecorder

@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 import pagewalk
+from pagewalk.conform.both import device_settings
 
 PROGRAMS = Path(__file__).parent / "programs"
 CONFORM = Path(pagewalk.__file__).resolve().parent / "conform" / "c"
@@ -81,9 +82,14 @@ def need_reference_kernel() -> None:
 
 def need_disk_file_system(path: Path) -> None:
     """Skips where ``path`` lies on a file system whose page cache behaves differently (tmpfs, overlayfs, network)."""
+    need_file_system(path, "ext2/ext3", "xfs", "btrfs")
+
+
+def need_file_system(path: Path, *kinds: str) -> None:
+    """Skips where ``path`` lies on a file system of another kind, as stat(1) names them."""
     kind = subprocess.run(["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True).stdout.strip()
-    if kind not in ("ext2/ext3", "xfs", "btrfs"):
-        pytest.skip(f"{path} is on {kind}; page-cache behaviour is compared on ext4, xfs and btrfs")
+    if kind not in kinds:
+        pytest.skip(f"{path} is on {kind}; page-cache behaviour is compared on {', '.join(kinds)}")
 
 
 def setarch_works() -> bool:
@@ -349,3 +355,8 @@ def check(argv: Sequence[str], *, stderr: bool = False, **how: object) -> Outcom
     theirs, ours = run_both(argv, **how)  # type: ignore[arg-type]
     assert_same(argv, theirs, ours, stderr=stderr)
     return theirs
+
+
+def device_options() -> list[str]:
+    """Options that give the machine the read-ahead of the block device below the tests' folder."""
+    return [word for setting in device_settings(base()) for word in ("--set", setting)]

@@ -3,8 +3,6 @@
 import harness
 import pytest
 
-from pagewalk.conform.both import device_settings
-
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
 
@@ -12,5 +10,4 @@ def test_windows_marks_and_folios_are_the_kernels() -> None:
     """With the window that the device below the test's folder has."""
     harness.need_reference_kernel()
     harness.need_disk_file_system(harness.base())
-    options = [word for setting in device_settings(harness.base()) for word in ("--set", setting)]
-    harness.check([harness.compile_c("readahead"), "{work}"], aslr=False, work={}, options=options)
+    harness.check([harness.compile_c("readahead"), "{work}"], aslr=False, work={}, options=harness.device_options())

@@ -19,7 +19,8 @@ from mypy_extensions import i64
 from pagewalk.fs.hoststat import host_statx
 from pagewalk.fs.stat import Stat
 from pagewalk.mm.file import AddressSpace
-from pagewalk.mm.filemap import filemap_fsync, invalidate_mapping, truncate_pagecache
+from pagewalk.mm.filemap import filemap_fsync
+from pagewalk.mm.truncate import invalidate_mapping, truncate_pagecache
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System

@@ -33,8 +33,8 @@ from pagewalk.fs.inode import Inode, current_time
 from pagewalk.fs.pipe import open_fifo
 from pagewalk.fs.regular import RegularFile
 from pagewalk.fs.stat import Stat
-from pagewalk.mm.filemap import truncate_pagecache, truncate_pagecache_range
 from pagewalk.mm.shmem import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+from pagewalk.mm.truncate import truncate_pagecache, truncate_pagecache_range
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -263,7 +263,9 @@ class HostInode(HostNode):
         if err < 0:
             return err
         if punches:
-            end = min(offset + length, (mapping.i_size + 4095) & -4096)  # no hole behind the end (ext4_punch_hole)
+            end = offset + length
+            if end >= mapping.i_size:  # no hole behind the last page (ext4_punch_hole)
+                end = (mapping.i_size + 4095) & -4096
             if offset < mapping.i_size:
                 truncate_pagecache_range(self.system, mapping, offset, end)
         elif mode == 0 and offset + length > mapping.i_size:

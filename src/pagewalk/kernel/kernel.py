@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pagewalk.arch.format import Layout
-from pagewalk.config import Config
+from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.locks import DeadlockTable
@@ -26,7 +26,7 @@ from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.vdso import Vdso
-from pagewalk.mm.current import RLIMIT_NAMES, RLIMIT_NPROC, RLIMIT_SIGPENDING
+from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING
 from pagewalk.mm.mm_types import mm_alloc
 
 if TYPE_CHECKING:

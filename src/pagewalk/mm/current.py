@@ -26,11 +26,6 @@ RLIMIT_RTTIME: Final = 15
 RLIM_NLIMITS: Final = 16
 RLIM_INFINITY: Final = -1  # ~0UL: limits are signed 64-bit words, -1 is "unlimited"
 
-RLIMIT_NAMES: Final = (
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE",
-    "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
-)  # fmt: skip
-
 # Boot defaults of init (INIT_RLIMITS), soft and hard; NPROC and SIGPENDING scale with RAM and are set by the task.
 RLIMIT_DEFAULTS: Final = (
     (-1, -1), (-1, -1), (-1, -1), (8 << 20, -1), (0, -1), (-1, -1), (0, 0), (1024, 4096),

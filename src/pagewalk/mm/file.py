@@ -36,12 +36,13 @@ class AddressSpace:
     is_shmem    contents live in memory only (tmpfs, memfd, shared anonymous): a hole reads as a new zero page
     warm_end    pages below this index that are not in ``i_pages`` yet count as cached all the same: reading them is no
                 major fault; ``evicted`` are those of them that have left the cache
-    dirty       indices of pages that differ from the backing store
+    dirty       indices of pages that differ from the backing store, and of the others in their folios
+    dirty_blocks  those of them whose own blocks are to be written
     seals       F_SEAL_* bits
     ra_marks    pages that start the next read-ahead when somebody comes to them (PG_readahead): index of each to the
                 index of its folio's first page
     folio_heads  index of each page of a folio of several to that of the folio's first page
-    large_folios  read-ahead makes folios of several pages
+    large_folios  read-ahead and write(2) make folios of several pages
     i_mmap_writable  number of shared mappings that may write (VM_SHARED|VM_MAYWRITE)
     """
 
@@ -53,6 +54,7 @@ class AddressSpace:
         self.warm_end: i64 = 0
         self.evicted: set[int] = set()
         self.dirty: set[int] = set()
+        self.dirty_blocks: set[int] = set()
         self.seals = 0
         self.i_mmap_writable: i64 = 0
         self.noreserve = False

@@ -1,6 +1,6 @@
 """The page cache: pages of files, read, written, mapped, dirtied and written back.
 
-Mirrors: mm/filemap.c, mm/readahead.c, mm/truncate.c, mm/page-writeback.c (6.18)
+Mirrors: mm/filemap.c, mm/readahead.c, mm/page-writeback.c (6.18)
 Differs: folios of several pages are known by their indices (``folio.py``); write-back happens on fsync, msync, close
     and exit, never by a flusher thread; a ``warm`` file's pages count as cached though they are read from the host on
     first use; no eviction yet.
@@ -13,12 +13,11 @@ from mypy_extensions import i64
 
 from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_RETRY, VM_FAULT_SIGBUS
 from pagewalk.mm.file import AddressSpace, File, FileRaState
-from pagewalk.mm.folio import folio_next_index, folio_to_map
+from pagewalk.mm.folio import folio_range, folio_to_map
 from pagewalk.mm.memory import set_file_pte
-from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import PG_readahead, PG_uptodate
-from pagewalk.mm.page_cache import add_to_page_cache, delete_from_page_cache, read_cache_page
-from pagewalk.mm.page_writeback import set_page_dirty
+from pagewalk.mm.page_cache import add_to_page_cache, read_cache_page
+from pagewalk.mm.page_writeback import set_folio_dirty, set_page_dirty
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.readahead import (
     do_async_mmap_readahead,
@@ -27,6 +26,7 @@ from pagewalk.mm.readahead import (
     page_cache_sync_ra,
 )
 from pagewalk.mm.system import System
+from pagewalk.mm.truncate import block_zero_tail
 from pagewalk.mm.vma import VM_MAYWRITE, VM_SHARED, Vma, VmFault, VmOps
 
 _ZEROS: Final = bytes(4096)
@@ -78,15 +78,19 @@ def filemap_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) 
 
 
 def filemap_write_and_wait_range(system: System, mapping: AddressSpace, first: i64, last: i64) -> int:
-    """Writes the dirty pages ``first`` to ``last`` (both included) to the backing store; 0 or the first error."""
-    collect_dirty(system, mapping, first, last)
+    """Writes the dirty folios of pages ``first`` to ``last`` (both included) to the backing store; 0 or the first
+    error."""
+    low, _ = folio_range(mapping, first)
+    _, high = folio_range(mapping, last)
+    collect_dirty(system, mapping, low, high - 1)
     result = 0
-    for index in sorted(mapping.dirty):
-        if index < first or index > last:
-            continue
+    for index in sorted([index for index in mapping.dirty if low <= index < high]):
         page = mapping.i_pages[index]
         mapping.dirty.discard(index)
         system.vmstat.nr_dirty -= 1
+        if index not in mapping.dirty_blocks:
+            continue
+        mapping.dirty_blocks.discard(index)
         size: i64 = min(4096, mapping.i_size - (index << 12))
         if size <= 0:
             continue
@@ -128,92 +132,18 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
             low += 1
 
 
-def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> None:
-    """The file has got a new length: pages beyond it leave all processes and the cache, the last one's tail is
-    zeroed. (A longer file, too, may have had a page beyond its end, from a write that failed.)"""
-    shrinks = new_size < mapping.i_size
-    if new_size > mapping.i_size and not mapping.is_shmem:
-        block_zero_tail(system, mapping)
-    mapping.i_size = new_size
-    first: i64 = (new_size + 4095) >> 12
-    if shrinks:
-        mapping.evict(first, 1 << 51)
-    unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
-    for index in [index for index in mapping.i_pages if index >= first]:
-        delete_from_page_cache(system, mapping, index)
-    if shrinks and mapping.is_shmem:
-        zero_tail(system, mapping)
-    elif shrinks:
-        block_zero_tail(system, mapping)
-
-
-def zero_tail(system: System, mapping: AddressSpace) -> None:
-    """Zeroes what is behind the end of the file in its last page: a mapping may have stored there, and a longer file
-    must not show it (pagecache_isize_extended)."""
-    start: i64 = mapping.i_size & 4095
-    tail = mapping.i_pages.get(mapping.i_size >> 12)
-    if tail is not None and start:
-        system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
-
-
-def block_zero_tail(system: System, mapping: AddressSpace) -> None:
-    """As ``zero_tail``, for a file whose length is about to change or just has: the last page is brought in, and
-    becomes dirty unless it is a hole (ext4_block_zero_page_range).
-
-    Its block is read, not the page: that counts as up to date only when somebody asks for it.
-    """
-    index: i64 = mapping.i_size >> 12
-    if mapping.i_size & 4095 == 0:
-        return
-    if index not in mapping.i_pages:
-        warm = mapping.is_warm(index)
-        tail = add_to_page_cache(system, mapping, index)
-        if isinstance(tail, int):
-            return
-        if not warm:
-            tail.flags &= ~PG_uptodate
-    zero_tail(system, mapping)
-    if mapping.has_block(index):
-        set_page_dirty(system, mapping.i_pages[index])
-
-
 def before_write_at(system: System, mapping: AddressSpace, pos: i64) -> None:
     """A write begins at ``pos``: behind the last page of the file it leaves that page's tail in the file."""
     if pos >> 12 > mapping.i_size >> 12 and not mapping.is_shmem:
         block_zero_tail(system, mapping)
 
 
-def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
-    """Bytes [start, end) of the file have become a hole: whole pages leave all processes and the cache, the parts of
-    pages at its ends are zeroed."""
-    first: i64 = (start + 4095) >> 12
-    last: i64 = end >> 12
-    if first < last:
-        mapping.evict(first, last)
-        unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
-        for index in [index for index in mapping.i_pages if first <= index < last]:
-            delete_from_page_cache(system, mapping, index)
-    edges = [(start, end)] if first > last else [(start, first << 12), (last << 12, end)]
-    for low, high in edges:
-        page = mapping.i_pages.get(low >> 12)
-        if page is not None and low < high:
-            system.ram.page(page.pfn)[low & 4095 : (low & 4095) + high - low] = _ZEROS[: high - low]
-
-
-def invalidate_mapping(system: System, mapping: AddressSpace) -> None:
-    """Drops the cached pages that are clean and not mapped (the backing store has changed, or nobody needs them)."""
-    for index in list(mapping.i_pages):
-        page = mapping.i_pages[index]
-        if index not in mapping.dirty and page.mapcount == 0:
-            delete_from_page_cache(system, mapping, index)
-
-
-def invalidate_mapping_pages(system: System, mapping: AddressSpace, first: i64, last: i64) -> None:
-    """Pages ``first`` to ``last`` (both included) leave the cache where they are clean and not mapped (fadvise)."""
-    for index in [index for index in mapping.i_pages if first <= index <= last]:
-        if index not in mapping.dirty and mapping.i_pages[index].mapcount == 0:
-            delete_from_page_cache(system, mapping, index)
-    mapping.evict(first, last + 1)
+def zero_tail(system: System, mapping: AddressSpace) -> None:
+    """Zeroes what is behind the end of the file in its last page, which is about to be written to the store."""
+    start: i64 = mapping.i_size & 4095
+    tail = mapping.i_pages.get(mapping.i_size >> 12)
+    if tail is not None and start:
+        system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
 
 
 @final
@@ -258,7 +188,7 @@ class FileVmOps(VmOps):
         assert page is not None
         if page.mapping is None:
             return VM_FAULT_SIGBUS
-        set_page_dirty(vmf.vma.vm_mm.system, page)
+        set_folio_dirty(vmf.vma.vm_mm.system, page)
         return 0
 
 
@@ -291,9 +221,9 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
         if not found_one:
             found_one = True
             new_table = system.vmstat.nr_page_table_pages > vmf.nr_tables
-            if new_table and not mapping.is_shmem and folio_next_index(mapping, pgoff) > last_of_file:
+            if new_table and not mapping.is_shmem and folio_range(mapping, pgoff)[1] > last_of_file:
                 return False
-        first, nr = folio_to_map(vmf, mapping, pgoff)
+        first, nr = folio_to_map(vmf, mapping, pgoff, last_of_file)
         for at in range(first, first + nr):
             ra.mmap_miss = max(0, ra.mmap_miss - 1)
             index: i64 = vmf.pte_index + at - vmf.pgoff

@@ -4,7 +4,8 @@ A page is copied before the next one is looked at: where a buffer is a mapping o
 earlier copies stored.
 
 Mirrors: mm/filemap.c (filemap_read, generic_perform_write), mm/shmem.c (shmem_file_read_iter) (6.18)
-Differs: one-page folios; every page that a write begins is brought in, also where all of it will be overwritten.
+Differs: every page that a write begins is brought in, also where all of it will be overwritten; the copy goes page by
+    page through a folio.
 """
 
 import errno
@@ -17,7 +18,7 @@ from pagewalk.mm.iov_iter import IovIter
 from pagewalk.mm.page import Page, PG_dirty
 from pagewalk.mm.page_cache import read_cache_page
 from pagewalk.mm.page_writeback import set_page_dirty
-from pagewalk.mm.readahead import page_cache_async_ra, page_cache_sync_ra
+from pagewalk.mm.readahead import MAX_PAGECACHE_ORDER, add_folio, page_cache_async_ra, page_cache_sync_ra
 from pagewalk.mm.shmem import shmem_get_page
 from pagewalk.mm.system import System
 
@@ -61,15 +62,28 @@ def shmem_file_read_iter(system: System, mapping: AddressSpace, pos: i64, to: Io
     return int(done)
 
 
-def write_begin(system: System, mapping: AddressSpace, at: i64, size: i64) -> Page | int:
-    """The page that ``size`` bytes at ``at`` are to be written to; -EPERM (sealed), -ENOSPC, -ENOMEM, ..."""
+def write_begin(system: System, mapping: AddressSpace, at: i64, size: i64, length: i64) -> Page | int:
+    """The page that ``size`` bytes at ``at`` are to be written to; -EPERM (sealed), -ENOSPC, -ENOMEM, ...
+
+    A page that is missing comes with the others of a folio, as large as the ``length`` bytes that the write has left
+    and the alignment allow (__filemap_get_folio).
+    """
+    index: i64 = at >> 12
     if not mapping.is_shmem:
-        return read_cache_page(system, mapping, at >> 12)
+        if mapping.large_folios and length >= 8192 and index not in mapping.i_pages:
+            order: i64 = 1
+            while order < MAX_PAGECACHE_ORDER and 8192 << order <= length and not index & (1 << order):
+                order += 1
+            while order > 0 and index & ((1 << order) - 1):
+                order -= 1
+            while order > 0 and not add_folio(system, mapping, index, 1 << order, False):
+                order -= 1
+        return read_cache_page(system, mapping, index)
     if mapping.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
         return -errno.EPERM
     if mapping.seals & F_SEAL_GROW and at + size > mapping.i_size:
         return -errno.EPERM
-    page = shmem_get_page(system, mapping, at >> 12)
+    page = shmem_get_page(system, mapping, index)
     return -errno.ENOSPC if page is None else page
 
 
@@ -95,16 +109,19 @@ def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, sourc
     byte before the source is faulted in: the file grows up to there, even where the source turns out unreadable.
     """
     done: i64 = 0
+    chunk: i64 = 4096 << MAX_PAGECACHE_ORDER  # halved whenever the source was not there
     before_write_at(system, mapping, pos)
     while source.count > 0:
         at: i64 = pos + done
         size: i64 = min(4096 - (at & 4095), source.count)
-        page = write_begin(system, mapping, at, size)
+        page = write_begin(system, mapping, at, size, min(chunk - (at & (chunk - 1)), source.count))
         if isinstance(page, int):
             return int(done) if done else page
         copied = source.copy_from_atomic((page.pfn << 12) + (at & 4095), size)
         write_end(system, mapping, page, at, copied)
         done += copied
-        if copied == 0 and source.fault_in_readable(size) == size:
-            return int(done) if done else -errno.EFAULT
+        if copied == 0:
+            chunk = max(4096, chunk >> 1)
+            if source.fault_in_readable(size) == size:
+                return int(done) if done else -errno.EFAULT
     return int(done)

@@ -1,8 +1,7 @@
-"""Which pages of a file go into a page table together: those of a folio that read-ahead made.
+"""Folios of several pages: which pages of a file go into a page table, become dirty and are written back together.
 
-Mirrors: mm/memory.c (finish_fault), mm/filemap.c (filemap_map_folio_range) (6.18)
-Differs: a folio is known by the indices of its pages; only read-ahead makes folios of several pages (write(2) to ext4
-    does too in Linux), and one that has lost a page counts as single pages.
+Mirrors: mm/memory.c (finish_fault), mm/filemap.c (filemap_map_folio_range), mm/huge_memory.c (folio_split) (6.18)
+Differs: a folio is known by the indices of its pages, and one that has lost a page to a hole counts as what is left.
 """
 
 from mypy_extensions import i64
@@ -11,29 +10,45 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.vma import VmFault
 
 
-def folio_next_index(mapping: AddressSpace, pgoff: i64) -> i64:
-    """The page behind the folio of page ``pgoff``."""
-    first: i64 = mapping.folio_heads.get(pgoff, -1)
-    end = pgoff + 1
-    while first >= 0 and mapping.folio_heads.get(end, -1) == first:
-        end += 1
-    return end
-
-
-def folio_to_map(vmf: VmFault, mapping: AddressSpace, pgoff: i64) -> tuple[int, int]:
-    """(first page, pages) of the folio of page ``pgoff`` where all of it lies within the VMA, the page table and the
-    file; else the page alone."""
-    alone = (int(pgoff), 1)
-    first: i64 = mapping.folio_heads.get(pgoff, -1)
+def folio_range(mapping: AddressSpace, index: i64) -> tuple[int, int]:
+    """(first page, page behind the last one) of the folio of page ``index``."""
+    first: i64 = mapping.folio_heads.get(index, -1)
     if first < 0:
-        return alone
-    end = first
+        return int(index), int(index + 1)
+    end = index + 1
     while mapping.folio_heads.get(end, -1) == first:
         end += 1
+    return int(first), int(end)
+
+
+def folio_to_map(vmf: VmFault, mapping: AddressSpace, pgoff: i64, file_end: i64) -> tuple[int, int]:
+    """(first page, pages) of the folio of page ``pgoff`` where all of it lies within the VMA, the page table and
+    before page ``file_end`` of the file; else the page alone."""
+    first, end = folio_range(mapping, pgoff)
     vma = vmf.vma
-    if first < vma.vm_pgoff or end > vma.vm_pgoff + vma.nr_pages() or end > (mapping.i_size + 4095) >> 12:
-        return alone
     entry: i64 = (vmf.address >> 12) & 511
-    if pgoff >= end or entry + first - vmf.pgoff < 0 or entry + end - vmf.pgoff > 512:
-        return alone
-    return int(first), int(end - first)
+    if (
+        first < vma.vm_pgoff
+        or end > vma.vm_pgoff + vma.nr_pages()
+        or end > file_end
+        or entry + first - vmf.pgoff < 0
+        or entry + end - vmf.pgoff > 512
+    ):
+        return int(pgoff), 1
+    return first, end - first
+
+
+def regroup(mapping: AddressSpace, index: i64) -> None:
+    """Splits the folio of page ``index`` as little as makes that page a folio of its own: the other half stays whole,
+    then the other quarter, and so on."""
+    first, end = folio_range(mapping, index)
+    while end - first > 1:
+        middle = (first + end) // 2
+        low, high = (first, middle) if index >= middle else (middle, end)
+        for at in range(low, high):
+            if high - low > 1:
+                mapping.folio_heads[at] = low
+            else:
+                del mapping.folio_heads[at]
+        first, end = (middle, end) if index >= middle else (first, middle)
+    mapping.folio_heads.pop(index, None)

@@ -205,7 +205,7 @@ def finish_fault(vmf: VmFault) -> None:
     write = (vmf.flags & FAULT_FLAG_WRITE) != 0
     mapping = page.mapping
     if isinstance(mapping, AddressSpace) and vmf.pgoff in mapping.folio_heads:
-        first, nr = folio_to_map(vmf, mapping, vmf.pgoff)
+        first, nr = folio_to_map(vmf, mapping, vmf.pgoff, (mapping.i_size + 4095) >> 12)
         start: i64 = vmf.pte_index + first - vmf.pgoff
         empty = 0
         while empty < nr and words[start + empty] == 0:

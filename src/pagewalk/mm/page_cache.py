@@ -38,6 +38,7 @@ def delete_from_page_cache(system: System, mapping: AddressSpace, index: i64) ->
     page = mapping.i_pages.pop(index)
     if index in mapping.dirty:
         mapping.dirty.discard(index)
+        mapping.dirty_blocks.discard(index)
         system.vmstat.nr_dirty -= 1
     if page.flags & PG_readahead:
         page.flags &= ~PG_readahead

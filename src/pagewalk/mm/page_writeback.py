@@ -5,6 +5,7 @@ Differs: write-back itself is in ``filemap.py``; no dirty limits, no throttling 
 """
 
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.folio import folio_range
 from pagewalk.mm.page import Page, PG_dirty
 from pagewalk.mm.system import System
 
@@ -17,7 +18,18 @@ def set_page_dirty(system: System, page: Page) -> None:
             page.flags |= PG_dirty
             return
         index = int(page.index)
+        mapping.dirty_blocks.add(index)
         if index not in mapping.dirty:
-            mapping.dirty.add(index)
-            system.vmstat.nr_dirty += 1
-            system.vmstat.nr_dirtied += 1
+            first, end = folio_range(mapping, index)
+            mapping.dirty.update(range(first, end))
+            system.vmstat.nr_dirty += end - first
+            system.vmstat.nr_dirtied += end - first
+
+
+def set_folio_dirty(system: System, page: Page) -> None:
+    """All of a folio is to be written, as far as the file goes (block_page_mkwrite)."""
+    mapping = page.mapping
+    set_page_dirty(system, page)
+    if isinstance(mapping, AddressSpace) and page.index in mapping.folio_heads:
+        first, end = folio_range(mapping, page.index)
+        mapping.dirty_blocks.update(range(first, min(end, int((mapping.i_size + 4095) >> 12))))

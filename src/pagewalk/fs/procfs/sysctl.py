@@ -15,8 +15,8 @@ from typing import Final
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.sysctl_defaults import SYSCTL_DEFAULTS, USER_NAMESPACES
 from pagewalk.fs.procfs.tree import TextSpec, Tree
-from pagewalk.mm.filemap import invalidate_mapping
 from pagewalk.mm.mm_init import min_free_kbytes
+from pagewalk.mm.truncate import invalidate_mapping
 
 _LONG_MAX: Final = (1 << 63) - 1
 _INT_MAX: Final = 0x7FFFFFFF

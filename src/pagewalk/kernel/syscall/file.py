@@ -43,8 +43,9 @@ from pagewalk.kernel.wait import wait_for_open
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.cachestat import filemap_cachestat
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
-from pagewalk.mm.filemap import invalidate_mapping_pages
+from pagewalk.mm.filemap import filemap_write_and_wait_range
 from pagewalk.mm.readahead import force_page_cache_ra
+from pagewalk.mm.truncate import invalidate_mapping_pages
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -306,7 +307,10 @@ def sys_fadvise64(task: "Task", fd: int, offset: int, length: int, advice: int) 
     end = offset + length if length and offset + length < 1 << 62 else 1 << 62
     if advice == POSIX_FADV_DONTNEED:
         last = end >> 12 if end < mapping.i_size else 1 << 50
-        invalidate_mapping_pages(task.mm.system, mapping, (offset + 4095) >> 12, last - 1)
+        system = task.mm.system
+        busy = set(mapping.dirty)  # written now, and not dropped
+        filemap_write_and_wait_range(system, mapping, offset >> 12, (end - 1) >> 12)
+        invalidate_mapping_pages(system, mapping, (offset + 4095) >> 12, last - 1, busy)
     elif advice == POSIX_FADV_WILLNEED:
         pages = ((end + 4095) >> 12) - (offset >> 12)
         force_page_cache_ra(task.mm.system, mapping, file.f_ra, offset >> 12, pages)
