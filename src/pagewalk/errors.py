@@ -16,6 +16,7 @@ __all__ = [
     "OutOfMemory",
     "PagewalkError",
     "SegmentationFault",
+    "TraceError",
 ]
 
 
@@ -25,6 +26,10 @@ class PagewalkError(Exception):
 
 class ConfigError(PagewalkError, ValueError):
     """A machine or a command was asked for something that cannot be: expected and got are named."""
+
+
+class TraceError(PagewalkError, ValueError):
+    """A recorded trace cannot be read; the message names the file, and the line or the offset in bytes."""
 
 
 class NotModelled(PagewalkError, NotImplementedError):

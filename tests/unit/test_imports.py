@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "flags": {"mm"},
     "process": {"arch", "mm", "kernel", "fs", "view", "flags"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
+    "trace": {"arch", "hw", "mm", "kernel", "fs", "cpu", "machine", "process", "flags", "path", "view"},
     "path": set(),
     "session": {"view"},
     "conform": set(),
-    "cli": {"view", "path", "session", "machine", "conform", ""},
+    "cli": {"view", "path", "session", "machine", "conform", "trace", ""},
     "__main__": {"cli"},
     "": {"machine", "process", "flags"},
 }
