@@ -13,6 +13,7 @@ from pagewalk.errors import (
     OutOfMemory,
     PagewalkError,
     SegmentationFault,
+    TraceError,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "Process",
     "Prot",
     "SegmentationFault",
+    "TraceError",
 ]
 
 __version__ = "0.1.0"
