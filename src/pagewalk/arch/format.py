@@ -30,16 +30,28 @@ def bit(n: i64) -> i64:
 class Level:
     """One level of a table.
 
-    name     Linux's: pgd, p4d, pud, pmd, pte
-    shift    lowest bit of the virtual address that indexes this level
-    nr_bits  bits of the index: a table has 2**nr_bits entries
-    can_leaf whether an entry of this level may map a (huge) page
+    name              Linux's: pgd, p4d, pud, pmd, pte
+    shift             lowest bit of the virtual address that indexes this level
+    nr_bits           bits of the index: a table has 2**nr_bits entries
+    can_leaf          whether an entry of this level may map a page
+    rights            whether an entry of this level that points to a table takes part in the rights, and is marked
+                      accessed (a PAE root's entries do neither)
+    contiguous_shift  log2 of the entries that the contiguous mark joins at this level, 0 for none
+    table_reserved    bits that must be clear in an entry that points to a table
+    leaf_reserved     bits that must be clear in an entry that maps a page
+    table_high, leaf_high  bits of such an entry that hold the highest bits of the physical address
     """
 
     name: str
     shift: int
     nr_bits: int
     can_leaf: bool
+    rights: bool = True
+    contiguous_shift: int = 0
+    table_reserved: int = 0
+    leaf_reserved: int = 0
+    table_high: int = 0
+    leaf_high: int = 0
 
     @property
     def size(self) -> int:
@@ -67,18 +79,87 @@ class Bits:
         return (entry & ~self.mask) | (self.mask & ~self.value)
 
 
+ALWAYS: Final = Bits(0, 0)
+NEVER: Final = Bits(0, 1)
+
+
+class SwapFormat:
+    """How a not-present entry says where in swap its page is (a swp_entry_t in a page table).
+
+    type_shift, type_bits      the number of the swap area
+    offset_shift, offset_bits  the page in that area
+    inverted                   the offset is stored with all bits inverted (against L1TF)
+    exclusive                  bit that remembers PG_anon_exclusive
+    """
+
+    def __init__(
+        self,
+        type_shift: int,
+        type_bits: int,
+        offset_shift: int,
+        offset_bits: int,
+        exclusive: int,
+        inverted: bool = False,
+    ) -> None:
+        self.type_shift = type_shift
+        self.type_bits = type_bits
+        self.offset_shift = offset_shift
+        self.offset_bits = offset_bits
+        self.exclusive = exclusive
+        self.inverted = inverted
+
+    def encode(self, kind: int, offset: int) -> int:
+        """The entry of swap area ``kind``, page ``offset``, as a signed word. ValueError where they do not fit."""
+        if not 0 <= kind < 1 << self.type_bits or not 0 <= offset < 1 << self.offset_bits:
+            raise ValueError(
+                f"a swap entry: expected {self.type_bits} bits of type and {self.offset_bits} of offset, "
+                f"got {kind} and {offset:#x}"
+            )
+        if self.inverted:
+            offset ^= (1 << self.offset_bits) - 1
+        entry = kind << self.type_shift | offset << self.offset_shift
+        return entry - (1 << 64) if entry >> 63 else entry
+
+    def decode(self, entry: int) -> tuple[int, int]:
+        """(area, page) of a swap entry."""
+        offset = entry >> self.offset_shift & (1 << self.offset_bits) - 1
+        if self.inverted:
+            offset ^= (1 << self.offset_bits) - 1
+        return entry >> self.type_shift & (1 << self.type_bits) - 1, offset
+
+
 class PageFormat:
     """The entry format of one kind of page table.
 
     name         for people, e.g. "x86_64, 4 levels"
-    levels       from the root down to the last; the root's frame holds 2**nr_bits entries of 8 bytes
-    pfn_mask     bits of an entry that hold the physical address of the next table or the page
+    levels       from the root down to the last
+    page_shift   log2 of the smallest page, and of a table: 12, 14 or 16
+    entry_shift  log2 of an entry's bytes: 2 or 3
+    pfn_mask     bits of an entry that hold the frame number of the next table or the page
+    pfn_shift    the lowest of them
+    high_shift   how far left of their place in an entry the bits of ``Level.table_high`` and ``leaf_high`` lie in the
+                 physical address
+    top_shift    an address is one where ``addr >> top_shift`` is 0, or (with ``halves``) -1
+    halves       addresses are signed: there is an upper half
+    two_roots    the upper half has a root table of its own
     present      the hardware uses the entry
-    leaf         at a level above the last: the entry maps a page rather than pointing to a table
-    write, user, execute, accessed, dirty   rights and marks of a leaf (for a user access, all levels must grant)
+    pointer      at a level above the last: the entry points to a table rather than mapping a page
+    page         at the last level: the entry maps a page
+    illegal      a leaf that the hardware refuses
+    write, user, execute, accessed, dirty   rights and marks of a leaf as the kernel sets them
+    global_      a leaf that lives on in the TLB when the address space is switched
+    hw_dirty_bits  the mark that the hardware itself sets, where it is not the kernel's ``dirty``
+    hw_read, hw_write, hw_execute   what grants a user access in a leaf, ``user`` included
+    table_read, table_write, table_execute   what an entry that points to a table must say for it
+    modifier     a leaf that the hardware makes writable, and dirty, with the first store (ARM's DBM)
+    table_accessed  bit that the hardware sets in an entry that points to a table
+    hw_accessed, hw_dirty  the hardware sets the marks; otherwise their absence is a fault
+    contiguous   the leaf is one of several that form one larger page; with ``napot``, all of these are alike
+    rdonly       software keeps this bit: set unless the leaf has both ``write`` and ``dirty``; 0 for none
     protnone     software: a page that is there while nobody may access it (PROT_NONE); not present for the hardware
     special      software: the frame has no struct page to account (the zero page, device memory)
     guard        software: the entry of a guard region (MADV_GUARD_INSTALL), not present
+    swap         software: where in swap the page is
     table        all the bits of an entry that points to a table of user memory
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
     bit_names    (mask, name) pairs, low bits first, for showing an entry to a person
@@ -90,32 +171,83 @@ class PageFormat:
         levels: tuple[Level, ...],
         pfn_mask: i64,
         present: Bits,
-        leaf: Bits,
+        pointer: Bits,
         write: Bits,
         user: Bits,
         execute: Bits,
         accessed: Bits,
         dirty: Bits,
+        global_: Bits,
+        hw_read: Bits,
+        hw_write: Bits,
+        hw_execute: Bits,
         protnone: Bits,
         special: Bits,
         guard: i64,
+        swap: SwapFormat,
         table: i64,
         protection_map: tuple[int, ...],
         bit_names: tuple[tuple[int, str], ...],
+        page_shift: int = 12,
+        entry_shift: int = 3,
+        pfn_shift: int = 12,
+        high_shift: int = 0,
+        top_shift: int = 32,
+        halves: bool = False,
+        two_roots: bool = False,
+        page: Bits = ALWAYS,
+        illegal: Bits = NEVER,
+        table_read: Bits = ALWAYS,
+        table_write: Bits = ALWAYS,
+        table_execute: Bits = ALWAYS,
+        modifier: Bits = NEVER,
+        table_accessed: i64 = 0,
+        hw_accessed: bool = True,
+        hw_dirty: bool = True,
+        contiguous: Bits = NEVER,
+        napot: bool = False,
+        rdonly: i64 = 0,
+        hw_dirty_bits: Bits | None = None,
     ) -> None:
         self.name = name
         self.levels = levels
+        self.page_shift: i64 = page_shift
+        self.entry_shift: i64 = entry_shift
+        self.table_shift: i64 = page_shift - entry_shift  # log2 of the entries of a table
         self.pfn_mask = pfn_mask
+        self.pfn_shift: i64 = pfn_shift
+        self.high_shift = high_shift
+        self.top_shift = top_shift
+        self.halves = halves
+        self.two_roots = two_roots
         self.present = present
-        self.leaf = leaf
+        self.pointer = pointer
+        self.page = page
+        self.illegal = illegal
         self.write = write
         self.user = user
         self.execute = execute
         self.accessed = accessed
         self.dirty = dirty
+        self.global_ = global_
+        self.hw_read = hw_read
+        self.hw_write = hw_write
+        self.hw_execute = hw_execute
+        self.table_read = table_read
+        self.table_write = table_write
+        self.table_execute = table_execute
+        self.modifier = modifier
+        self.table_accessed = table_accessed
+        self.hw_accessed = hw_accessed
+        self.hw_dirty = hw_dirty
+        self.hw_dirty_bits = dirty if hw_dirty_bits is None else hw_dirty_bits
+        self.contiguous = contiguous
+        self.napot = napot
+        self.rdonly = rdonly
         self.protnone = protnone
         self.special = special
         self.guard = guard
+        self.swap = swap
         self.table = table
         self.protection_map = protection_map
         self.bit_names = bit_names
@@ -123,6 +255,26 @@ class PageFormat:
     def decode(self, entry: int) -> list[str]:
         """The names of the bits that are set in ``entry``, low bits first."""
         return [name for mask, name in self.bit_names if entry & mask]
+
+    def folded(self, name: str) -> tuple[str, ...]:
+        """The levels of Linux's five that this format does not have and that Linux folds into the one named: a table
+        without a pud has the pud's one entry in the entry above it."""
+        have = [level.name for level in self.levels]
+        at = LEVEL_NAMES.index(name)
+        missing = []
+        for lower in LEVEL_NAMES[at + 1 :]:
+            if lower in have:
+                break
+            missing.append(lower)
+        return tuple(missing)
+
+
+LEVEL_NAMES: Final = ("pgd", "p4d", "pud", "pmd", "pte")
+
+
+def level_names(count: int) -> tuple[str, ...]:
+    """Linux's names of the levels of a table of 2 to 5 levels: what is missing is folded into the level above."""
+    return {2: ("pgd", "pte"), 3: ("pgd", "pmd", "pte"), 4: ("pgd", "pud", "pmd", "pte"), 5: LEVEL_NAMES}[count]
 
 
 @dataclass(frozen=True)

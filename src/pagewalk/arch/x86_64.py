@@ -9,7 +9,7 @@ Differs: the frame number of a PROT_NONE entry is not inverted (the L1TF mitigat
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat
 
 PRESENT: Final = 1 << 0
 RW: Final = 1 << 1
@@ -44,14 +44,20 @@ _PROTECTION_MAP: Final = (
     _NONE, _READ, _SHARED, _SHARED, _READ_EXEC, _READ_EXEC, _SHARED_EXEC, _SHARED_EXEC,
 )  # fmt: skip
 
+_PUD_LEAF_RESERVED: Final = 0x3FFF_E000  # address bits below 1 GiB, except PAT (12)
+_PMD_LEAF_RESERVED: Final = 0x001F_E000
+
 _LEVELS_5: Final = (
     Level("pgd", 48, 9, can_leaf=False),
     Level("p4d", 39, 9, can_leaf=False),
-    Level("pud", 30, 9, can_leaf=True),
-    Level("pmd", 21, 9, can_leaf=True),
+    Level("pud", 30, 9, can_leaf=True, leaf_reserved=_PUD_LEAF_RESERVED),
+    Level("pmd", 21, 9, can_leaf=True, leaf_reserved=_PMD_LEAF_RESERVED),
     Level("pte", 12, 9, can_leaf=True),
 )
 _LEVELS_4: Final = (Level("pgd", 39, 9, can_leaf=False), *_LEVELS_5[2:])
+
+# The type in the highest bits, the inverted offset below it; bits 1 to 8 are left to the present bits' neighbours.
+SWAP: Final = SwapFormat(type_shift=59, type_bits=5, offset_shift=9, offset_bits=50, exclusive=PWT, inverted=True)
 
 
 def page_format(levels: int) -> PageFormat:
@@ -60,16 +66,27 @@ def page_format(levels: int) -> PageFormat:
         name=f"x86_64, {levels} levels",
         levels=_LEVELS_4 if levels == 4 else _LEVELS_5,
         pfn_mask=PFN_MASK,
+        top_shift=47 if levels == 4 else 56,
+        halves=True,
         present=Bits(PRESENT, PRESENT),
-        leaf=Bits(PSE, PSE),
+        pointer=Bits(PSE, 0),
         write=Bits(RW, RW),
         user=Bits(USER, USER),
         execute=Bits(NX, 0),
         accessed=Bits(ACCESSED, ACCESSED),
         dirty=Bits(DIRTY, DIRTY),
+        global_=Bits(GLOBAL, GLOBAL),
+        hw_read=Bits(USER, USER),
+        hw_write=Bits(USER | RW, USER | RW),
+        hw_execute=Bits(USER | NX, USER),
+        table_read=Bits(USER, USER),
+        table_write=Bits(USER | RW, USER | RW),
+        table_execute=Bits(USER | NX, USER),
+        table_accessed=ACCESSED,
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
         special=Bits(SOFTW1, SOFTW1),
         guard=SOFTW1 | SOFTW2,
+        swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
         protection_map=_PROTECTION_MAP,
         bit_names=_BIT_NAMES,
