@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.binprm import LinuxBinprm
 from pagewalk.kernel.exit import mm_release, release_task, zap_other_threads
 from pagewalk.kernel.futex import exit_robust_list
+from pagewalk.kernel.futex_pi import exit_pi_state_list
 from pagewalk.kernel.posix_timers import exit_posix_timers
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.signal_types import SIGCHLD
@@ -116,6 +117,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
 def exec_mmap(task: "Task", new: MmStruct) -> None:
     """The new address space in place of the old one, which its last user gives back."""
     exit_robust_list(task)
+    exit_pi_state_list(task)
     mm_release(task)
     old = task.mm
     old.update_hiwater()

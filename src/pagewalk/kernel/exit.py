@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pagewalk.kernel.clock import IntervalTimer
 from pagewalk.kernel.futex import exit_robust_list, futex_wake_user
+from pagewalk.kernel.futex_pi import exit_pi_state_list
 from pagewalk.kernel.posix_timers import exit_posix_timers
 from pagewalk.kernel.signal_send import kill_pgrp, send_signal, wake_for_signal
 from pagewalk.kernel.signal_struct import SIGNAL_GROUP_EXIT, SIGNAL_STOP_STOPPED
@@ -80,6 +81,7 @@ def do_exit(task: "Task", code: int) -> None:
         task.mm.update_hiwater()
         signal.maxrss = max(signal.maxrss, int(task.mm.hiwater_rss))
     exit_robust_list(task)
+    exit_pi_state_list(task)
     mm_release(task)
     task.exit_code = code
     if not task.keep_mm:

@@ -28,21 +28,42 @@ ROBUST_LIST_LIMIT: Final = 2048
 # The kinds of key.
 KEY_PRIVATE: Final = 0
 KEY_SHARED: Final = 1
+KEY_MMSHARED: Final = 2  # asked for as shared, and the page turned out to be the address space's own
 
 FutexKey = tuple[int, int, int]
 
 
 @final
-class FutexQ:
-    """struct futex_q: one waiter. ``woken`` is set when somebody took it off its queue; ``pi_owner``: it was given the
-    lock that it waits for."""
+class PiState:
+    """struct futex_pi_state: a lock with priority inheritance that ``nr_waiters`` wait for; see futex_pi.py."""
 
-    def __init__(self, task: "Task", key: FutexKey, bitset: int) -> None:
+    def __init__(self, owner: "Task") -> None:
+        self.owner = owner
+        self.nr_waiters = 0
+
+
+@final
+class FutexQ:
+    """struct futex_q: one waiter.
+
+    woken        somebody took it off its queue; where it waits for a lock, the lock is its own
+    uaddr        where its task sees the word that it waits for
+    pi_state     of the lock that it waits for; None for a plain wait
+    requeue_key  FUTEX_WAIT_REQUEUE_PI: the lock that it wants to be moved to
+    """
+
+    def __init__(self, task: "Task", key: FutexKey, bitset: int, uaddr: int = 0) -> None:
         self.task = task
         self.key = key
         self.bitset = bitset
+        self.uaddr = uaddr
         self.woken = False
-        self.is_pi = False
+        self.pi_state: PiState | None = None
+        self.requeue_key: FutexKey | None = None
+
+    def is_plain(self) -> bool:
+        """Whether FUTEX_WAKE and FUTEX_REQUEUE may touch it."""
+        return self.pi_state is None and self.requeue_key is None
 
 
 class FutexTable:
@@ -70,11 +91,13 @@ class FutexTable:
         return True
 
     def wake(self, key: FutexKey, count: int, bitset: int) -> int:
-        """Wakes up to ``count`` waiters that share a bit; how many."""
+        """Wakes up to ``count`` waiters that share a bit; how many. -EINVAL where one waits for a lock."""
         woken = 0
-        for waiter in list(self.queues.get(key, [])):
+        for waiter in self.waiters(key):
             if woken >= count:
                 break
+            if not waiter.is_plain():
+                return -errno.EINVAL
             if not waiter.bitset & bitset:
                 continue
             self.mark_woken(waiter)
@@ -88,9 +111,12 @@ class FutexTable:
         waiter.task.kernel.sched.wake_up_process(waiter.task)
 
     def requeue(self, source: FutexKey, target: FutexKey, nr_wake: int, nr_requeue: int) -> int:
-        """Wakes up to ``nr_wake`` waiters and moves up to ``nr_requeue`` more to ``target``; how many in all."""
+        """Wakes up to ``nr_wake`` waiters and moves up to ``nr_requeue`` more to ``target``; how many in all. -EINVAL
+        where one waits for a lock."""
         done = 0
-        for waiter in list(self.queues.get(source, [])):
+        for waiter in self.waiters(source):
+            if done < nr_wake + nr_requeue and not waiter.is_plain():
+                return -errno.EINVAL
             if done < nr_wake:
                 self.mark_woken(waiter)
             elif done < nr_wake + nr_requeue:
@@ -103,14 +129,23 @@ class FutexTable:
             done += 1
         return done
 
+    def waiters(self, key: FutexKey) -> list[FutexQ]:
+        """All that wait for a word now, the longest first."""
+        return list(self.queues.get(key, []))
+
+    def pi_waiters(self, state: PiState) -> list[FutexQ]:
+        """All that wait for a lock."""
+        return [waiter for waiters in self.queues.values() for waiter in waiters if waiter.pi_state is state]
+
     def first(self, key: FutexKey) -> FutexQ | None:
         """The waiter that has been there longest."""
         waiters = self.queues.get(key)
         return waiters[0] if waiters else None
 
 
-def get_futex_key(task: "Task", uaddr: int, *, shared: bool) -> FutexKey | int:
-    """The key of the word at ``uaddr``; -EINVAL (not aligned to 4), -EFAULT."""
+def get_futex_key(task: "Task", uaddr: int, *, shared: bool, write: bool = False) -> FutexKey | int:
+    """The key of the word at ``uaddr``; -EINVAL (not aligned to 4), -EFAULT (also for a page that nobody has: the zero
+    page). ``write``: the call will write to a shared one."""
     if uaddr & 3:
         return -errno.EINVAL
     mm = task.mm
@@ -120,12 +155,14 @@ def get_futex_key(task: "Task", uaddr: int, *, shared: bool) -> FutexKey | int:
         return (KEY_PRIVATE, mm.ident, uaddr)
     paddr = int(user_paddr(mm, uaddr, WRITE))
     if paddr < 0:
-        if get_user_u32(mm, uaddr) is None:
+        if write or get_user_u32(mm, uaddr) is None:
             return -errno.EFAULT
         paddr = int(user_paddr(mm, uaddr, 0))
     page = mm.system.page(paddr >> 12)
-    if page.flags & PG_anon or page.mapping is None:
-        return (KEY_PRIVATE, mm.ident, uaddr)
+    if page.flags & PG_anon:
+        return (KEY_MMSHARED, mm.ident, uaddr)
+    if page.mapping is None:
+        return -errno.EFAULT
     return (KEY_SHARED, id(page.mapping), int(page.index) << 12 | uaddr & 4095)
 
 
@@ -153,27 +190,29 @@ def exit_robust_list(task: "Task") -> None:
         if entry is None or entry & ~1 == head:
             break
         following = get_user_u64(mm, entry & ~1) if entry >> 47 == 0 else None
-        if entry & ~1 != pending & ~1 and not handle_futex_death(task, (entry & ~1) + offset):
+        if entry & ~1 != pending & ~1 and not handle_futex_death(task, (entry & ~1) + offset, pi=entry & 1 != 0):
             return
         entry = following
     if pending & ~1:
-        handle_futex_death(task, (pending & ~1) + offset, pending_op=True)
+        handle_futex_death(task, (pending & ~1) + offset, pi=pending & 1 != 0, pending_op=True)
 
 
-def handle_futex_death(task: "Task", uaddr: int, *, pending_op: bool = False) -> bool:
-    """One lock of a dead thread; False where its memory cannot be reached."""
+def handle_futex_death(task: "Task", uaddr: int, *, pi: bool, pending_op: bool = False) -> bool:
+    """One lock of a dead thread; False where its memory cannot be reached. One with priority inheritance (``pi``) is
+    handed over by exit_pi_state_list."""
     if uaddr & 3 or not 0 <= uaddr < task.mm.task_size:
         return False
     word = get_user_u32(task.mm, uaddr)
     if word is None:
         return False
-    if pending_op and word == 0:
+    owner = word & FUTEX_TID_MASK
+    if pending_op and not pi and owner == 0:
         futex_wake_user(task, uaddr)
         return True
-    if word & FUTEX_TID_MASK != task.pid:
+    if owner != task.pid:
         return True
     if not put_user_u32(task.mm, uaddr, word & FUTEX_WAITERS | FUTEX_OWNER_DIED):
         return False
-    if word & FUTEX_WAITERS:
+    if word & FUTEX_WAITERS and not pi:
         futex_wake_user(task, uaddr)
     return True

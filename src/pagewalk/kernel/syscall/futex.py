@@ -2,8 +2,8 @@
 
 Sources: futex(2), set_robust_list(2).
 
-Mirrors: kernel/futex/syscalls.c, kernel/futex/waitwake.c, kernel/futex/pi.c (6.18)
-Differs: priority inheritance hands the lock over and boosts nobody; no FUTEX_WAIT_REQUEUE_PI; no futex_waitv.
+Mirrors: kernel/futex/syscalls.c, kernel/futex/waitwake.c, kernel/futex/requeue.c (6.18)
+Differs: nothing that is not said in kernel/futex.py and kernel/futex_pi.py.
 """
 
 import errno
@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.futex import (
     FUTEX_BITSET_MATCH_ANY,
-    FUTEX_OWNER_DIED,
-    FUTEX_TID_MASK,
-    FUTEX_WAITERS,
-    FutexKey,
     FutexQ,
     get_futex_key,
 )
-from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTNOINTR, ERESTARTSYS
+from pagewalk.kernel.futex_pi import futex_unlock_pi
+from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTSYS
 from pagewalk.kernel.signal_send import signal_pending
 from pagewalk.kernel.syscall.args import get_timespec, timespec_ns
+from pagewalk.kernel.syscall.futex_pi import futex_cmp_requeue_pi, futex_lock_pi, futex_wait_requeue_pi
 from pagewalk.kernel.wait import FOREVER
 from pagewalk.kernel.word import WORD, signed32
 from pagewalk.mm.uaccess import copy_to_user, get_user_u32, put_user_u32
@@ -39,12 +37,15 @@ FUTEX_UNLOCK_PI: Final = 7
 FUTEX_TRYLOCK_PI: Final = 8
 FUTEX_WAIT_BITSET: Final = 9
 FUTEX_WAKE_BITSET: Final = 10
+FUTEX_WAIT_REQUEUE_PI: Final = 11
+FUTEX_CMP_REQUEUE_PI: Final = 12
 FUTEX_LOCK_PI2: Final = 13
 FUTEX_PRIVATE_FLAG: Final = 128
 FUTEX_CLOCK_REALTIME: Final = 256
 FUTEX_CMD_MASK: Final = ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
 
-_TIMED: Final = (FUTEX_WAIT, FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_WAIT_BITSET)
+_TIMED: Final = (FUTEX_WAIT, FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_WAIT_BITSET, FUTEX_WAIT_REQUEUE_PI)
+_REALTIME: Final = (FUTEX_WAIT_BITSET, FUTEX_WAIT_REQUEUE_PI, FUTEX_LOCK_PI2)
 
 
 def sys_futex(task: "Task", uaddr: int, op: int, val: int, timeout: int, uaddr2: int, val3: int) -> int:
@@ -57,7 +58,7 @@ def sys_futex(task: "Task", uaddr: int, op: int, val: int, timeout: int, uaddr2:
         deadline = futex_deadline(task, timeout, command, realtime=bool(op & FUTEX_CLOCK_REALTIME))
         if deadline < FOREVER:
             return deadline
-    if op & FUTEX_CLOCK_REALTIME and command not in (FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_LOCK_PI2):
+    if op & FUTEX_CLOCK_REALTIME and command not in _REALTIME:
         return -errno.ENOSYS
     val &= 0xFFFF_FFFF
     val3 &= 0xFFFF_FFFF
@@ -80,6 +81,10 @@ def sys_futex(task: "Task", uaddr: int, op: int, val: int, timeout: int, uaddr2:
         return futex_lock_pi(task, uaddr, FOREVER, shared=shared, wait=False)
     if command == FUTEX_UNLOCK_PI:
         return futex_unlock_pi(task, uaddr, shared=shared)
+    if command == FUTEX_WAIT_REQUEUE_PI:
+        return futex_wait_requeue_pi(task, uaddr, val, deadline, uaddr2, shared=shared)
+    if command == FUTEX_CMP_REQUEUE_PI:
+        return futex_cmp_requeue_pi(task, uaddr, uaddr2, signed32(val), signed32(timeout), val3, shared=shared)
     return -errno.ENOSYS
 
 
@@ -177,7 +182,7 @@ def futex_wake_op(
     key = get_futex_key(task, uaddr, shared=shared)
     if isinstance(key, int):
         return key
-    key2 = get_futex_key(task, uaddr2, shared=shared)
+    key2 = get_futex_key(task, uaddr2, shared=shared, write=True)
     if isinstance(key2, int):
         return key2
     word = get_user_u32(task.mm, uaddr2)
@@ -211,8 +216,9 @@ def futex_wake_op(
     )[comparison]  # fmt: skip
     table = task.kernel.futexes
     woken = table.wake(key, max(1, nr_wake), FUTEX_BITSET_MATCH_ANY)
-    if holds:
-        woken += table.wake(key2, max(1, nr_wake2), FUTEX_BITSET_MATCH_ANY)
+    if woken >= 0 and holds:
+        more = table.wake(key2, max(1, nr_wake2), FUTEX_BITSET_MATCH_ANY)
+        return more if more < 0 else woken + more
     return woken
 
 
@@ -220,71 +226,6 @@ def signed12(value: int) -> int:
     """A 12-bit field with its sign."""
     value &= 0xFFF
     return value - 0x1000 if value & 0x800 else value
-
-
-def futex_lock_pi(task: "Task", uaddr: int, deadline: int, *, shared: bool, wait: bool) -> int:
-    """Takes the lock whose word names its owner, or waits until that hands it over."""
-    key = get_futex_key(task, uaddr, shared=shared)
-    if isinstance(key, int):
-        return key
-    word = get_user_u32(task.mm, uaddr)
-    if word is None:
-        return -errno.EFAULT
-    owner = word & FUTEX_TID_MASK
-    if owner == task.pid:
-        return -errno.EDEADLK
-    if owner == 0:
-        waiters = FUTEX_WAITERS if task.kernel.futexes.first(key) is not None else 0
-        kept = word & FUTEX_OWNER_DIED
-        return 0 if put_user_u32(task.mm, uaddr, task.pid | waiters | kept) else -errno.EFAULT
-    if task.kernel.find_task(owner) is None:
-        return -errno.ESRCH
-    if not wait:
-        return -errno.EAGAIN
-    if not put_user_u32(task.mm, uaddr, word | FUTEX_WAITERS):
-        return -errno.EFAULT
-    waiter = FutexQ(task, key, FUTEX_BITSET_MATCH_ANY)
-    waiter.is_pi = True
-    table = task.kernel.futexes
-    table.queue(waiter)
-    while True:
-        in_time = task.kernel.wait(task, deadline, [], [], "futex_lock_pi")
-        if waiter.woken:
-            return 0
-        if not in_time:
-            table.unqueue(waiter)
-            return -errno.ETIMEDOUT
-        if signal_pending(task):
-            table.unqueue(waiter)
-            return -ERESTARTNOINTR
-
-
-def futex_unlock_pi(task: "Task", uaddr: int, *, shared: bool) -> int:
-    """Gives the lock to the one that has waited longest, or frees it."""
-    word = get_user_u32(task.mm, uaddr)
-    if word is None:
-        return -errno.EFAULT
-    if word & FUTEX_TID_MASK != task.pid:
-        return -errno.EPERM
-    key = get_futex_key(task, uaddr, shared=shared)
-    if isinstance(key, int):
-        return key
-    return 0 if hand_over(task, uaddr, key) else -errno.EFAULT
-
-
-def hand_over(task: "Task", uaddr: int, key: FutexKey) -> bool:
-    """The next owner's id goes into the word."""
-    table = task.kernel.futexes
-    waiter = table.first(key)
-    if waiter is None:
-        return bool(put_user_u32(task.mm, uaddr, 0))
-    table.unqueue(waiter)
-    more = FUTEX_WAITERS if table.first(key) is not None else 0
-    if not put_user_u32(task.mm, uaddr, waiter.task.pid | more):
-        return False
-    waiter.woken = True
-    task.kernel.sched.wake_up_process(waiter.task)
-    return True
 
 
 def sys_set_robust_list(task: "Task", head: int, size: int) -> int:

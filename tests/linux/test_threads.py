@@ -1,0 +1,27 @@
+"""Threads: the locks that they wait for, how they are cancelled and end, and the signals that reach one of them."""
+
+import harness
+import pytest
+from harness import check, compile_c
+
+pytestmark = [pytest.mark.linux]
+
+
+@pytest.fixture(autouse=True)
+def reference() -> None:
+    harness.need_reference_kernel()
+
+
+def test_futexes_with_priority_inheritance_are_handed_over_as_in_the_kernel() -> None:
+    """FUTEX_LOCK_PI and its family by raw calls: the word after each, deadlocks, owners that die, requeueing."""
+    check([compile_c("pi_futexes", flags=["-pthread"])])
+
+
+def test_waiting_for_many_futexes_and_the_futex2_calls() -> None:
+    check([compile_c("futex_calls", flags=["-pthread"])])
+
+
+@pytest.mark.parametrize("link", ["static", "dynamic"])
+def test_locks_whose_owner_dies_and_locks_between_processes(link: str) -> None:
+    """Robust, process-shared and priority-inheriting mutexes, condition variables, barriers and rwlocks of glibc."""
+    check([compile_c("pthread_locks", link=link, flags=["-pthread"])])
