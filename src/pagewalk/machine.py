@@ -148,7 +148,7 @@ class Machine:
             cwd=directory,
             rlimits=host_limits(),
         )
-        inherit_signals(task)
+        inherit(task)
         self._recorder = recorder
         return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
 
@@ -264,9 +264,13 @@ class Machine:
         return vmstat_text(self.system)
 
 
-def inherit_signals(task: "Task") -> None:
-    """Signals that this process ignores (nohup) the program ignores too, and blocked ones stay blocked. Python itself
-    ignores SIGPIPE and SIGXFSZ: the program does not."""
+def inherit(task: "Task") -> None:
+    """What a program gets from the process that starts it: the nice value, and how signals are met.
+
+    Signals that this process ignores (nohup) the program ignores too, and blocked ones stay blocked. Python itself
+    ignores SIGPIPE and SIGXFSZ: the program does not.
+    """
+    task.nice = os.getpriority(os.PRIO_PROCESS, 0)
     for sig in signal.valid_signals():
         if signal.getsignal(sig) is signal.SIG_IGN and sig not in (signal.SIGPIPE, signal.SIGXFSZ):
             task.sighand.action[sig - 1].handler = 1

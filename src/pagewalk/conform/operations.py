@@ -18,15 +18,20 @@ __all__ = ["Batch", "Script", "batches", "compare", "first_difference", "shrink"
 OPERATIONS_A_BATCH = 1000
 _NAME = re.compile(rb"^(\d+)\.(\d+): ", re.MULTILINE)
 _HEADER = "# pagewalk conform"
+_MODES = (["plain"], ["fork"], ["plain", "wide"], ["fork", "wide"])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``count`` operations of ``seed``; with ``fork`` some of them make families of processes."""
+    """``count`` operations of ``seed``; with ``fork`` some of them make families of processes.
+
+    ``wide`` is the vocabulary of today; without it the operations are those that the first scripts were cut from.
+    """
 
     seed: int
     count: int
     fork: bool
+    wide: bool = True
 
     def argv(self, folder: Path, chosen: list[tuple[int, int]] | None) -> list[str]:
         """The command; ``chosen`` are the only operations to be carried out, by process and number."""
@@ -34,6 +39,8 @@ class Batch:
         if self.fork:
             command.append("fork")
         command.append("conform")
+        if self.wide:
+            command.append("wide")
         if chosen is not None:
             (folder / "only").write_text("".join([f"{who} {number}\n" for who, number in chosen]))
             command.append(f"only={folder / 'only'}")
@@ -53,7 +60,7 @@ class Script:
 
     def write(self, path: Path) -> None:
         """As a file that ``read`` takes."""
-        mode = "fork" if self.batch.fork else "plain"
+        mode = ("fork" if self.batch.fork else "plain") + (" wide" if self.batch.wide else "")
         lines = [_HEADER, f"batch {self.batch.seed} {self.batch.count} {mode}"]
         for (who, number), text in zip(self.chosen, self.text, strict=True):
             lines.append(f"{who} {number}  # {text}")
@@ -67,8 +74,10 @@ class Script:
         except OSError as error:
             raise ConfigError(f"conform: cannot read {path}: {error.strerror}") from None
         words = lines[1].split() if len(lines) > 1 and lines[0].startswith(_HEADER) else []
-        if len(words) != 4 or words[0] != "batch" or words[3] not in ("fork", "plain"):
-            raise ConfigError(f"conform: expected a script ({_HEADER}, then batch SEED COUNT fork|plain) in {path}")
+        if len(words) < 4 or words[0] != "batch" or words[3:] not in _MODES or not (words[1] + words[2]).isdigit():
+            raise ConfigError(
+                f"conform: expected a script ({_HEADER}, then batch SEED COUNT fork|plain [wide]) in {path}"
+            )
         chosen, text = [], []
         for number, line in enumerate(lines[2:], 3):
             front, _, comment = line.partition("#")
@@ -79,7 +88,7 @@ class Script:
                 raise ConfigError(f"conform: expected WHO NUMBER in line {number} of {path}, got {line!r}")
             chosen.append((int(parts[0]), int(parts[1])))
             text.append(comment.strip())
-        return Script(Batch(int(words[1]), int(words[2]), words[3] == "fork"), chosen, text)
+        return Script(Batch(int(words[1]), int(words[2]), words[3] == "fork", "wide" in words), chosen, text)
 
 
 def batches(operations: int, seed: int) -> Iterator[Batch]:

@@ -70,6 +70,7 @@ def faultin_range(vma: Vma, start: i64, end: i64, write: bool, force: bool) -> i
             ret = handle_mm_fault(vma, addr, FAULT_FLAG_WRITE if write else 0)
             if ret & VM_FAULT_ERROR:
                 return -errno.ENOMEM if ret & VM_FAULT_OOM else -errno.EFAULT
+            page_is_there(vma, addr, write)  # which is looked at again, and touched
         addr += 4096
     return 0
 

@@ -1,9 +1,10 @@
 /* A random sequence of memory-management calls and accesses, the same for the same seed, with all that can be seen of it.
  *
- * usage: operations [fork] [conform] [only=FILE] WORKDIR SEED COUNT [FIRST [all [pagemap]]]
+ * usage: operations [fork] [conform] [wide] [only=FILE] WORKDIR SEED COUNT [FIRST [all [pagemap]]]
  *   fork     some operations fork: families of processes
  *   conform  each operation is drawn for itself, whatever came before it, and has a name: WHO.NUMBER, where WHO is 0 for
  *            the first process and for a child the number of its fork + 1; the state is told less often
+ *   wide     limits, writes of many pages, holes and cold pages too (scripts of an earlier day are without)
  *   only     just the operations that FILE names, one "WHO NUMBER" a line (with conform)
  *   FIRST    print from that operation on only; all: faults after each operation, all maps at the end; pagemap: the
  *            page-map bits after each operation
@@ -37,7 +38,7 @@ static int chance(int percent) { return rnd(100) < (ul)percent; }
 
 static long number, first, locked_until = -1;
 static long who;
-static int conform;
+static int conform, wide;
 static ul seed;
 static int disk, memory, read_only;
 static struct { ul addr, len; } outside[OUTSIDE];
@@ -227,11 +228,13 @@ static void show_status(void)
 	}
 }
 
+/* All but Referenced: what populating sets there, the second time takes away whenever the kernel has drained a batch of
+ * pages for its active list. */
 static void show_smaps(void)
 {
 	static char text[1 << 20];
 	static const char *wanted[] = { "Size:", "Rss:", "Pss:", "Shared_Clean:", "Shared_Dirty:", "Private_Clean:", "Private_Dirty:",
-	                                "Anonymous:", "Locked:", "VmFlags:" };
+	                                "Anonymous:", "LazyFree:", "Swap:", "Locked:", "VmFlags:" };
 	read_whole("/proc/self/smaps", text, sizeof text);
 	int in_arena = 0;
 	for (char *line = text; *line;) {
@@ -412,7 +415,7 @@ static void op_files(void)
 	int fd = chance(50) ? disk : memory;
 	const char *what = fd == disk ? "disk" : "memory";
 	ul off = rnd(FILE_PAGES) * PAGE + (chance(30) ? rnd(PAGE) : 0), len = 1 + rnd(3 * PAGE);
-	if (fd == disk && len > PAGE - off % PAGE)
+	if (!wide && fd == disk && len > PAGE - off % PAGE)
 		len = PAGE - off % PAGE; /* or ext4 makes folios of several pages, which can be seen beyond the end */
 	switch (rnd(9)) {
 	case 0 ... 1: {
@@ -467,6 +470,55 @@ static void op_files(void)
 		break;
 	}
 	}
+}
+
+static void op_limit(void)
+{
+	static const struct { int which; const char *name; } limits[] = {
+		{ RLIMIT_AS, "AS" }, { RLIMIT_DATA, "DATA" }, { RLIMIT_STACK, "STACK" }, { RLIMIT_MEMLOCK, "MEMLOCK" },
+	};
+	int i = rnd(4);
+	struct rlimit limit;
+	SC(SYS_prlimit64, 0, limits[i].which, 0, &limit);
+	limit.rlim_cur = limit.rlim_max; /* which only somebody with CAP_SYS_RESOURCE may raise */
+	if (chance(60))
+		limit.rlim_cur = chance(20) ? rnd(64) * PAGE : 2 * MB + rnd(512) * PAGE + (chance(10) ? rnd(PAGE) : 0);
+	tell("setrlimit(%s, %#lx) = ", limits[i].name, limit.rlim_cur);
+	tell("%s\n", result(SC(SYS_prlimit64, 0, limits[i].which, &limit, 0)));
+}
+
+/* Larger writes make folios of several pages; holes and a cold cache split and drop them. */
+static void op_cache(void)
+{
+	static unsigned char buffer[16 * PAGE];
+	int fd = chance(70) ? disk : memory;
+	const char *what = fd == disk ? "disk" : "memory";
+	ul off = rnd(FILE_PAGES) * PAGE + (chance(30) ? rnd(PAGE) : 0), len = 1 + rnd(16 * PAGE);
+	if (off + len > FILE_PAGES * PAGE)
+		len = FILE_PAGES * PAGE - off;
+	if (chance(50))
+		len = (len + PAGE - 1) & -PAGE;
+	switch (rnd(6)) {
+	case 0 ... 2:
+		memset(buffer, number, sizeof buffer);
+		tell("pwrite(%s, %#lx, %#lx) = ", what, len, off);
+		tell("%s\n", result(SC(SYS_pwrite64, fd, buffer, len, off)));
+		break;
+	case 3:
+		tell("fsync(disk) = ");
+		tell("%s\n", result(SC(SYS_fsync, disk)));
+		break;
+	case 4:
+		SC(SYS_fsync, disk);
+		tell("fadvise(disk, DONTNEED) = ");
+		tell("%s\n", result(SC(SYS_fadvise64, disk, 0, 0, 4)));
+		break;
+	case 5:
+		tell("fallocate(disk, 3, %#lx, %#lx) = ", off, len);
+		tell("%s\n", result(SC(SYS_fallocate, disk, 3, off, len)));
+		break;
+	}
+	refill();
 }
 
 static void op_touch(void)
@@ -629,6 +681,8 @@ int main(int argc, char **argv)
 			forks = 1;
 		else if (argc > 1 && !strcmp(argv[1], "conform"))
 			conform = 1;
+		else if (argc > 1 && !strcmp(argv[1], "wide"))
+			wide = 1;
 		else if (argc > 1 && !strncmp(argv[1], "only=", 5))
 			list = argv[1] + 5;
 		else
@@ -675,7 +729,9 @@ int main(int argc, char **argv)
 			tell("%ld: ", number);
 		}
 		int which = rnd(100);
-		if (forks && chance(conform ? 2 : 4)) op_fork();
+		if (wide && chance(3)) op_limit();
+		else if (wide && chance(4)) op_cache();
+		else if (forks && chance(conform ? 2 : 4)) op_fork();
 		else if (which < 20) op_mmap();
 		else if (which < 28) op_munmap();
 		else if (which < 38) op_mprotect();
