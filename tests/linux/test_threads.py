@@ -25,3 +25,14 @@ def test_waiting_for_many_futexes_and_the_futex2_calls() -> None:
 def test_locks_whose_owner_dies_and_locks_between_processes(link: str) -> None:
     """Robust, process-shared and priority-inheriting mutexes, condition variables, barriers and rwlocks of glibc."""
     check([compile_c("pthread_locks", link=link, flags=["-pthread"])])
+
+
+@pytest.mark.parametrize("link", ["static", "dynamic"])
+def test_threads_end_by_cancellation_by_exec_and_with_their_process(link: str) -> None:
+    """Also the leader that ends first, and set*id, which glibc carries to every thread by a signal."""
+    check([compile_c("thread_ends", link=link, flags=["-pthread"])])
+
+
+def test_signals_reach_the_thread_in_the_order_and_number_of_the_kernel() -> None:
+    """Queued signals and their values, who of several threads gets one, sigwait, RLIMIT_SIGPENDING."""
+    check([compile_c("thread_signals", flags=["-pthread"])])

@@ -118,6 +118,17 @@ class Kernel(TaskRegistry):
         """Every task, threads too, in the order in which they were made."""
         return list(self.tasks_by_pid.values())
 
+    def nr_sigpending(self, uid: int) -> int:
+        """What counts against RLIMIT_SIGPENDING of a user: signals that are queued, and timers."""
+        count = 0
+        for task in self.tasks_by_pid.values():
+            if task.uid != uid:
+                continue
+            count += task.pending.nr_charged()
+            if task.is_leader():
+                count += task.signal.shared_pending.nr_charged() + len(task.signal.posix_timers)
+        return count
+
     def uts_name(self, field: str) -> str:
         """A name of uname(2)."""
         return self.uts.field(field)

@@ -35,6 +35,7 @@ class TimerSigInfo(SigInfo):
     def __init__(self, timer: "PosixTimer") -> None:
         super().__init__(timer.signo, SI_TIMER, timer.fields(0))
         self.timer = timer
+        self.charged = False
 
     def collected(self) -> None:
         """The signal is delivered: counts what was missed, and starts the next period."""

@@ -16,6 +16,8 @@ from pagewalk.kernel.signal_struct import (
     SIGNAL_STOP_STOPPED,
 )
 from pagewalk.kernel.signal_types import (
+    SI_KERNEL,
+    SI_USER,
     SIG_DFL,
     SIG_IGN,
     SIG_KERNEL_COREDUMP,
@@ -23,11 +25,13 @@ from pagewalk.kernel.signal_types import (
     SIG_KERNEL_STOP,
     SIGCONT,
     SIGKILL,
+    SIGRTMIN,
     SigInfo,
     fault_info,
     kernel_info,
     sigmask,
 )
+from pagewalk.mm.current import RLIMIT_SIGPENDING
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -67,19 +71,36 @@ def sig_ignored(task: "Task", sig: int) -> bool:
     return handler == SIG_IGN or (handler == SIG_DFL and sigmask(sig) & SIG_KERNEL_IGNORE != 0)
 
 
-def send_signal(task: "Task", info: SigInfo, *, group: bool = True) -> None:
-    """Makes a signal pending for a thread, or with ``group`` for its process, unless it is ignored."""
+def send_signal(task: "Task", info: SigInfo, *, group: bool = True) -> int:
+    """Makes a signal pending for a thread, or with ``group`` for its process, unless it is ignored. 0, or -EAGAIN for
+    one that must not be lost and finds no room (RLIMIT_SIGPENDING)."""
     sig = info.signo
     signal = task.signal
     if signal.flags & SIGNAL_GROUP_EXIT or (task.is_ended() and not group):
-        return
+        return 0
     prepare_signal(task, sig)
     if sig_ignored(task, sig):
-        return
+        return 0
     pending = signal.shared_pending if group else task.pending
-    pending.add(info)
+    if (
+        (sig >= SIGRTMIN or info.code < 0)
+        and over_limit(task)
+        and not (sig < SIGRTMIN and pending.signal & sigmask(sig))
+    ):
+        if sig >= SIGRTMIN and info.code not in (SI_USER, SI_KERNEL):
+            return -errno.EAGAIN
+        pending.signal |= sigmask(sig)  # it comes, and nothing with it
+    else:
+        pending.add(info)
     task.sighand.signalfd_wqh.wake_up(0, 0)
     complete_signal(task, sig, group=group)
+    return 0
+
+
+def over_limit(task: "Task") -> bool:
+    """Whether as many signals are queued for the task's user as RLIMIT_SIGPENDING allows."""
+    limit = task.rlimit(RLIMIT_SIGPENDING)
+    return task.kernel.nr_sigpending(task.uid) >= limit
 
 
 def prepare_signal(task: "Task", sig: int) -> None:
@@ -181,12 +202,10 @@ def kill_allowed(task: "Task", other: "Task", sig: int) -> bool:
 
 
 def group_send_sig_info(task: "Task", other: "Task", sig: int, info: SigInfo) -> int:
-    """Sends to the process of ``other``; 0 or -EPERM. Signal 0 only asks."""
+    """Sends to the process of ``other``; 0, -EPERM or -EAGAIN. Signal 0 only asks."""
     if not kill_allowed(task, other, sig):
         return -errno.EPERM
-    if sig:
-        send_signal(other, info)
-    return 0
+    return send_signal(other, info) if sig else 0
 
 
 def kill_pgrp(kernel_tasks: "list[Task]", pgrp: int, info: SigInfo) -> int:

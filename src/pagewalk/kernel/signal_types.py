@@ -5,7 +5,7 @@ A mask is an unsigned 64-bit number; bit n-1 is signal n.
 Sources: signal(7), sigaction(2).
 
 Mirrors: include/uapi/asm-generic/siginfo.h, arch/x86/include/uapi/asm/signal.h, include/linux/signal_types.h (6.18)
-Differs: nothing is counted against RLIMIT_SIGPENDING.
+Differs: what is queued counts against RLIMIT_SIGPENDING of who owns the process now, not of who did when it was sent.
 """
 
 import struct
@@ -184,13 +184,16 @@ class SigHand:
 
 
 class SigInfo:
-    """siginfo_t: ``fields`` are the bytes behind si_code, 112 of them or fewer."""
+    """siginfo_t: ``fields`` are the bytes behind si_code, 112 of them or fewer.
+
+    charged: it counts against RLIMIT_SIGPENDING while it is queued (a timer's does not: its timer counts)."""
 
     def __init__(self, signo: int, code: int, fields: bytes = b"", si_errno: int = 0) -> None:
         self.signo = signo
         self.code = code
         self.si_errno = si_errno
         self.fields = fields
+        self.charged = True
 
     def collected(self) -> None:
         """It was taken off the queue, and is about to be delivered."""
@@ -235,8 +238,16 @@ class SigPending:
         self.list.append(info)
         self.signal |= mask
 
+    def nr_charged(self) -> int:
+        """How many count against RLIMIT_SIGPENDING."""
+        count = 0
+        for info in self.list:
+            if info.charged and info.signo != SIGKILL:
+                count += 1
+        return count
+
     def collect(self, sig: int) -> SigInfo:
-        """Takes the first ``sig`` off the queue."""
+        """Takes the first ``sig`` off the queue; one that found no room there came from nobody (SI_USER, 0, 0)."""
         found: SigInfo | None = None
         still = False
         rest: list[SigInfo] = []

@@ -101,7 +101,7 @@ def status_text(task: "Task") -> str:
     ignored, caught = signal_sets(task)
     caps = CAP_FULL if task.capable else 0
     groups = " ".join([str(group) for group in task.groups])
-    pending = len(task.pending.list) + len(task.signal.shared_pending.list)
+    pending = task.kernel.nr_sigpending(task.uid)
     sigpending = task.rlim_cur[RLIMIT_SIGPENDING]
     cpus = task.kernel.config.cpus
     out = f"Name:\t{name}\n"

@@ -19,6 +19,7 @@ from pagewalk.kernel.clock import (
     CLOCK_TAI,
 )
 from pagewalk.kernel.posix_timers import SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, PosixTimer
+from pagewalk.kernel.signal_send import over_limit
 from pagewalk.kernel.signal_types import NSIG
 from pagewalk.kernel.syscall.args import NSEC
 from pagewalk.kernel.syscall.time import clock_ns
@@ -49,6 +50,8 @@ def sys_timer_create(task: "Task", clock: int, event: int, timer_id: int) -> int
         return -errno.EINVAL
     if clock not in _CLOCKS:
         return -errno.EOPNOTSUPP
+    if over_limit(task):
+        return -errno.EAGAIN  # no room for its signal
     signal = task.signal
     timer = PosixTimer(signal.leader, signal.next_timer_id, clock)
     signal.next_timer_id += 1

@@ -6,7 +6,7 @@ Differs: nothing.
 
 import errno
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.sigframe import do_sigaltstack, restore_sigframe, sas_ss_flags
 from pagewalk.kernel.signal import ERESTARTNOHAND, do_sigaction
@@ -14,6 +14,7 @@ from pagewalk.kernel.signal_send import force_sig, group_send_sig_info, kill_all
 from pagewalk.kernel.signal_types import (
     NSIG,
     SA_ALL,
+    SI_KERNEL,
     SI_TKILL,
     SI_USER,
     SIG_KERNEL_ONLY,
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 SIG_BLOCK = 0
 SIG_UNBLOCK = 1
 SIG_SETMASK = 2
+
+_KERNEL_SIGINFO_SIZE: Final = 48
+_SI_DETHREAD: Final = -7
+_SI_ASYNCNL: Final = -60
+_NSIGPOLL: Final = 6
+_NR_CODES: Final = {4: 11, 5: 6, 7: 5, 8: 15, 11: 10, 17: 6, 29: 6, 31: 2}  # si_code of SIGILL, SIGTRAP, SIGBUS, ...
 
 
 def sys_rt_sigaction(task: "Task", sig: int, act: int, oact: int, size: int) -> int:
@@ -232,26 +239,36 @@ def do_send_specific(task: "Task", tgid: int, tid: int, sig: int, info: SigInfo 
         return -errno.EINVAL
     if not kill_allowed(task, other, sig):
         return -errno.EPERM
-    if sig:
-        send_signal(other, info or kill_info(sig, SI_TKILL, task.tgid, task.uid), group=False)
-    return 0
+    if not sig:
+        return 0
+    return send_signal(other, info or kill_info(sig, SI_TKILL, task.tgid, task.uid), group=False)
 
 
-def queued_info(task: "Task", sig: int, addr: int) -> SigInfo | None:
-    """The siginfo of a rt_*sigqueueinfo call; None for EFAULT."""
+def queued_info(task: "Task", sig: int, addr: int) -> SigInfo | int:
+    """The siginfo of a rt_*sigqueueinfo call; -EFAULT, or -E2BIG where nobody knows what its end means."""
     data = copy_from_user(task.mm, addr, 128)
     if data is None:
-        return None
+        return -errno.EFAULT
+    sig = signed32(sig)
     _, si_errno, code = struct.unpack_from("<iii", data)
-    return SigInfo(signed32(sig), code, data[16:], si_errno)
+    if not known_siginfo_layout(sig, code) and any(data[_KERNEL_SIGINFO_SIZE:]):
+        return -errno.E2BIG
+    return SigInfo(sig, code, data[16:], si_errno)
+
+
+def known_siginfo_layout(sig: int, code: int) -> bool:
+    """Whether the kernel knows which fields a siginfo with this code has."""
+    if code > SI_USER:
+        return code == SI_KERNEL or code <= _NR_CODES.get(sig, _NSIGPOLL)
+    return code >= _SI_DETHREAD or code == _SI_ASYNCNL
 
 
 def sys_rt_sigqueueinfo(task: "Task", tgid: int, sig: int, info: int) -> int:
     """rt_sigqueueinfo(2): only to itself may a process pretend to be the kernel or kill(2)."""
     tgid = signed32(tgid)
     given = queued_info(task, sig, info)
-    if given is None:
-        return -errno.EFAULT
+    if isinstance(given, int):
+        return given
     if (given.code >= 0 or given.code == SI_TKILL) and task.tgid != tgid:
         return -errno.EPERM
     other = task.kernel.find_task(tgid)
@@ -264,8 +281,8 @@ def sys_rt_tgsigqueueinfo(task: "Task", tgid: int, tid: int, sig: int, info: int
     """rt_tgsigqueueinfo(2)."""
     tgid, tid = signed32(tgid), signed32(tid)
     given = queued_info(task, sig, info)
-    if given is None:
-        return -errno.EFAULT
+    if isinstance(given, int):
+        return given
     if tgid <= 0 or tid <= 0:
         return -errno.EINVAL
     if (given.code >= 0 or given.code == SI_TKILL) and task.pid != tid:
