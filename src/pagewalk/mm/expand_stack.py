@@ -34,6 +34,7 @@ def expand_stack(vma: Vma, address: i64) -> int:
         and address - prev.vm_end < mm.system.config.stack_guard_gap << 12
     ):
         return -errno.ENOMEM
+    anon_vma_prepare(vma)  # stays, whatever comes: fork will copy its page tables
     grow: i64 = (vma.vm_start - address) >> 12
     if grow <= 0:
         return 0
@@ -44,7 +45,6 @@ def expand_stack(vma: Vma, address: i64) -> int:
         return -errno.ENOMEM
     if not vm_enough_memory(mm.system, grow):
         return -errno.ENOMEM
-    anon_vma_prepare(vma)
     if vma.vm_flags & VM_ACCOUNT:
         vm_acct_memory(mm.system, grow)
     if vma.vm_flags & VM_LOCKED:
