@@ -4,7 +4,7 @@ Every reader yields ``Batch`` after ``Batch`` and every consumer (replay, curves
 more than one at a time. A consumer may keep a batch, and nobody changes one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -72,6 +72,26 @@ class Batch:
             events if events is not None else [],
             instructions,
         )
+
+    @classmethod
+    def of_columns(
+        cls, columns: Iterable[Any], events: list[tuple[int, Event]] | None = None, instructions: int = 0
+    ) -> "Batch":
+        """A batch of its five arrays, in order."""
+        addr, kind, size, task, cpu = columns
+        return cls(addr, kind, size, task, cpu, [] if events is None else events, instructions)
+
+    @property
+    def columns(self) -> tuple[I64, U8, U16, I32, U8]:
+        """Its five arrays, in order."""
+        return self.addr, self.kind, self.size, self.task, self.cpu
+
+    def __getitem__(self, where: slice) -> "Batch":
+        """Some accesses in a row, as views, with the events before them; instructions are not told."""
+        start, end, _ = where.indices(len(self))
+        last = end == len(self)
+        events = [(at - start, event) for at, event in self.events if start <= at and (at < end or last)]
+        return Batch.of_columns([column[start:end] for column in self.columns], events)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,80 @@
+"""Bytes of a file that may be compressed (gzip, xz, bzip2): recognised by its first bytes, read as a stream.
+
+A compressed file that ends too early, or does not make sense, is a TraceError; what came before it has been delivered.
+"""
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final, cast
+
+from pagewalk.errors import TraceError
+
+__all__ = ["blocks", "head", "open_bytes"]
+
+_MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"))
+_FAILURES: Final = (EOFError, OSError, lzma.LZMAError, zlib.error, ValueError)
+
+
+def compression(path: Path) -> str:
+    """ "gzip", "xz", "bzip2", or "" for a file that is none of them; TraceError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror}") from None
+    return next((name for magic, name in _MAGIC if start.startswith(magic)), "")
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The file, without its compression."""
+    kind = compression(path)
+    if kind == "gzip":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if kind == "xz":
+        return lzma.open(path, "rb")
+    if kind == "bzip2":
+        return bz2.open(path, "rb")
+    return path.open("rb", buffering=0)
+
+
+def blocks(path: Path, size: int) -> Iterator[bytes]:
+    """The content in pieces of at most ``size`` bytes; TraceError where the compressed data break off."""
+    at = 0
+    with open_bytes(path) as file:
+        while True:
+            try:
+                block = file.read(size)
+            except _FAILURES as error:
+                raise TraceError(f"{path}: {_reason(path, error)} after {at} bytes of content") from None
+            if not block:
+                return
+            at += len(block)
+            yield block
+
+
+def head(path: Path, size: int = 1 << 16) -> bytes:
+    """The first bytes of the content, to see what it is; fewer where it breaks off."""
+    found = b""
+    with open_bytes(path) as file:
+        try:
+            while len(found) < size:
+                block = file.read(size - len(found))
+                if not block:
+                    break
+                found += block
+        except _FAILURES as error:
+            if not found:
+                raise TraceError(f"{path}: {_reason(path, error)} at its beginning") from None
+    return found
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    """What is wrong with a file that cannot be read on."""
+    kind = compression(path)
+    if kind and isinstance(error, EOFError):
+        return f"the {kind} data are truncated"
+    return f"the {kind} data are corrupt" if kind else f"cannot be read: {error}"

@@ -1,0 +1,148 @@
+"""Parsing lines of text at the speed of machine code: what ``lackey`` and the tables share.
+
+The functions here are plain Python that Numba compiles (hw/jit.py); each stands alone, since Numba's cache looks at one
+file only. They take bytes, write into arrays, and stop at a line that they do not understand.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from pagewalk.trace.format import FETCH, READ, WRITE, Batch
+from pagewalk.trace.readers.base import TextTrace
+
+__all__ = ["ScannedTrace"]
+
+# What a scanner leaves in ``state``.
+POSITION: Final = 0  # where to go on, or the start of the line that stopped it
+COUNT: Final = 1  # accesses in the arrays
+INSTRUCTIONS: Final = 2
+
+_SHORTEST: Final = 3  # bytes of text that one access takes, at least
+
+
+class ScannedTrace(TextTrace):
+    """A text trace whose lines a compiled function parses."""
+
+    def scanner(self) -> Callable[..., bool]:
+        """``scan(data, state, addr, kind, size, task, cpu, ...)``: False where it has stopped at a malformed line."""
+        raise NotImplementedError
+
+    def title(self, data: bytes) -> int:
+        """Bytes at the beginning of the file that are its title: 0, where there is none."""
+        return 0
+
+    def more_arguments(self) -> tuple[Any, ...]:
+        """What the scanner takes beyond the seven that all have."""
+        return ()
+
+    def lines(self, data: bytes, first: int) -> Iterator[Batch]:
+        """See TextTrace."""
+        scan = self.scanner()
+        more = self.more_arguments()
+        text = np.frombuffer(data, np.uint8)
+        room = len(data) // _SHORTEST + 2
+        columns = [np.zeros(room, dtype) for dtype in (np.int64, np.uint8, np.uint16, np.int32, np.uint8)]
+        state = np.zeros(3, np.int64)
+        state[POSITION] = self.title(data) if first == 1 else 0
+        while not scan(text, state, *columns, *more):
+            at = int(state[POSITION])
+            end = data.index(b"\n", at)
+            self.malformed(f"line {first + data.count(bytes([10]), 0, at)}", self.expected, data[at:end])
+            state[POSITION] = end + 1
+        count = int(state[COUNT])
+        if count:
+            yield Batch.of_columns([column[:count].copy() for column in columns], instructions=int(state[INSTRUCTIONS]))
+
+
+def signature(*more: Any) -> Any:
+    """Numba's type of a scanner, with further arguments."""
+    import numba
+
+    types: Any = numba.types
+    text = types.Array(types.uint8, 1, "C", readonly=True)
+    columns = (types.int64, types.int64, types.uint8, types.uint16, types.int32, types.uint8)
+    return types.boolean(text, *[types.Array(item, 1, "C") for item in columns], *more)
+
+
+def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: Any, cpu: Any) -> bool:
+    """`` L 1fff000758,8``, `` S``, `` M`` (read, then written) and ``I  ``; valgrind's own lines are passed over."""
+    at = state[0]
+    count = state[1]
+    instructions = state[2]
+    end = len(data)
+    good = True
+    while at < end:
+        start = at
+        first = data[at]
+        own = (first == 61 or first == 45 or first == 42) and data[at + 1] == first  # == -- ** are valgrind's
+        if own or first == 10:
+            while data[at] != 10:
+                at += 1
+            at += 1
+            continue
+        if end - at < 4:
+            good = False
+            break
+        letter = data[at + 1] if first == 32 else first
+        space = data[at + 2] == 32 and (first == 32 or data[at + 1] == 32)
+        if not space or (first == 32) == (letter == 73):
+            good = False
+            break
+        if letter == 76:
+            what = READ
+        elif letter == 83 or letter == 77:
+            what = WRITE
+        elif letter == 73:
+            what = FETCH
+        else:
+            good = False
+            break
+        at += 3
+        word = np.uint64(0)
+        digits = 0
+        while True:
+            byte = data[at]
+            if 48 <= byte <= 57:
+                value = byte - 48
+            elif 97 <= byte <= 102:
+                value = byte - 87
+            else:
+                break
+            word = (word << np.uint64(4)) | np.uint64(value)
+            digits += 1
+            at += 1
+        if digits == 0 or digits > 16 or data[at] != 44:
+            at = start
+            good = False
+            break
+        at += 1
+        length = 0
+        digits = 0
+        while 48 <= data[at] <= 57 and digits < 6:
+            length = length * 10 + (data[at] - 48)
+            digits += 1
+            at += 1
+        if data[at] == 13:
+            at += 1
+        if data[at] != 10 or length < 1 or length > 65535:
+            at = start
+            good = False
+            break
+        at += 1
+        if letter == 77:
+            addr[count] = np.int64(word)
+            kind[count] = READ
+            size[count] = length
+            count += 1
+        addr[count] = np.int64(word)
+        kind[count] = what
+        size[count] = length
+        count += 1
+        if what == FETCH:
+            instructions += 1
+    state[0] = at
+    state[1] = count
+    state[2] = instructions
+    return good

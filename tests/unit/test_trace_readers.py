@@ -1,0 +1,127 @@
+"""Readers of other tools' traces: what they make of an example, which format a file is, and where it is malformed."""
+
+import gzip
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, EXAMPLES, GEM5, LACKEY, PERF, Row, champsim
+
+from pagewalk.errors import ConfigError, TraceError
+from pagewalk.trace.format import Batch, TraceSource
+from pagewalk.trace.open import open_trace
+
+
+def rows(source: TraceSource) -> list[Row]:
+    return [row for batch in source for row in zip(*(column.tolist() for column in batch.columns), strict=True)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "trace"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_recognised_and_read(name: str, path: Path) -> None:
+    kind, data, expected = EXAMPLES[name]
+    path.write_bytes(data)
+    source = open_trace(path)
+    assert source.name == kind
+    assert rows(source) == expected
+    assert rows(source) == expected, "a second pass"
+    assert source.skipped == 0
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_compressed_trace_is_read_as_the_plain_one(name: str, compress: object, path: Path) -> None:
+    _, data, expected = EXAMPLES[name]
+    path.write_bytes(compress(data))  # type: ignore[operator]
+    assert rows(open_trace(path)) == expected
+
+
+def test_what_a_trace_says_of_itself(path: Path) -> None:
+    path.write_bytes(LACKEY)
+    info = open_trace(path).info
+    assert (info.program, info.has_fetches, info.has_events) == ("ls -l /", True, False)
+    path.write_bytes(DYNAMORIO)
+    assert open_trace(path).info.page_size == 16384
+
+
+MALFORMED = {
+    "lackey": (LACKEY + b" L 12g4,8\n L 10,8\n", "line 9: expected ' L ADDR,SIZE' (or S, M; or 'I  ADDR,SIZE'), got"),
+    "din": (DIN + b"7 1000\n0 10\n", "line 5: expected 'LABEL ADDR'"),
+    "csv": (CSV + b"0x1000,q\n0x10,r\n", "line 4: expected 'addr,rw', got '0x1000,q'"),
+    "csv with titles": (CSV_TITLES + b"1,2,r\n1,2,r,1,1,1\n", "line 5: expected '...,addr,rw,size,task,cpu'"),
+    "gem5": (GEM5 + b"3,r\n3,r,1,1,1\n", "line 4: expected '[ID,]CMD,ADDR"),
+    "dynamorio": (DYNAMORIO + b"junk\n 1 1: 5 read 1 byte(s) @ 0x10 by PC 0x1\n", "line 12: expected 'RECORD"),
+    "perf": (PERF + b"junk\nsh 78 [000] 1.000003: page-faults: 10 1 main\n", "line 9: expected 'COMM PID"),
+    "champsim": (
+        CHAMPSIM + b"\xff" * 64 + champsim((5, [], [])),
+        "offset 128: expected is_branch and branch_taken to be 0 or 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_record_is_named_or_skipped_and_counted(name: str, path: Path) -> None:
+    data, message = MALFORMED[name]
+    path.write_bytes(data)
+    with pytest.raises(TraceError) as caught:
+        rows(open_trace(path))
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+    lenient = open_trace(path, lenient=True)
+    assert len(rows(lenient)) == len(EXAMPLES[name][2]) + 1
+    assert lenient.skipped == 1
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("data", [LACKEY * 2000, CHAMPSIM * 2000])
+def test_a_truncated_compressed_file_is_named_or_read_as_far_as_it_goes(
+    compress: object, data: bytes, path: Path
+) -> None:
+    whole = compress(data + np.random.default_rng(1).bytes(0))  # type: ignore[operator]
+    path.write_bytes(whole[: len(whole) - 20])
+    with pytest.raises(TraceError, match=r"data are (truncated|corrupt) after \d+ bytes"):
+        rows(open_trace(path))
+    lenient = open_trace(path, lenient=True)
+    assert rows(lenient) is not None
+    assert lenient.skipped in (1, 2)  # and the record that is cut in two
+
+
+def test_a_truncated_champsim_trace_names_its_offset(path: Path) -> None:
+    path.write_bytes(CHAMPSIM[:-1])
+    with pytest.raises(TraceError, match=r"offset 64: expected a record of 64 bytes \(63 are left\)"):
+        rows(open_trace(path))
+
+
+def test_a_line_without_an_end_does_not_take_all_memory(path: Path) -> None:
+    path.write_bytes(CSV + b"x" * (9 << 20) + b"\n0x10,r\n")
+    with pytest.raises(TraceError, match="line 4: "):
+        rows(open_trace(path))
+    lenient = open_trace(path, lenient=True)
+    assert len(rows(lenient)) == 4
+    assert lenient.skipped == 1
+
+
+def test_what_is_no_trace_is_one_line(path: Path) -> None:
+    with pytest.raises(TraceError, match="cannot be read: No such file"):
+        open_trace(path)
+    path.write_bytes(b"")
+    with pytest.raises(TraceError, match="is empty"):
+        open_trace(path)
+    path.write_bytes(b"hello, world\n" * 9)
+    with pytest.raises(TraceError, match="not a trace of a known kind"):
+        open_trace(path)
+    with pytest.raises(TraceError, match="directory"):
+        open_trace(path.parent)
+    with pytest.raises(ConfigError, match="--format: expected one of native, lackey"):
+        open_trace(path, format="pin")
+
+
+def test_a_batch_can_be_cut() -> None:
+    batch = Batch.of([1, 2, 3, 4], kind=[0, 1, 0, 1])
+    assert batch[1:3].addr.tolist() == [2, 3]
+    assert batch[1:3].kind.tolist() == [1, 0]
