@@ -144,7 +144,7 @@ class PageFormat:
     two_roots    the upper half has a root table of its own
     present      the hardware uses the entry
     pointer      at a level above the last: the entry points to a table rather than mapping a page
-    page         at the last level: the entry maps a page
+    no_page      at the last level: an entry that maps nothing although it is present
     illegal      a leaf that the hardware refuses
     write, user, execute, accessed, dirty   rights and marks of a leaf as the kernel sets them
     global_      a leaf that lives on in the TLB when the address space is switched
@@ -161,6 +161,7 @@ class PageFormat:
     guard        software: the entry of a guard region (MADV_GUARD_INSTALL), not present
     swap         software: where in swap the page is
     table        all the bits of an entry that points to a table of user memory
+    root_table   the same in the root table
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
     bit_names    (mask, name) pairs, low bits first, for showing an entry to a person
     """
@@ -195,7 +196,7 @@ class PageFormat:
         top_shift: int = 32,
         halves: bool = False,
         two_roots: bool = False,
-        page: Bits = ALWAYS,
+        no_page: Bits = NEVER,
         illegal: Bits = NEVER,
         table_read: Bits = ALWAYS,
         table_write: Bits = ALWAYS,
@@ -208,6 +209,7 @@ class PageFormat:
         napot: bool = False,
         rdonly: i64 = 0,
         hw_dirty_bits: Bits | None = None,
+        root_table: i64 = 0,
     ) -> None:
         self.name = name
         self.levels = levels
@@ -222,7 +224,7 @@ class PageFormat:
         self.two_roots = two_roots
         self.present = present
         self.pointer = pointer
-        self.page = page
+        self.no_page = no_page
         self.illegal = illegal
         self.write = write
         self.user = user
@@ -249,6 +251,7 @@ class PageFormat:
         self.guard = guard
         self.swap = swap
         self.table = table
+        self.root_table: i64 = root_table if root_table else table
         self.protection_map = protection_map
         self.bit_names = bit_names
 

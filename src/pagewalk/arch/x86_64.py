@@ -26,7 +26,7 @@ NX: Final = -(1 << 63)  # bit 63 of a signed word
 
 PFN_MASK: Final = 0x000F_FFFF_FFFF_F000
 
-_BIT_NAMES: Final = (
+BIT_NAMES: Final = (
     (PRESENT, "P"), (RW, "RW"), (USER, "US"), (PWT, "PWT"), (PCD, "PCD"), (ACCESSED, "A"), (DIRTY, "D"),
     (PSE, "PS"), (GLOBAL, "G"), (SOFTW1, "SW1"), (NX, "NX"),
 )  # fmt: skip
@@ -39,7 +39,7 @@ _SHARED_EXEC: Final = PRESENT | USER | ACCESSED | RW
 
 # Indexed by VM_READ 1 | VM_WRITE 2 | VM_EXEC 4 | VM_SHARED 8. A private mapping that may write starts read-only, for
 # copy on write.
-_PROTECTION_MAP: Final = (
+PROTECTION_MAP: Final = (
     _NONE, _READ, _READ, _READ, _READ_EXEC, _READ_EXEC, _READ_EXEC, _READ_EXEC,
     _NONE, _READ, _SHARED, _SHARED, _READ_EXEC, _READ_EXEC, _SHARED_EXEC, _SHARED_EXEC,
 )  # fmt: skip
@@ -88,8 +88,8 @@ def page_format(levels: int) -> PageFormat:
         guard=SOFTW1 | SOFTW2,
         swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
-        protection_map=_PROTECTION_MAP,
-        bit_names=_BIT_NAMES,
+        protection_map=PROTECTION_MAP,
+        bit_names=BIT_NAMES,
     )
 
 

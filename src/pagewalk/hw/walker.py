@@ -57,7 +57,7 @@ FORMAT_NAPOT: Final = 10
 FORMAT_TABLE_ACCESSED: Final = 11
 FORMAT_PRESENT: Final = 12
 FORMAT_POINTER: Final = 14
-FORMAT_PAGE: Final = 16
+FORMAT_NO_PAGE: Final = 16
 FORMAT_ILLEGAL: Final = 18
 FORMAT_TABLE_READ: Final = 20
 FORMAT_TABLE_WRITE: Final = 22
@@ -184,7 +184,7 @@ def walk_table(
         else:
             if flags & LEAF == 0 or entry & fmt[at + LEVEL_LEAF_RESERVED] != 0:
                 return RESERVED
-            if last and entry & fmt[FORMAT_PAGE] != fmt[FORMAT_PAGE + 1]:
+            if last and entry & fmt[FORMAT_NO_PAGE] == fmt[FORMAT_NO_PAGE + 1]:
                 return RESERVED
             if entry & fmt[FORMAT_ILLEGAL] == fmt[FORMAT_ILLEGAL + 1]:
                 return RESERVED
@@ -258,7 +258,7 @@ def pack_format(fmt: PageFormat, high_root: int = -1) -> list[int]:
         int(fmt.napot), int(fmt.table_accessed),
     ]  # fmt: skip
     for bits in (
-        fmt.present, fmt.pointer, fmt.page, fmt.illegal, fmt.table_read, fmt.table_write, fmt.table_execute,
+        fmt.present, fmt.pointer, fmt.no_page, fmt.illegal, fmt.table_read, fmt.table_write, fmt.table_execute,
         fmt.hw_read, fmt.hw_write, fmt.hw_execute, fmt.modifier, fmt.accessed, fmt.hw_dirty_bits, fmt.global_,
         fmt.contiguous,
     ):  # fmt: skip

@@ -1,0 +1,84 @@
+"""32-bit x86 without PAE: two levels of 4-byte entries, 4 MiB pages (PSE).
+
+Sources: Intel SDM volume 3, section 4.3 (32-bit paging), figure 4-4 and table 4-4 (PSE-36: bits 20:13 of a 4 MiB entry
+are bits 39:32 of the address, bit 21 is reserved); AMD64 APM volume 2, section 5.2.
+
+Mirrors: arch/x86/include/asm/pgtable-2level.h, pgtable_types.h, arch/x86/mm/pgprot.c (6.18)
+Differs: the kernel's own large pages lie below 4 GiB, as without PSE-36; the walker reads the high bits all the same.
+"""
+
+from typing import Final
+
+from pagewalk.arch.format import Bits, Level, PageFormat, SwapFormat
+from pagewalk.arch.x86_64 import (
+    ACCESSED,
+    DIRTY,
+    GLOBAL,
+    PCD,
+    PRESENT,
+    PSE,
+    PWT,
+    RW,
+    SOFTW1,
+    SOFTW2,
+    USER,
+)
+
+SOFTW3: Final = 1 << 11
+
+PFN_MASK: Final = 0xFFFF_F000
+
+BIT_NAMES: Final = (
+    (PRESENT, "P"), (RW, "RW"), (USER, "US"), (PWT, "PWT"), (PCD, "PCD"), (ACCESSED, "A"), (DIRTY, "D"),
+    (PSE, "PS"), (GLOBAL, "G"), (SOFTW1, "SW1"), (SOFTW2, "SW2"), (SOFTW3, "SW3"),
+)  # fmt: skip
+
+_NONE: Final = ACCESSED | GLOBAL
+_READ: Final = PRESENT | USER | ACCESSED
+_SHARED: Final = PRESENT | USER | ACCESSED | RW
+
+# There is no NX bit: whatever can be read can be executed. Indexed as in x86_64.
+_PROTECTION_MAP: Final = (
+    _NONE, _READ, _READ, _READ, _READ, _READ, _READ, _READ,
+    _NONE, _READ, _SHARED, _SHARED, _READ, _READ, _SHARED, _SHARED,
+)  # fmt: skip
+
+_LEVELS: Final = (
+    Level("pgd", 22, 10, can_leaf=True, leaf_reserved=1 << 21, leaf_high=0x001F_E000),
+    Level("pte", 12, 10, can_leaf=True),
+)
+
+SWAP: Final = SwapFormat(type_shift=1, type_bits=5, offset_shift=9, offset_bits=23, exclusive=PSE)
+
+
+def page_format() -> PageFormat:
+    """The format of 32-bit paging with 4 MiB pages (CR4.PSE)."""
+    return PageFormat(
+        name="x86_32, 2 levels",
+        levels=_LEVELS,
+        entry_shift=2,
+        pfn_mask=PFN_MASK,
+        high_shift=19,  # bit 13 of the entry is bit 32 of the address
+        present=Bits(PRESENT, PRESENT),
+        pointer=Bits(PSE, 0),
+        write=Bits(RW, RW),
+        user=Bits(USER, USER),
+        execute=Bits(0, 0),
+        accessed=Bits(ACCESSED, ACCESSED),
+        dirty=Bits(DIRTY, DIRTY),
+        global_=Bits(GLOBAL, GLOBAL),
+        hw_read=Bits(USER, USER),
+        hw_write=Bits(USER | RW, USER | RW),
+        hw_execute=Bits(USER, USER),
+        table_read=Bits(USER, USER),
+        table_write=Bits(USER | RW, USER | RW),
+        table_execute=Bits(USER, USER),
+        table_accessed=ACCESSED,
+        protnone=Bits(PRESENT | GLOBAL, GLOBAL),
+        special=Bits(SOFTW1, SOFTW1),
+        guard=SWAP.encode(31, 4),  # SWP_PTE_MARKER, PTE_MARKER_GUARD
+        swap=SWAP,
+        table=PRESENT | RW | USER | ACCESSED | DIRTY,
+        protection_map=_PROTECTION_MAP,
+        bit_names=BIT_NAMES,
+    )
