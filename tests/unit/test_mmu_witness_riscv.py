@@ -1,4 +1,4 @@
-"""An independent witness for the walker on RISC-V: the MMU of Unicorn's own CPU in user mode, which sets A and D itself."""
+"""An independent witness for the walker on RISC-V: the MMU of Unicorn's own CPU in user mode, which sets A and D."""
 
 import random
 from typing import Any
