@@ -247,6 +247,29 @@ class Machine:
         ConfigError where it is something else. ``mem``, ``pagemap`` and the tables of frames are left out."""
         write_procfs(self._proc, os.fspath(directory))
 
+    def dump_ram(self, file: str | os.PathLike[str], *, format: str = "elf") -> None:
+        """Writes the machine's RAM to a file of the host, unused frames as holes: an ELF core ("elf", a PT_LOAD segment
+        for each range of RAM, with its physical address) or an image in which a byte's place is its physical address
+        ("raw"), for tools that analyse memory. ConfigError where it cannot be written."""
+        from pagewalk.mm.mm_init import memory_map
+        from pagewalk.view.dump_ram import used_frames, write_core, write_raw
+
+        system = self.system
+        ranges = memory_map(int(self.config.ram))
+        frames = used_frames(system.mem_map)
+        if format == "raw":
+            write_raw(os.fspath(file), system.ram, ranges, frames)
+        elif format == "elf":
+            tasks = [
+                {"pid": task.pid, "comm": task.comm, "root": f"{int(task.mm.pgd_pfn) << 12:#x}"}
+                for task in self.kernel.tasks()
+                if task.mm.pgd_pfn >= 0
+            ]
+            about = {"arch": self.config.arch, "format": system.format.name, "tasks": tasks}
+            write_core(os.fspath(file), system.ram, ranges, frames, self.config.arch, about)
+        else:
+            raise ConfigError(f"dump_ram: expected the format elf or raw, got {format!r}")
+
     def buddyinfo(self) -> str:
         """/proc/buddyinfo: free blocks by zone and order."""
         return buddyinfo_text(self.system)

@@ -1,0 +1,134 @@
+"""The machine's RAM as a file: an ELF core as QEMU's dump-guest-memory makes one, or a raw image.
+
+The core has a PT_LOAD segment for each range of RAM, its place in physical memory in ``p_paddr``, and a note named
+PAGEWALK whose text (JSON) says where the processes' page tables begin. Frames that nobody has used are holes of the
+file. Sources: elf(5); QEMU docs/interop (dump-guest-memory).
+"""
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from pagewalk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pagewalk.mm.page import MemMap
+    from pagewalk.mm.ram import Ram
+
+__all__ = ["NOTE_NAME", "used_frames", "write_core", "write_raw"]
+
+NOTE_NAME: Final = b"PAGEWALK"
+NOTE_TYPE: Final = 1
+PAGE: Final = 4096
+E_MACHINE: Final = {"x86_32": 3, "x86_pae": 3, "x86_64": 62, "arm64": 183, "riscv32": 243, "riscv64": 243}
+
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_ET_CORE = 4
+_PT_LOAD = 1
+_PT_NOTE = 4
+_MAX_RUN = 256  # frames that are written at once
+
+PfnRange = tuple[int, int]
+
+
+def used_frames(mem_map: "MemMap") -> Iterator[int]:
+    """Frames that have a struct page: only these can hold anything."""
+    for section in mem_map.sections:
+        if section is not None:
+            for page in section:
+                if page is not None:
+                    yield int(page.pfn)
+
+
+def write_core(
+    path: str, ram: "Ram", ranges: Sequence[PfnRange], frames: Iterable[int], arch: str, about: dict[str, Any]
+) -> None:
+    """Writes an ELF64 core file.
+
+    ranges  the usable RAM as (first, end) frame numbers of 4 KiB, ascending
+    frames  frames that may hold something, ascending
+    arch    as ``Config.arch`` names it: decides e_machine
+    about   what the note says
+
+    ConfigError where the file cannot be written.
+    """
+    text = json.dumps(about).encode()
+    note = struct.pack("<III", len(NOTE_NAME) + 1, len(text), NOTE_TYPE) + _padded(NOTE_NAME + b"\0") + _padded(text)
+    count = len(ranges) + 1
+    note_at = _EHDR.size + count * _PHDR.size
+    at = (note_at + len(note) + PAGE - 1) & -PAGE
+    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    header = _EHDR.pack(
+        ident, _ET_CORE, E_MACHINE[arch], 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count, 0, 0, 0
+    )
+    segments = [_PHDR.pack(_PT_NOTE, 0, note_at, 0, 0, len(note), len(note), 0)]
+    places: list[tuple[int, int, int]] = []
+    for first, end in ranges:
+        size = (end - first) * PAGE
+        segments.append(_PHDR.pack(_PT_LOAD, 7, at, 0, first * PAGE, size, size, 0))
+        places.append((first, end, at))
+        at += size
+    _write(path, header + b"".join(segments) + note, at, ram, places, frames)
+
+
+def write_raw(path: str, ram: "Ram", ranges: Sequence[PfnRange], frames: Iterable[int]) -> None:
+    """Writes an image in which a byte's place is its physical address. Arguments and errors as ``write_core``."""
+    places = [(first, end, first * PAGE) for first, end in ranges]
+    _write(path, b"", ranges[-1][1] * PAGE, ram, places, frames)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def _write(
+    path: str, head: bytes, size: int, ram: "Ram", places: list[tuple[int, int, int]], frames: Iterable[int]
+) -> None:
+    try:
+        with open(path, "wb") as file:
+            file.write(head)
+            file.truncate(size)
+            for first, end in _runs(frames):
+                for start, stop, at in places:
+                    low, high = max(first, start), min(end, stop)
+                    if low < high:
+                        _write_run(file, at + (low - start) * PAGE, ram.bytes[low * PAGE : high * PAGE])
+    except OSError as error:
+        raise ConfigError(f"dump_ram: cannot write {os.fspath(path)!r}: {error.strerror}") from None
+
+
+def _runs(frames: Iterable[int]) -> Iterator[PfnRange]:
+    """Ascending frame numbers as ranges of at most _MAX_RUN."""
+    first = end = -1
+    for frame in frames:
+        if frame == end and end - first < _MAX_RUN:
+            end += 1
+            continue
+        if end > first:
+            yield first, end
+        first, end = frame, frame + 1
+    if end > first:
+        yield first, end
+
+
+def _write_run(file: BinaryIO, at: int, data: memoryview) -> None:
+    """Writes the pages that are not zero."""
+    page = 0
+    while page < data.nbytes:
+        start = page
+        while page < data.nbytes and not _empty(data, page):
+            page += PAGE
+        if page > start:
+            file.seek(at + start)
+            file.write(data[start:page])
+        page += PAGE
+
+
+_ZEROES: Final = bytes(PAGE)
+
+
+def _empty(data: memoryview, page: int) -> bool:
+    return data[page : page + PAGE] == _ZEROES
