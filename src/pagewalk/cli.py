@@ -15,6 +15,7 @@ import click
 
 from pagewalk import __version__
 from pagewalk.errors import ConfigError, ExecError, PagewalkError
+from pagewalk.trace.commands import record_command, trace_group
 
 __all__ = ["main", "run_command"]
 
@@ -152,6 +153,10 @@ def conform(
     for path in outputs:
         path.write_text(found.as_json() if str(path) == json_file else found.markdown(), encoding="utf-8")
     return 1 if found.different else 0
+
+
+cli.add_command(trace_group)
+cli.add_command(record_command)
 
 
 def _show_progress(text: str) -> None:

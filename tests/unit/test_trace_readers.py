@@ -49,6 +49,9 @@ def test_what_a_trace_says_of_itself(path: Path) -> None:
     assert open_trace(path).info.page_size == 16384
 
 
+NUMBERS = np.random.default_rng(1).integers(1, 1 << 40, 40000).tolist()
+MANY = b"".join(b" L %x,8\n" % number for number in NUMBERS)
+
 MALFORMED = {
     "lackey": (LACKEY + b" L 12g4,8\n L 10,8\n", "line 9: expected ' L ADDR,SIZE' (or S, M; or 'I  ADDR,SIZE'), got"),
     "din": (DIN + b"7 1000\n0 10\n", "line 5: expected 'LABEL ADDR'"),
@@ -78,16 +81,16 @@ def test_a_malformed_record_is_named_or_skipped_and_counted(name: str, path: Pat
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
-@pytest.mark.parametrize("data", [LACKEY * 2000, CHAMPSIM * 2000])
+@pytest.mark.parametrize("data", [LACKEY + MANY, CHAMPSIM * 2 + champsim(*[(0x401000, [n], []) for n in NUMBERS])])
 def test_a_truncated_compressed_file_is_named_or_read_as_far_as_it_goes(
     compress: object, data: bytes, path: Path
 ) -> None:
-    whole = compress(data + np.random.default_rng(1).bytes(0))  # type: ignore[operator]
+    whole = compress(data)  # type: ignore[operator]
     path.write_bytes(whole[: len(whole) - 20])
     with pytest.raises(TraceError, match=r"data are (truncated|corrupt) after \d+ bytes"):
         rows(open_trace(path))
     lenient = open_trace(path, lenient=True)
-    assert rows(lenient) is not None
+    assert len(rows(lenient)) > 1000
     assert lenient.skipped in (1, 2)  # and the record that is cut in two
 
 

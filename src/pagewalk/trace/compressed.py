@@ -7,7 +7,7 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -42,34 +42,42 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def blocks(path: Path, size: int) -> Iterator[bytes]:
-    """The content in pieces of at most ``size`` bytes; TraceError where the compressed data break off."""
+    """The content in pieces of about ``size`` bytes; TraceError where the compressed data break off, after what came
+    before that."""
     at = 0
     with open_bytes(path) as file:
+        read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # read would lose what came before a failure
         while True:
-            try:
-                block = file.read(size)
-            except _FAILURES as error:
-                raise TraceError(f"{path}: {_reason(path, error)} after {at} bytes of content") from None
-            if not block:
+            pieces: list[bytes] = []
+            held = 0
+            failure: Exception | None = None
+            ended = False
+            while held < size and failure is None and not ended:
+                try:
+                    piece = read(size - held)
+                except _FAILURES as error:
+                    failure = error
+                else:
+                    ended = not piece
+                    held += len(piece)
+                    pieces.append(piece)
+            if held:
+                at += held
+                yield b"".join(pieces)
+            if failure is not None:
+                raise TraceError(f"{path}: {_reason(path, failure)} after {at} bytes of content")
+            if ended:
                 return
-            at += len(block)
-            yield block
 
 
 def head(path: Path, size: int = 1 << 16) -> bytes:
     """The first bytes of the content, to see what it is; fewer where it breaks off."""
-    found = b""
-    with open_bytes(path) as file:
-        try:
-            while len(found) < size:
-                block = file.read(size - len(found))
-                if not block:
-                    break
-                found += block
-        except _FAILURES as error:
-            if not found:
-                raise TraceError(f"{path}: {_reason(path, error)} at its beginning") from None
-    return found
+    try:
+        return next(blocks(path, size), b"")[:size]
+    except TraceError:
+        if not compression(path):
+            raise
+        raise TraceError(f"{path}: the compressed data are truncated or corrupt at their beginning") from None
 
 
 def _reason(path: Path, error: BaseException) -> str:

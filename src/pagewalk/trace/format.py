@@ -103,7 +103,8 @@ class TraceInfo:
     page_size: int = 4096  # bytes
     program: str = ""  # the command line
     seed: int | None = None  # of the machine that recorded it
-    has_events: bool = False  # the address space's changes are in the trace; else mappings must be inferred
+    has_events: bool = False  # changes of the address space are in the trace
+    has_mappings: bool = False  # all that is accessed was mapped by an event; else infer.complete() makes mappings up
     has_fetches: bool = False  # instruction fetches are among the accesses
     extra: dict[str, str] = field(default_factory=dict)  # anything else that the recorder tells
 

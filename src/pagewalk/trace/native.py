@@ -53,9 +53,9 @@ class NativeWriter:
         self._schema: Any = pyarrow.schema(types, metadata={_KEY: about.encode()})
         codec = pyarrow.Codec("zstd", compression_level=level)
         try:
-            self._file: Any = pyarrow.OSFile(str(path), "wb")
+            self._file = path.open("wb", buffering=0)
         except OSError as error:
-            raise TraceError(f"{path}: cannot be written: {error.strerror or error}") from None
+            raise TraceError(f"{path}: cannot be written: {error.strerror}") from None
         options = pyarrow.ipc.IpcWriteOptions(compression=codec)
         self._out: Any = pyarrow.ipc.new_file(self._file, self._schema, options=options)
         self._waiting: list[Batch] = []

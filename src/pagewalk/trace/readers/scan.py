@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pagewalk.trace.events import Event
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch
 from pagewalk.trace.readers.base import TextTrace
 
@@ -33,14 +34,18 @@ class ScannedTrace(TextTrace):
         """Bytes at the beginning of the file that are its title: 0, where there is none."""
         return 0
 
-    def more_arguments(self) -> tuple[Any, ...]:
-        """What the scanner takes beyond the seven that all have."""
+    def more_arguments(self, data: bytes) -> tuple[Any, ...]:
+        """What the scanner takes beyond the seven that all have, for these lines."""
         return ()
+
+    def events(self, data: bytes, first: int, more: tuple[Any, ...]) -> list[tuple[int, Event]]:
+        """What the scanner has marked, as events with their positions."""
+        return []
 
     def lines(self, data: bytes, first: int) -> Iterator[Batch]:
         """See TextTrace."""
         scan = self.scanner()
-        more = self.more_arguments()
+        more = self.more_arguments(data)
         text = np.frombuffer(data, np.uint8)
         room = len(data) // _SHORTEST + 2
         columns = [np.zeros(room, dtype) for dtype in (np.int64, np.uint8, np.uint16, np.int32, np.uint8)]
@@ -52,8 +57,10 @@ class ScannedTrace(TextTrace):
             self.malformed(f"line {first + data.count(bytes([10]), 0, at)}", self.expected, data[at:end])
             state[POSITION] = end + 1
         count = int(state[COUNT])
-        if count:
-            yield Batch.of_columns([column[:count].copy() for column in columns], instructions=int(state[INSTRUCTIONS]))
+        events = self.events(data, first, more)
+        if count or events:
+            arrays = [column[:count].copy() for column in columns]
+            yield Batch.of_columns(arrays, events, instructions=int(state[INSTRUCTIONS]))
 
 
 def signature(*more: Any) -> Any:
@@ -66,8 +73,12 @@ def signature(*more: Any) -> Any:
     return types.boolean(text, *[types.Array(item, 1, "C") for item in columns], *more)
 
 
-def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: Any, cpu: Any) -> bool:
-    """`` L 1fff000758,8``, `` S``, `` M`` (read, then written) and ``I  ``; valgrind's own lines are passed over."""
+def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: Any, cpu: Any, marks: Any) -> bool:
+    """`` L 1fff000758,8``, `` S``, `` M`` (read, then written) and ``I  ``; valgrind's own lines are passed over.
+
+    Of lines that begin with SYSCALL, ``marks`` gets the start and the number of accesses before them; marks[0, 0] is
+    how many there are.
+    """
     at = state[0]
     count = state[1]
     instructions = state[2]
@@ -78,6 +89,15 @@ def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: An
         first = data[at]
         own = (first == 61 or first == 45 or first == 42) and data[at + 1] == first  # == -- ** are valgrind's
         if own or first == 10:
+            while data[at] != 10:
+                at += 1
+            at += 1
+            continue
+        if (first == 83 and data[at + 1] == 89) or (first == 32 and data[at + 1] == 45):  # SYSCALL, or its " -->"
+            if first == 83 and marks[0, 0] + 1 < len(marks):
+                marks[0, 0] += 1
+                marks[marks[0, 0], 0] = at
+                marks[marks[0, 0], 1] = count
             while data[at] != 10:
                 at += 1
             at += 1

@@ -77,7 +77,7 @@ class TableTrace(ScannedTrace):
         """See ScannedTrace."""
         return _scanner()
 
-    def more_arguments(self) -> tuple[Any, ...]:
+    def more_arguments(self, data: bytes) -> tuple[Any, ...]:
         """See ScannedTrace."""
         return np.array(self.roles, np.int64), ord(self.separator), self.base, self.exact, self.aside
 

@@ -1,0 +1,70 @@
+"""Recording with Valgrind, and reading lackey's lines: the counts are those that valgrind gives itself."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pagewalk.cli import run_command
+from pagewalk.trace.events import Brk, Mmap
+from pagewalk.trace.infer import infer_mappings
+from pagewalk.trace.open import open_trace
+from pagewalk.trace.summary import summarise
+
+pytestmark = [
+    pytest.mark.linux,
+    pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed"),
+]
+
+
+def test_what_is_read_of_lackey_is_what_valgrind_has_counted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    options = ["--tool=lackey", "--trace-mem=yes", "--basic-counts=yes", "--detailed-counts=yes", f"--log-file={log}"]
+    environment = {**os.environ, "LD_BIND_NOW": "1"}  # else XSAVE, which is traced and not counted
+    subprocess.run(["valgrind", *options, "/bin/true"], check=True, timeout=100, env=environment)
+    text = log.read_text()
+    executed = int(re.findall(r"guest instrs: +([\d,]+)", text)[0].replace(",", ""))
+    table = re.findall(r"^==\d+==\s+[IFV]\d+ +([\d,]+) +([\d,]+)", text, re.MULTILINE)
+    loads, stores = (sum(int(row[at].replace(",", "")) for row in table) for at in (0, 1))
+    found = summarise(open_trace(log), "lackey")
+    assert found.instructions == found.by_kind["fetch"] == executed
+    assert (found.by_kind["read"], found.by_kind["write"]) == (loads, stores)
+
+
+def test_a_program_is_recorded_with_its_mappings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "trace.pwt"
+    assert run_command(["record", "-o", str(out), "--", "sh", "-c", "echo heard; exit 3"]) == 3
+    heard = capfd.readouterr()
+    assert heard.out == "heard\n"
+    assert re.match(rf"pagewalk: {out}: [\d,]+ accesses, \d+ events, \d+ mappings inferred", heard.err)
+    trace = open_trace(out)
+    assert trace.info.program.endswith("sh -c echo heard; exit 3")
+    assert trace.info.has_mappings
+    assert infer_mappings(trace).nr_pages == 0, "every page that is touched is mapped by an event"
+    events = [event for batch in trace for _, event in batch.events]
+    assert any(isinstance(event, Mmap) and "libc" in event.name for event in events)
+    assert any(isinstance(event, Brk) and event.addr > event.start for event in events)
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.pwt"]
+
+
+def test_a_trace_is_described_and_converted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, text, back = (tmp_path / name for name in ("a.pwt", "b.csv", "c.pwt"))
+    assert run_command(["record", "-q", "-o", str(out), "--", "/bin/true"]) == 0
+    assert run_command(["trace", "convert", str(out), str(text)]) == 0
+    assert run_command(["trace", "convert", str(text), str(back)]) == 0
+    capfd.readouterr()
+    assert run_command(["trace", "info", str(back)]) == 0
+    lines = capfd.readouterr().out
+    count = summarise(open_trace(out), "native").nr_accesses
+    assert f"accesses     {count:,} (reads " in lines
+    assert "mappings inferred from" in lines
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["record", "-o", str(tmp_path / "t"), "--", "no-such-program"]) == 127
+    assert run_command(["record", "-o", str(tmp_path / "t"), "--", "./no-such-program"]) == 127
+    assert run_command(["record", "-o", str(tmp_path / "no" / "t"), "--", "true"]) == 125
+    assert "cannot be written: No such file or directory" in capfd.readouterr().err
