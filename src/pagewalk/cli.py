@@ -155,6 +155,33 @@ def conform(
     return 1 if found.different else 0
 
 
+@cli.command(context_settings={"ignore_unknown_options": False})
+@click.option("--arch", default="x86_64", show_default=True, help="x86_64, x86_32, x86_pae, arm64, riscv64, riscv32.")
+@click.option("--levels", type=int, metavar="N", help="Levels of the page table (x86_64, riscv64).")
+@click.option("--granule", metavar="SIZE", help="Page size of arm64: 4K, 16K or 64K.")
+@click.option("--va-bits", type=int, metavar="N", help="Bits of a virtual address (arm64, riscv64).")
+@click.option("--vmsplit", metavar="SPLIT", help="32-bit x86: 3G/1G, 2G/2G, 1G/3G, 3G_OPT, 2G_OPT, or PAGE_OFFSET.")
+@click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM, which bounds lowmem on 32-bit x86.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def layout(
+    arch: str,
+    levels: int | None,
+    granule: str | None,
+    va_bits: int | None,
+    vmsplit: str | None,
+    ram: str,
+    as_json: bool,
+) -> int:
+    """Print a whole virtual address space, to scale: user half, hole, and every region of the kernel."""
+    from pagewalk.config import parse_size
+    from pagewalk.view.layout import build_map, layout_json, layout_text
+
+    page = None if granule is None else parse_size(granule, "--granule")
+    found = build_map(arch, levels, page, va_bits, vmsplit, parse_size(ram, "--ram"))
+    click.echo(layout_json(found) if as_json else layout_text(found), nl=False)
+    return 0
+
+
 cli.add_command(trace_group)
 cli.add_command(record_command)
 

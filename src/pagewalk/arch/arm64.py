@@ -16,7 +16,7 @@ Differs: Linux's entries as for a CPU without hardware marks (FEAT_HAFDBS) and w
 
 from typing import Final
 
-from pagewalk.arch.format import NEVER, Bits, Level, PageFormat, SwapFormat, level_names
+from pagewalk.arch.format import NEVER, Bits, Layout, Level, PageFormat, SwapFormat, level_names
 
 VALID: Final = 1 << 0
 TYPE: Final = 1 << 1  # table, or page at the last level; a block has it clear
@@ -155,4 +155,22 @@ def page_format(
         table=VALID | TYPE | AF | TABLE_PXN,
         protection_map=tuple(bits & ~SHARED for bits in _PROTECTION_MAP) if small_high else _PROTECTION_MAP,
         bit_names=BIT_NAMES,
+    )
+
+
+def layout(granule: int = 4096, va_bits: int = 48) -> Layout:
+    """The user address space of the lower half; beyond 48 bits only on request."""
+    page_shift = GRANULES[granule]
+    window = 1 << min(va_bits, 48)  # DEFAULT_MAP_WINDOW
+    return Layout(
+        task_size=1 << va_bits,
+        mmap_top=window,
+        stack_top=window,
+        et_dyn_base=2 * window // 3,
+        mmap_rnd_bits={12: 18, 14: 16, 16: 14}[page_shift],  # ARCH_MMAP_RND_BITS_MIN
+        stack_rnd_mask=0x3FFFF >> (page_shift - 12),
+        brk_rnd_bytes=1 << 30,
+        mmap_legacy=(window // 4 + granule - 1) & -granule,
+        text_base=0x40_0000,
+        page_size=granule,
     )

@@ -291,6 +291,9 @@ class Layout:
     mmap_rnd_bits    of mmap_base and of a PIE's load address, in pages
     stack_rnd_mask   STACK_RND_MASK, in pages
     brk_rnd_bytes    range of the heap's random offset
+    mmap_legacy      TASK_UNMAPPED_BASE: where a search from below begins, without randomisation
+    text_base        where linkers put a program that is not position independent
+    page_size        PAGE_SIZE
     """
 
     task_size: int
@@ -300,3 +303,6 @@ class Layout:
     mmap_rnd_bits: int
     stack_rnd_mask: int
     brk_rnd_bytes: int
+    mmap_legacy: int
+    text_base: int
+    page_size: int = 4096

@@ -14,7 +14,7 @@ Differs: memory types (Svpbmt) are not set.
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Level, PageFormat, SwapFormat, level_names
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat, level_names
 
 VALID: Final = 1 << 0
 READ: Final = 1 << 1
@@ -128,4 +128,26 @@ def page_format(mode: str = "sv39", *, hw_marks: bool = False) -> PageFormat:
         table=VALID,
         protection_map=_PROTECTION_MAP,
         bit_names=_LOW_NAMES + _HIGH_NAMES if wide else _LOW_NAMES,
+    )
+
+
+# FIXADDR_START of Sv32: PAGE_OFFSET 0xC0000000 less vmalloc (512 MiB), vmemmap (32), PCI (16) and fixmap (8).
+TASK_SIZE_32: Final = 0x9C80_0000
+
+
+def layout(mode: str = "sv39") -> Layout:
+    """The user address space of a mode; beyond 47 bits only on request."""
+    task_size = TASK_SIZE_32 if mode == "sv32" else 1 << 11 + 9 * MODES[mode]
+    window = min(task_size, 1 << 47)
+    wide = mode != "sv32"
+    return Layout(
+        task_size=task_size,
+        mmap_top=window,
+        stack_top=window,
+        et_dyn_base=window // 3 * 2,
+        mmap_rnd_bits=18 if wide else 8,
+        stack_rnd_mask=0x3FFFF if wide else 0x7FF,
+        brk_rnd_bytes=1 << 30 if wide else 0x0200_0000,
+        mmap_legacy=(window // 3 + 4095) & -4096,
+        text_base=0x1_0000,
     )

@@ -9,7 +9,7 @@ Differs: the kernel's own large pages lie below 4 GiB, as without PSE-36; the wa
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Level, PageFormat, SwapFormat
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
     DIRTY,
@@ -81,4 +81,19 @@ def page_format() -> PageFormat:
         table=PRESENT | RW | USER | ACCESSED | DIRTY,
         protection_map=_PROTECTION_MAP,
         bit_names=BIT_NAMES,
+    )
+
+
+def layout(page_offset: int = 0xC000_0000) -> Layout:
+    """The user address space below ``page_offset`` (CONFIG_PAGE_OFFSET), with and without PAE."""
+    return Layout(
+        task_size=page_offset,
+        mmap_top=page_offset,
+        stack_top=page_offset,
+        et_dyn_base=(page_offset // 3) * 2 & -4096,
+        mmap_rnd_bits=8,
+        stack_rnd_mask=0x7FF,
+        brk_rnd_bytes=0x0200_0000,
+        mmap_legacy=(page_offset // 3 + 4095) & -4096,
+        text_base=0x0804_8000,
     )

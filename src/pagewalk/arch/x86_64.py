@@ -105,4 +105,6 @@ def layout(levels: int) -> Layout:
         mmap_rnd_bits=28,
         stack_rnd_mask=0x3FFFFF,
         brk_rnd_bytes=1 << 30,
+        mmap_legacy=(window // 3 + 4095) & -4096,
+        text_base=0x40_0000,
     )
