@@ -111,6 +111,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     task.exit_signal = SIGCHLD
     task.did_exec = True
     task.dumpable = 1
+    task.keepcaps = 0
     return 0
 
 

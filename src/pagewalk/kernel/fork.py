@@ -108,6 +108,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.thp_disable = parent.thp_disable
     task.membarrier_state = parent.membarrier_state if flags & CLONE_VM else 0
     task.timer_slack_ns = parent.timer_slack_ns
+    task.default_timer_slack_ns = parent.timer_slack_ns
     task.nice = parent.nice
     task.cpus_allowed = parent.cpus_allowed
     task.cpu = parent.cpu

@@ -116,6 +116,7 @@ class Task(Current):
         self.pdeath_signal = 0
         self.keepcaps = 0
         self.timer_slack_ns = 50000
+        self.default_timer_slack_ns = 50000
         self.thp_disable = 0
         self.membarrier_state = 0
         self.nice = 0

@@ -439,7 +439,8 @@ static void in_time(int which)
 
 int main(int argc, char **argv)
 {
-	work_dir = argv[1];
+	if (argc > 1)
+		work_dir = argv[1];
 	far.tv_sec = FAR;
 	s = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int which = 0; which < sizeof calls / sizeof calls[0]; which++)

@@ -43,6 +43,7 @@ PR_CAP_AMBIENT: Final = 47
 PR_GET_MDWE: Final = 66
 PR_GET_AUXV: Final = 0x41555856
 
+SECBIT_KEEP_CAPS: Final = 16
 _CAP_LAST: Final = 40
 
 
@@ -70,7 +71,7 @@ def sys_prctl(task: "Task", option: int, arg2: int, arg3: int, arg4: int, arg5: 
     if option == PR_GET_TSC:
         return put(task, arg2, struct.pack("<i", 1))
     if option == PR_SET_TIMERSLACK:
-        task.timer_slack_ns = arg2 if arg2 > 0 else 50000
+        task.timer_slack_ns = arg2 if arg2 > 0 else task.default_timer_slack_ns
         return 0
     if option == PR_GET_TIMERSLACK:
         return task.timer_slack_ns
@@ -104,7 +105,9 @@ def sys_prctl(task: "Task", option: int, arg2: int, arg3: int, arg4: int, arg5: 
         auxv = task.mm.saved_auxv
         done = copy_to_user(task.mm, arg2, auxv[: max(0, arg3)])
         return len(auxv) if done else -errno.EFAULT
-    if option in (PR_GET_TIMING, PR_GET_SECCOMP, PR_GET_SECUREBITS):
+    if option == PR_GET_SECUREBITS:
+        return SECBIT_KEEP_CAPS if task.keepcaps else 0
+    if option in (PR_GET_TIMING, PR_GET_SECCOMP):
         return 0
     return -errno.EINVAL
 
