@@ -72,7 +72,7 @@ format: $(VENV)/.dev
 
 # The model against the running kernel: make conform OPS=1000000
 conform: build
-	$(VENV)/bin/pagewalk conform --ops $(OPS) --jobs $(JOBS) $(ARGS)
+	$(VENV)/bin/pagewalk conform --ops $(OPS) --jobs $(JOBS) --programs tests/linux/programs $(ARGS)
 
 bench: build
 	$(PY) -m bench $(ARGS)

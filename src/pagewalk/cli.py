@@ -120,6 +120,7 @@ def run(
 @click.option("--replay", metavar="FILE", help="Carry out a script that an earlier run has left.")
 @click.option("--on", type=click.Choice(["kernel", "model", "both"]), default="both", show_default=True,
               help="Where to replay it.")  # fmt: skip
+@click.option("--programs", metavar="DIR", help="C files of static programs to be compared too (tests/linux/programs).")
 @click.option("--scripts", metavar="DIR", default="conform-scripts", show_default=True, help="Where scripts are left.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the table as JSON too.")
 @click.option("--markdown", metavar="FILE", help="Write the table as Markdown too.")
@@ -130,6 +131,7 @@ def conform(
     parts: tuple[str, ...],
     replay: str | None,
     on: str,
+    programs: str | None,
     scripts: str,
     json_file: str | None,
     markdown: str | None,
@@ -147,7 +149,9 @@ def conform(
     outputs = [path for path in (open_json(json_file), open_json(markdown)) if path is not None]
     chosen = list(parts) or ["operations", "programs", "layouts"]
     tell = _show_progress if sys.stderr.isatty() else _mute
-    found = run_conformance(ops, random.randrange(1 << 31) if seed is None else seed, jobs, chosen, Path(scripts), tell)
+    seed = random.randrange(1 << 31) if seed is None else seed
+    sources = None if programs is None else Path(directory(programs))
+    found = run_conformance(ops, seed, jobs, chosen, Path(scripts), tell, sources)
     tell("")
     click.echo(found.table(), nl=False)
     for path in outputs:

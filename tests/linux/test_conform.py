@@ -8,9 +8,10 @@ import harness
 import pytest
 
 from pagewalk.conform import layouts
-from pagewalk.conform.both import Outcome, run_kernel, run_model
+from pagewalk.conform.both import Outcome, compile_program, run_kernel, run_model
 from pagewalk.conform.operations import Batch, Script, reduce
-from pagewalk.conform.table import ENV, Conformance, run
+from pagewalk.conform.programs import STATIC
+from pagewalk.conform.table import ENV, Conformance, one_program, run
 from pagewalk.errors import ConfigError
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
@@ -29,6 +30,16 @@ def test_random_operations_do_what_the_kernel_does(seed: int, tmp_path: Path) ->
         # Some 20 in a million operations still differ: see tests/linux/conform/open and docs/conformance.md.
         pytest.xfail(f"seed {seed}\n{found.table()}")
     assert found.different == 0, f"seed {seed}\n{found.table()}"
+
+
+@pytest.mark.parametrize("name", sorted(STATIC))
+def test_a_static_program_takes_the_kernels_faults(name: str) -> None:
+    """Of its whole life; its largest resident set and its maps at exit too."""
+    harness.need_reference_kernel()
+    harness.need_disk_file_system(harness.base())
+    source = harness.PROGRAMS / f"{name}.c"
+    program = compile_program(name, "-static", "-no-pie", "-lm", source=source)
+    assert one_program(name, [program, *STATIC[name]], static=True) == (name, "")
 
 
 @pytest.mark.parametrize(("name", "argv"), list(layouts.fixed_cases()), ids=lambda value: str(value)[:60])

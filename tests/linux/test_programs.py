@@ -3,13 +3,14 @@
 import random
 import shutil
 import subprocess
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import harness
 import pytest
 from harness import check, compile_c, need
+
+from pagewalk.conform.programs import SMALL, STATIC, fill, make_inputs
 
 pytestmark = [pytest.mark.linux]
 
@@ -19,117 +20,9 @@ def data() -> Iterator[Path]:
     """Input files that no test changes."""
     harness.need_x86_64_linux()
     directory = harness.new_work()
-    rng = random.Random(20250101)
-    (directory / "20M").write_bytes(rng.randbytes(1 << 20) * 20)
-    (directory / "2M").write_bytes(rng.randbytes(1 << 21))
-    words = [bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=rng.randint(1, 9))) for _ in range(3000)]
-    (directory / "lines").write_bytes(
-        b"".join(b"%d %s %s\n" % (rng.randrange(10**6), rng.choice(words), rng.choice(words)) for _ in range(200_000))
-    )
-    few = b"".join(b"%d\t%s\t%s\n" % (i % 37, rng.choice(words), rng.choice(words)) for i in range(5000))
-    (directory / "few").write_bytes(few)
-    (directory / "few2").write_bytes(few.replace(b"a", b"A", 20))
-    (directory / "few.gz").write_bytes(zlib.compress(few, wbits=31))
-    if shutil.which("xz"):
-        (directory / "few.xz").write_bytes(subprocess.run(["xz", "-c"], input=few, capture_output=True).stdout)
-    if shutil.which("tar"):
-        subprocess.run(["tar", "-cf", str(directory / "few.tar"), "-C", str(directory), "few", "few2"], check=True)
-    (directory / "hello.c").write_text(
-        "#include <stddef.h>\nstruct s { int a; double b; };\n"
-        "static int f(int n) { return n < 2 ? n : f(n - 1) + f(n - 2); }\n"
-        "double g(struct s *p, size_t n)\n"
-        "{ double t = 0; for (size_t i = 0; i < n; i++) t += p[i].a * p[i].b; return t; }\n"
-        "int main(void) { struct s v[4] = {{1, 2.5}, {3, 4.5}}; return f(20) + (int)g(v, 4); }\n"
-    )
+    make_inputs(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
-
-
-SMALL = {
-    "true": ["/bin/true"],
-    "false": ["/bin/false"],
-    "echo": ["/bin/echo", "-e", "a\\tb", "and more", ""],
-    "ls": ["/bin/ls", "-l", "/usr/bin"],
-    "ls -la with ids": ["/bin/ls", "-lan", "--time-style=full-iso", "/etc"],
-    "wc": ["/usr/bin/wc", "{few}", "{2M}"],
-    "head": ["/usr/bin/head", "-n", "5", "{few}"],
-    "head bytes": ["/usr/bin/head", "-c", "100000", "{2M}"],
-    "tail": ["/usr/bin/tail", "-n", "7", "{lines}"],
-    "cut": ["/usr/bin/cut", "-f", "2,3", "{few}"],
-    "uniq": ["/usr/bin/uniq", "-c", "{few}"],
-    "sort few": ["/usr/bin/sort", "-t", "\t", "-k", "1n,1", "-k", "2r", "{few}"],
-    "md5sum": ["/usr/bin/md5sum", "{2M}"],
-    "sha1sum": ["/usr/bin/sha1sum", "{few}"],
-    "cksum": ["/usr/bin/cksum", "{few}"],
-    "od": ["/usr/bin/od", "-A", "x", "-t", "x1z", "-N", "20000", "{2M}"],
-    "base64": ["/usr/bin/base64", "{few}"],
-    "seq": ["/usr/bin/seq", "1", "3", "5000"],
-    "seq with fractions": ["/usr/bin/seq", "-f", "%.3f", "0", "0.125", "20"],
-    "factor": ["/usr/bin/factor", "1234567890123456789", "18446744073709551615", "600851475143"],
-    "date": ["/bin/date", "-u", "-d", "@0"],
-    "date elsewhere": ["/bin/date", "-d", "@86400", "+%A %d %B %Y %T %Z"],
-    "stat": ["/usr/bin/stat", "-c", "%n %s %a %u %g %F %h %i %Y", "{few}", "/", "/etc/passwd", "/usr/bin/awk"],
-    "find": ["/usr/bin/find", "/etc", "-maxdepth", "2", "-name", "*.conf"],
-    "grep": ["/bin/grep", "-n", "-E", "^3.*(ab|cd)+", "{few}"],
-    "grep counting": ["/bin/grep", "-c", "a", "{lines}"],
-    "grep finding nothing": ["/bin/grep", "QQQQ", "{few}"],
-    "diff": ["/usr/bin/diff", "-u", "--label", "a", "--label", "b", "{few}", "{few2}"],
-    "cmp": ["/usr/bin/cmp", "{few}", "{few2}"],
-    "comm": ["/usr/bin/comm", "--nocheck-order", "{few}", "{few2}"],
-    "tar": ["/bin/tar", "-tvf", "{few.tar}"],
-    "xz": ["/usr/bin/xz", "-dc", "{few.xz}"],
-    "bzip2": ["/bin/bzip2", "-c", "{few}"],
-    "gunzip small": ["/bin/gzip", "-dc", "{few.gz}"],
-    "env": ["/usr/bin/env"],
-    "env with a program": ["/usr/bin/env", "A=b", "/usr/bin/printenv", "A", "PATH"],
-    "nice of nothing": ["/usr/bin/nice"],
-    "pwd": ["/bin/pwd"],
-    "id": ["/usr/bin/id", "-u"],
-    "uname": ["/bin/uname", "-s", "-m"],
-    "test": ["/usr/bin/test", "-d", "/etc"],
-    "expr": ["/usr/bin/expr", "12", "*", "12"],
-    "basename": ["/usr/bin/basename", "/a/b/c.txt", ".txt"],
-    "realpath": ["/usr/bin/realpath", "/etc/../usr/./bin"],
-    "readlink": ["/bin/readlink", "-f", "/usr/bin/awk"],
-    "printf": ["/usr/bin/printf", "%05d|%-6s|%x|%.3f\\n", "42", "ab", "255", "3.14159"],
-    "fold": ["/usr/bin/fold", "-w", "33", "{few}"],
-    "fmt": ["/usr/bin/fmt", "-w", "60", "{few}"],
-    "join": ["/usr/bin/join", "--nocheck-order", "-t", "\t", "{few}", "{few2}"],
-    "nl": ["/usr/bin/nl", "{few}"],
-    "paste": ["/usr/bin/paste", "-d", ",", "{few}", "{few2}"],
-    "rev": ["/usr/bin/rev", "{few}"],
-    "shuf": ["/usr/bin/shuf", "--random-source={2M}", "{few}"],
-    "split to nothing": ["/usr/bin/split", "-n", "l/1/3", "{few}"],
-    "strings": ["/usr/bin/strings", "-n", "9", "/bin/true"],
-    "sum": ["/usr/bin/sum", "{few}"],
-    "tac": ["/usr/bin/tac", "{few}"],
-    "tsort": ["/usr/bin/tsort", "/dev/null"],
-    "unexpand": ["/usr/bin/unexpand", "-a", "{few}"],
-    "yes with arguments that fail": ["/usr/bin/yes", "--no-such-option"],
-    "ls of nothing": ["/bin/ls", "/no/such/directory"],
-    "cat of a directory": ["/bin/cat", "/etc"],
-    "dd": ["/bin/dd", "if={2M}", "bs=1000", "skip=7", "count=50", "status=none"],
-    "awk": ["/usr/bin/awk", "{ n[$1] += length($2) } END { for (i = 0; i < 37; i++) print i, n[i], sqrt(i) }", "{few}"],
-    "sed": ["/bin/sed", "-E", r"s/([a-z]+)\t([a-z]+)/\2-\1/; /^1/d; y/abc/ABC/; 5,9p", "{few}"],
-    "perl words": ["/usr/bin/perl", "-ne", "$n{$_}++ for split; END { print \"$_ $n{$_}|\" for sort keys %n}", "{few}"],
-    "dynamic loader itself": ["/lib64/ld-linux-x86-64.so.2", "/bin/echo", "loaded"],
-    "getconf": ["/usr/bin/getconf", "PAGE_SIZE"],
-    "locale": ["/usr/bin/locale"],
-    "file": ["/usr/bin/file", "-b", "/etc/passwd", "/bin/true"],
-    "objdump": ["/usr/bin/objdump", "-d", "--start-address=0x2000", "--stop-address=0x2400", "/bin/true"],
-    "readelf": ["/usr/bin/readelf", "-a", "-W", "/bin/true"],
-    "as": ["/usr/bin/as", "--version"],
-    "sh": ["/bin/sh", "-c", "x=0; while [ $x -lt 100 ]; do x=$((x+1)); done; echo $x; exit 7"],
-    "bash": ["/bin/bash", "-c", "for i in {1..200}; do a[i]=$((i*i)); done; echo ${a[@]: -3} ${#a[@]}; exit 9"],
-    "m4": ["/usr/bin/m4", "-DX=5", "/dev/null"],
-    "git": ["/usr/bin/git", "--version"],
-}  # fmt: skip
-
-
-def fill(argument: str, data: Path) -> str:
-    for name in ("few.gz", "few.xz", "few.tar", "few2", "few", "lines", "20M", "2M", "hello.c"):
-        argument = argument.replace("{" + name + "}", str(data / name))
-    return argument
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -292,19 +185,6 @@ def test_a_script_of_a_script_and_one_that_never_ends(work: Path) -> None:
 )
 def test_standard_input(argv: list[str], stdin: bytes) -> None:
     check(argv, stdin=stdin)
-
-
-STATIC = {
-    "malloc_stress": [],
-    "sorting": [],
-    "floats": [],
-    "strings": [],
-    "jumps": [],
-    "jit": [],
-    "tls": ["one", "two words", ""],
-    "overflow": [],
-    "signals": [],
-}
 
 
 @pytest.mark.parametrize("name", STATIC)

@@ -65,32 +65,36 @@ def work_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="work-", dir=base()))
 
 
-def compile_program(name: str, *flags: str) -> str:
-    """The executable of c/NAME.c, compiled once for each content. Raises ConfigError without a C compiler."""
+def compile_program(name: str, *flags: str, source: Path | None = None) -> str:
+    """The executable of c/NAME.c (or of ``source``), compiled once for each content. Raises ConfigError without a C
+    compiler.
+
+    It is written a page at a time, so that the page cache holds it in folios of one page, as a machine in use that has
+    read it from the disk at random would: faults of a static program can be counted.
+    """
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise ConfigError("conform: a C compiler is needed (gcc or cc), to make the programs that both sides run")
-    text = b"".join([path.read_bytes() for path in sorted(_SOURCES.iterdir()) if path.suffix in (".c", ".h")])
+    path = _SOURCES / f"{name}.c" if source is None else source
+    folders = [_SOURCES] if source is None else [_SOURCES, source.parent]
+    parts = [each for folder in folders for each in sorted(folder.iterdir()) if each.suffix in (".c", ".h")]
+    text = b"".join([each.read_bytes() for each in parts])
     digest = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
     target = base() / f"{name}-{digest}"
     if not target.exists():
         scratch = target.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        source = str(_SOURCES / f"{name}.c")
-        command = [
-            compiler,
-            "-O1",
-            "-w",
-            "-fno-stack-protector",
-            *flags,
-            "-I",
-            str(_SOURCES),
-            "-o",
-            str(scratch),
-            source,
-        ]
+        command = [compiler, "-O1", "-w", "-fno-stack-protector"]
+        command += [word for folder in folders for word in ("-I", str(folder))]
+        command += ["-o", str(scratch), str(path), *flags]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ConfigError(f"conform: {compiler} could not compile {source}: {done.stderr.strip().splitlines()[-1]}")
+            raise ConfigError(f"conform: {compiler} could not compile {path}: {done.stderr.strip().splitlines()[-1]}")
+        data = scratch.read_bytes()
+        scratch.unlink()
+        with open(scratch, "wb", buffering=0) as file:
+            for at in range(0, len(data), 4096):
+                file.write(data[at : at + 4096])
+        scratch.chmod(0o755)
         scratch.replace(target)
     return str(target)
 
@@ -120,10 +124,12 @@ def run_model(
     aslr: bool = False,
     seed: int = 0,
     rw: str = "",
+    options: Sequence[str] = (),
     timeout: float = 600,
 ) -> Outcome:
-    """In the model, in a process of its own."""
+    """In the model, in a process of its own, with ``options`` of ``pagewalk run`` besides those given here."""
     command = [sys.executable, "-m", "pagewalk", "run", "--quiet", "--clear-env", "--seed", str(seed)]
+    command += options
     if not aslr:
         command.append("--no-aslr")
     if rw:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pagewalk.conform import layouts
-from pagewalk.conform.both import REFERENCE, kernel_release, run_kernel, run_model
+from pagewalk.conform.both import REFERENCE, compile_program, kernel_release, run_kernel, run_model, work_folder
 from pagewalk.conform.operations import Batch, batches, compare, first_difference, shrink
-from pagewalk.conform.programs import available
+from pagewalk.conform.programs import FRAMED, STATIC, TIMED, commands, make_inputs
+from pagewalk.conform.watch import hwm_slack, watch_kernel, watch_model
 
 __all__ = ["Area", "Conformance", "run"]
 
@@ -57,9 +59,9 @@ class Conformance:
         lines = [f"pagewalk's Linux {REFERENCE} against the running kernel {self.kernel}, seed {self.seed}"]
         if not self.kernel.startswith(REFERENCE + "."):
             lines.append(f"the kernel is not {REFERENCE}: what its release does in another way counts as different")
-        lines.append(f"{'area':<34} {'cases':>9} {'equal':>9} {'different':>9}")
+        lines.append(f"{'area':<42} {'cases':>9} {'equal':>9} {'different':>9}")
         for area in self.areas:
-            lines.append(f"{area.name:<34} {area.cases:>9} {area.equal:>9} {len(area.differences):>9}")
+            lines.append(f"{area.name:<42} {area.cases:>9} {area.equal:>9} {len(area.differences):>9}")
         for area in self.areas:
             for text in area.differences:
                 lines += ["", f"{area.name}:", text]
@@ -94,16 +96,23 @@ class Conformance:
 
 
 def run(
-    operations: int, seed: int, jobs: int, parts: list[str], folder: Path, progress: Callable[[str], None]
+    operations: int,
+    seed: int,
+    jobs: int,
+    parts: list[str],
+    folder: Path,
+    progress: Callable[[str], None],
+    sources: Path | None = None,
 ) -> Conformance:
-    """Runs the ``parts`` ("operations", "programs", "layouts"); scripts of differences go to ``folder``."""
+    """Runs the ``parts`` ("operations", "programs", "layouts"); scripts of differences go to ``folder``. ``sources`` is
+    where the C files of static programs are."""
     start = time.monotonic()
     found = Conformance(kernel_release(), datetime.date.today().isoformat(), seed)
     with ThreadPoolExecutor(jobs) as pool:
         if "operations" in parts:
             run_operations(found, operations, seed, pool, folder, progress)
         if "programs" in parts:
-            run_programs(found, pool, progress)
+            run_programs(found, sources, pool, progress)
         if "layouts" in parts:
             run_layouts(found, pool, progress)
     found.seconds = time.monotonic() - start
@@ -140,21 +149,60 @@ def run_operations(
         progress(f"{sum(area.cases for area in areas.values())} operations, {found.different} different")
 
 
-def run_programs(found: Conformance, pool: ThreadPoolExecutor, progress: Callable[[str], None]) -> None:
-    """Programs: output and status."""
-    area = Area("programs")
-    found.areas.append(area)
+def run_programs(
+    found: Conformance, sources: Path | None, pool: ThreadPoolExecutor, progress: Callable[[str], None]
+) -> None:
+    """Programs of the host: output, status, the maps at exit. Static ones from ``sources``: their faults and largest
+    resident set too."""
+    area = Area("programs: output, status, maps at exit")
+    static = Area("static programs: faults, largest RSS too")
+    found.areas += [area, static]
+    folder = work_folder()
+    try:
+        make_inputs(folder)
+        for name, difference in pool.map(one_host_program, commands(folder).items()):
+            area.count(not difference, 1, difference)
+            progress(f"program {name}")
+        if sources is None:
+            return
+        for name, arguments in STATIC.items():
+            program = compile_program(name, "-static", "-no-pie", "-lm", source=sources / f"{name}.c")
+            difference = one_program(name, [program, *arguments], static=True)[1]
+            static.count(not difference, 1, difference)
+            progress(f"static program {name}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def one(case: tuple[str, list[str]]) -> tuple[str, str]:
-        name, argv = case
-        theirs, ours = run_kernel(argv, env=ENV), run_model(argv, env=ENV)
-        if theirs.same(ours):
-            return name, ""
-        return name, f"{name}: status {theirs.status} and {ours.status}\n{first_difference(theirs.stdout, ours.stdout)}"
 
-    for name, difference in pool.map(one, available().items()):
-        area.count(not difference, 1, difference)
-        progress(f"program {name}")
+def one_host_program(case: tuple[str, list[str]]) -> tuple[str, str]:
+    """As ``one_program``."""
+    return one_program(case[0], case[1], static=False)
+
+
+def one_program(name: str, argv: list[str], static: bool) -> tuple[str, str]:
+    """(name, how the two sides differ: "" where they do not)."""
+    folder = work_folder()
+    try:
+        if static:
+            watch_kernel(argv, env=ENV, folder=folder)  # all of it is in memory the second time
+        theirs = watch_kernel(argv, env=ENV, folder=folder)
+        ours = watch_model(argv, env=ENV, folder=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not theirs.outcome.same(ours.outcome):
+        statuses = f"status {theirs.outcome.status} and {ours.outcome.status}"
+        return name, f"{name}: {statuses}\n{first_difference(theirs.outcome.stdout, ours.outcome.stdout)}"
+    if theirs.maps != ours.maps and name not in TIMED:
+        return name, f"{name}: maps at exit\n" + first_difference(
+            "\n".join(theirs.maps).encode(), "\n".join(ours.maps).encode()
+        )
+    if not static or name in FRAMED:
+        return name, ""
+    if (theirs.minor, theirs.major) != (ours.minor, ours.major):
+        return name, f"{name}: {theirs.minor} and {theirs.major} faults natively, {ours.minor} and {ours.major} here"
+    if not 0 <= ours.peak - theirs.peak <= hwm_slack():
+        return name, f"{name}: largest resident set {theirs.peak >> 10} kB natively, {ours.peak >> 10} kB here"
+    return name, ""
 
 
 def run_layouts(found: Conformance, pool: ThreadPoolExecutor, progress: Callable[[str], None]) -> None:

@@ -1,15 +1,14 @@
 """The vDSO: a small shared object that the kernel maps into every program, and the [vvar] pages before it.
 
 The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section
-headers,
-so that the dynamic linker, readelf and gdb take it, and with an unwind table. Its functions do the system call; nothing
-reads [vvar].
+headers, so that the dynamic linker, readelf and gdb take it, and with an unwind table. Its functions do the system
+call, but touch [vvar] first as Linux's do: a program's first question for the time is a page fault.
 
 Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning, .eh_frame
 and .eh_frame_hdr; DWARF 4 section 6.4.
 
 Mirrors: arch/x86/entry/vdso/vma.c, arch/x86/entry/vdso/vdso.lds.S (6.18)
-Differs: functions enter the kernel rather than read [vvar]; no getrandom and no SGX entry.
+Differs: functions enter the kernel rather than compute from [vvar]; no getrandom and no SGX entry.
 """
 
 import struct
@@ -142,14 +141,24 @@ def version_definitions(strings: StringTable) -> bytes:
     return out
 
 
-def text_section() -> tuple[bytes, list[tuple[str, int, int]]]:
-    """The machine code, and (name, offset, size) of each function: mov eax, number; syscall; ret."""
+def text_section(text: int) -> tuple[bytes, list[tuple[str, int, int]]]:
+    """The machine code, which begins ``text`` bytes into the image, and (name, offset, size) of each function.
+
+    Read a word of [vvar], but not for the clocks of a process and a thread (2, 3), which are not in there; then mov
+    eax, number; syscall; ret.
+    """
     code = b""
     places = []
     for name, number in FUNCTIONS:
-        body = b"\xb8" + struct.pack("<I", number) + b"\x0f\x05\xc3"
+        body = b""
+        if name.startswith("clock_"):
+            body += b"\x8d\x47\xfe\x83\xf8\x01\x76\x06"  # lea eax, [rdi - 2]; cmp eax, 1; jbe over the next one
+        if name != "getcpu":
+            vvar = -((VVAR_PAGES + VCLOCK_PAGES) << 12) - (text + len(code) + len(body) + 6)
+            body += b"\x8b\x05" + struct.pack("<i", vvar)  # mov eax, [rip + vvar]
+        body += b"\xb8" + struct.pack("<I", number) + b"\x0f\x05\xc3"
         places.append((name, len(code), len(body)))
-        code += body.ljust(16, b"\xcc")
+        code += body.ljust(32, b"\xcc")
     return code, places
 
 
@@ -176,7 +185,7 @@ def eh_frame_header(here: int, frames: int, text: int) -> bytes:
 def build_image() -> bytes:
     """The whole object, VDSO_PAGES pages."""
     nr_buckets = 3
-    code, places = text_section()
+    code, places = text_section(0)
     strings = StringTable()
     symbols = [Symbol(VERSION, 0, 0, _STB_GLOBAL, _STT_OBJECT, _SHN_ABS)]
     for name, at, size in places:
@@ -204,6 +213,7 @@ def build_image() -> bytes:
     ]
     offsets = place(sections, 64 + _NR_PROGRAM_HEADERS * 56)
     contents = [section[3] for section in sections]
+    contents[10], _ = text_section(offsets[10])
     contents[2] = symbol_table(symbols, strings, offsets[10])
     contents[7] = struct.pack(
         "<20Q",
