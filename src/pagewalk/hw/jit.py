@@ -75,10 +75,17 @@ def _with_names(function: Callable[..., Any], uses: dict[str, Any]) -> Callable[
     return twin
 
 
-def compiled(function: Callable[..., Any], signature: object, **uses: Any) -> Callable[..., Any]:
-    """``function`` as machine code for ``signature``; ``uses`` gives the compiled functions that it calls, by name."""
+def compiled(
+    function: Callable[..., Any], signature: object, *, inline: bool = False, **uses: Any
+) -> Callable[..., Any]:
+    """``function`` as machine code for ``signature``; ``uses`` gives the compiled functions that it calls, by name.
+
+    inline  copied into those that call it
+    Divisors are not checked.
+    """
+    options = {"cache": True, "error_model": "numpy", "forceinline": inline}
     with _our_cache():
-        result: Callable[..., Any] = _numba.njit(signature, cache=True)(_with_names(function, uses))
+        result: Callable[..., Any] = _numba.njit(signature, **options)(_with_names(function, uses))
     return result
 
 

@@ -1,0 +1,183 @@
+"""One CPU's MMU as Python drives it: load an address space, replay accesses, invalidate, look at entries and counters.
+
+    mmu = Mmu(preset("zen4"), machine.system.format, machine.system.ram)
+    mmu.load(root_pfn, asid=1)
+    at = mmu.replay(addrs, kinds)        # len(addrs), or the access that faulted: mmu.status says why
+
+It knows nothing of a kernel: on a fault the caller serves it and goes on from there.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pagewalk.hw import tlb, translate
+from pagewalk.hw.tlb_config import Policy, TlbConfig
+from pagewalk.hw.tlb_counters import TlbCounters, read_counters
+from pagewalk.hw.tlb_policy import interpreted_addresses
+from pagewalk.hw.tlb_state import (
+    ASID_MASK,
+    C_FLUSH_ALL,
+    C_FLUSH_ASID,
+    C_FLUSH_PAGE,
+    EMPTY,
+    HINTS,
+    NOWHERE,
+    S_ASID,
+    S_CLASS_SHIFT,
+    S_FRAME,
+    S_HINTS,
+    S_IDENT,
+    S_LEVEL_SHIFT,
+    S_ROOT,
+    S_TAG,
+    TAG_CLASS,
+    TAG_NUMBER,
+    build_state,
+    stride,
+)
+from pagewalk.hw.walker import pack_format
+
+if TYPE_CHECKING:
+    from pagewalk.arch.format import PageFormat
+    from pagewalk.mm.ram import Ram
+
+__all__ = ["Entry", "Mmu"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a TLB or walk cache.
+
+    array   its array's name
+    asid    0 for a global page
+    addr    first address that it covers (signed); ``size`` bytes
+    pfn     4 KiB frame where the page begins; of a walk-cache entry, the table that it points to
+    rights  RIGHT_* that it grants; of a walk-cache entry those that are known to be granted on the way to it
+    level   of a walk-cache entry: the level of the page table, else -1
+    """
+
+    array: str
+    asid: int
+    addr: int
+    size: int
+    pfn: int
+    rights: int
+    level: int
+
+
+class Mmu:
+    """The translation caches of one CPU above one RAM.
+
+    status  how the last ``replay`` or ``translate`` ended: a status of hw/walker.py, or translate.NEEDS_MARK
+    """
+
+    def __init__(self, config: TlbConfig, fmt: "PageFormat", ram: "Ram", *, interpreted: bool | None = None) -> None:
+        self.config = config
+        self._fmt = fmt
+        self._nr_words = ram.size >> 3
+        if interpreted is None:
+            interpreted = bool(os.environ.get("PAGEWALK_INTERPRETED"))
+        policies = {each.policy for each in (*config.arrays, *config.walk_caches) if isinstance(each.policy, Policy)}
+        packed = np.array(pack_format(fmt), dtype=np.int64)
+        self._call: Any
+        if interpreted:
+            addresses = {policy.name: interpreted_addresses(policy) for policy in policies}
+            functions = (tlb.invalidate, translate.translate, translate.replay_batch)
+        else:
+            from pagewalk.hw.tlb_native import machine_code, policy_addresses
+
+            addresses = {policy.name: policy_addresses(policy) for policy in policies}
+            code = machine_code()
+            functions = (code["_invalidate"], code["_translate"], code["_replay"])
+        self._invalidate, self._translate, self._replay = functions
+        self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
+        self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
+        self._state: Any = memoryview(self.state) if interpreted else self.state.ctypes.data
+        self._words: Any = ram.words if interpreted else ram.address
+        self._packed: Any = memoryview(packed) if interpreted else packed.ctypes.data
+        self._interpreted = interpreted
+
+    @property
+    def asid(self) -> int:
+        """The tag of the address space that is loaded."""
+        return int(self.state[S_ASID])
+
+    @property
+    def status(self) -> int:
+        """How the last replay ended."""
+        return int(self.state[0])
+
+    def load(self, root_pfn: int, asid: int) -> None:
+        """Another address space: its root table's frame and its tag, 1 <= asid < 2**16. Invalidates nothing."""
+        if not 1 <= asid <= ASID_MASK:
+            raise ValueError(f"asid: expected 1 to {ASID_MASK}, got {asid}")
+        self.state[S_ROOT] = root_pfn
+        self.state[S_ASID] = asid
+        self.state[S_HINTS : S_HINTS + 4 * HINTS : 2] = NOWHERE
+
+    def replay(
+        self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8], start: int = 0, end: int | None = None
+    ) -> int:
+        """Accesses ``start`` to ``end``; the index of the one that faulted, or ``end``. Kinds: READ, WRITE, FETCH."""
+        stop = len(addrs) if end is None else end
+        if not 0 <= start <= stop <= min(len(addrs), len(kinds)):
+            raise ValueError(f"expected 0 <= start <= end <= {min(len(addrs), len(kinds))}, got {start}, {stop}")
+        if addrs.dtype != np.int64 or kinds.dtype != np.uint8 or not (addrs.flags.c_contiguous and kinds.flags.c_contiguous):
+            raise ValueError(f"expected contiguous arrays of int64 and uint8, got {addrs.dtype} and {kinds.dtype}")
+        a: Any = memoryview(addrs) if self._interpreted else addrs.ctypes.data
+        k: Any = memoryview(kinds) if self._interpreted else kinds.ctypes.data
+        return int(self._replay(self._state, self._words, self._nr_words, self._packed, a, k, start, stop))
+
+    def translate(self, addr: int, access: int) -> int:
+        """One access, without the short cuts of ``replay``; its status."""
+        status = self._translate(self._state, self._words, self._nr_words, self._packed, addr, access)
+        self.state[0] = status
+        return int(status)
+
+    # Invalidations: how many entries went.
+
+    def invalidate_pages(self, first: int, last: int, asid: int, count: int = 1) -> int:
+        """The pages that [first, last] touches, as ``count`` instructions such as INVLPG would."""
+        self.state[C_FLUSH_PAGE] += count
+        return int(self._invalidate(self._state, tlb.PAGES, first, last, asid))
+
+    def invalidate_asid(self, asid: int) -> int:
+        """All entries of one address space; global ones stay."""
+        self.state[C_FLUSH_ASID] += 1
+        return int(self._invalidate(self._state, tlb.ASID, 0, 0, asid))
+
+    def invalidate_all(self, *, globals_too: bool) -> int:
+        """All entries of all address spaces."""
+        self.state[C_FLUSH_ALL] += 1
+        return int(self._invalidate(self._state, tlb.EVERYTHING if globals_too else tlb.ALL, 0, 0, 0))
+
+    # What is in it.
+
+    def counters(self) -> TlbCounters:
+        """A copy of the counters."""
+        return read_counters(self.state[:512].tolist(), self.config, [level.name for level in self._fmt.levels])
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, array by array."""
+        words = self.state
+        slot = 0
+        for array in (*self.config.arrays, *self.config.walk_caches):
+            walks = array in self.config.walk_caches
+            shifts = S_LEVEL_SHIFT if walks else S_CLASS_SHIFT
+            end = slot + array.sets * stride(array.ways)
+            for at in range(slot, end):
+                tag = int(words[words[S_TAG] + at])
+                if tag == EMPTY:
+                    continue
+                cls = tag >> TAG_CLASS & 7
+                shift = int(words[shifts + cls])
+                yield Entry(
+                    array.name, tag & ASID_MASK, (tag >> TAG_NUMBER) << shift, 1 << shift,
+                    int(words[words[S_FRAME] + at]), int(words[words[S_IDENT] + at]) & 7, cls if walks else -1,
+                )  # fmt: skip
+            slot = end

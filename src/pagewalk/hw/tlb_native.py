@@ -1,0 +1,178 @@
+"""The MMU's functions as machine code: ``machine_code()`` compiles them, or loads them from the cache, on first use.
+
+Nothing in them depends on a configuration, so one compilation serves all; a user's policy is compiled by itself and
+called through its address.
+"""
+
+import functools
+from typing import Any, Final
+
+import numba as _numba
+from llvmlite import ir
+from numba import extending
+
+from pagewalk.hw import jit, tlb, walker
+from pagewalk.hw import translate as translating
+from pagewalk.hw.tlb_config import Policy
+from pagewalk.hw.tlb import invalidate
+from pagewalk.hw.translate import replay_batch, translate
+
+numba: Any = _numba  # its types say too little
+carray: Any = numba.carray
+types: Any = numba.types
+
+_word = types.int64
+_words = types.CPointer(_word)
+_bytes = types.CPointer(types.uint8)
+
+
+class MachineCode:
+    """The compiled functions, by the names of those that they were made from."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+
+    def make(self, function: Any, result: Any, *args: Any, inline: bool = False) -> None:
+        """Compiles ``function``; what was made before may be called by it."""
+        names = function.__code__.co_names
+        uses = {name: self.made[name] for name in names if name in self.made}
+        self.made[function.__name__] = jit.compiled(function, result(*args), inline=inline, **uses)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.made[name]
+
+
+def _call_policy(nr_args: int, result: Any) -> Any:
+    """A function of compiled code: calls the C function at an address with a pointer into ``words`` and words."""
+
+    def call(typing_context: Any, address: Any, pointer: Any, args: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            word = ir.IntType(64)
+            back = ir.VoidType() if result is types.void else word
+            function = ir.FunctionType(back, [word] * (1 + nr_args)).as_pointer()
+            words = [builder.extract_value(values[2], number) for number in range(nr_args)]
+            answer = builder.call(builder.inttoptr(values[0], function), [values[1], *words])
+            return context.get_dummy_value() if result is types.void else answer
+
+        return result(_word, _word, types.UniTuple(_word, nr_args)), generate
+
+    return extending.intrinsic(call)
+
+
+def _pointer(item: Any) -> Any:
+    """A function of compiled code: an address as a pointer to ``item``."""
+
+    def to_pointer(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(item)(_word), generate
+
+    return extending.intrinsic(to_pointer)
+
+
+def _address() -> Any:
+    """A function of compiled code: the address that a pointer to words holds."""
+
+    def to_address(typing_context: Any, pointer: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.ptrtoint(args[0], ir.IntType(64))
+
+        return _word(_words), generate
+
+    return extending.intrinsic(to_address)
+
+
+touch_at = _call_policy(4, types.void)
+victim_at = _call_policy(2, _word)
+words_at = _pointer(_word)
+bytes_at = _pointer(types.uint8)
+address_of = _address()
+
+
+def call_touch(address: int, s: Any, meta: int, length: int, ways: int, way: int, fill: int) -> None:
+    """``tlb_policy.call_touch``, compiled."""
+    touch_at(address, address_of(s) + 8 * meta, (length, ways, way, fill))
+
+
+def call_victim(address: int, s: Any, meta: int, length: int, ways: int) -> int:
+    """``tlb_policy.call_victim``, compiled."""
+    return int(victim_at(address, address_of(s) + 8 * meta, (length, ways))) % ways
+
+
+def part(s: Any, at: int) -> Any:
+    """``translate.part``, compiled."""
+    return words_at(address_of(s) + 8 * at)
+
+
+# What Python calls: arrays come as addresses, since taking one as an array costs more than a look-up.
+
+
+def _replay(s: int, words: int, nr_words: int, fmt: int, addrs: int, kinds: int, start: int, end: int) -> int:
+    return replay_batch(words_at(s), words_at(words), nr_words, words_at(fmt), words_at(addrs), bytes_at(kinds), start,
+                        end)  # fmt: skip
+
+
+def _translate(s: int, words: int, nr_words: int, fmt: int, addr: int, access: int) -> int:
+    return translate(words_at(s), words_at(words), nr_words, words_at(fmt), addr, access)
+
+
+def _invalidate(s: int, what: int, first: int, last: int, asid: int) -> int:
+    return invalidate(words_at(s), what, first, last, asid)
+
+
+@functools.cache
+def machine_code() -> MachineCode:
+    """All of it: seconds the first time ever, then a fraction of one."""
+    w, a = _word, _words
+    code = MachineCode()
+    code.make(walker.walk_table, w, a, w, a, w, w, w, a)
+    code.make(call_touch, types.void, w, a, w, w, w, w, w)
+    code.make(call_victim, w, w, a, w, w, w)
+    code.make(part, a, a, w, inline=True)
+    code.make(tlb.probe, w, a, w, w, w, w, inline=True)
+    code.make(tlb.find, w, a, w, w, w, w, inline=True)
+    code.make(tlb.touch, types.void, a, w, w, w, inline=True)
+    code.make(tlb.choose, w, a, w, w, inline=True)
+    code.make(tlb.drop, types.void, a, w, w, inline=True)
+    code.make(tlb.insert, w, a, w, w, w, w, w, w, inline=True)
+    code.make(tlb.invalidate, w, a, w, w, w, w)
+    code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
+    code.make(translating.full_walk, w, a, a, w, a, w, w)
+    code.make(translating.walk, w, a, a, w, a, w, w)
+    code.make(translating.fill_level, w, a, w, w, w, w, w, w, w, w)
+    code.make(translating.drop_page, types.void, a, w, w, w)
+    code.make(translating.coalesced_class, w, a, a, inline=True)
+    code.make(translating.leaf_class, w, a, inline=True)
+    code.make(translating.owner_of, w, a, w, inline=True)
+    code.make(translating.granted, w, a, inline=True)
+    code.make(translating.prefetch, types.void, a, a, w, a, w, w)
+    code.make(translating.hint, types.void, a, w, w, w, inline=True)
+    code.make(translating.translate, w, a, a, w, a, w, w)
+    code.make(translating.array_of, w, a, w, w)
+    code.make(translating.replay_batch, w, a, a, w, a, a, _bytes, w, w)
+    code.make(_replay, w, w, w, w, w, w, w, w, w)
+    code.make(_translate, w, w, w, w, w, w, w)
+    code.make(_invalidate, w, w, w, w, w, w)
+    return code
+
+
+_kept: Final[dict[Policy, tuple[Any, Any]]] = {}
+
+
+def policy_addresses(policy: Policy) -> tuple[int, int]:
+    """A user's policy as C functions: their addresses, good as long as the process lives."""
+    if policy not in _kept:
+        touch, victim = numba.njit(policy.touch), numba.njit(policy.victim)
+
+        @numba.cfunc(types.void(_words, _word, _word, _word, _word))  # type: ignore[untyped-decorator]
+        def touch_c(pointer: Any, length: int, ways: int, way: int, fill: int) -> None:
+            touch(carray(pointer, length), ways, way, fill)
+
+        @numba.cfunc(_word(_words, _word, _word))  # type: ignore[untyped-decorator]
+        def victim_c(pointer: Any, length: int, ways: int) -> int:
+            return types.int64(victim(carray(pointer, length), ways))
+
+        _kept[policy] = (touch_c, victim_c)
+    touch_c, victim_c = _kept[policy]
+    return touch_c.address, victim_c.address

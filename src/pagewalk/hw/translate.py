@@ -1,0 +1,468 @@
+"""The MMU at work: an access through the TLBs, the walk below them, and the loop over a batch of accesses.
+
+Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is.
+
+``replay_batch`` keeps to itself what most accesses are: a page that was used just now, or one that a hint finds in the
+first level. Neither changes any count: a second use of the page just used leaves every policy's order as it is (a
+user's policy is told of each use), and a hint is only believed where the slot still holds the same fill.
+"""
+
+from typing import Final
+
+from pagewalk.hw.tlb import drop, find, insert, probe, touch
+from pagewalk.hw.tlb_config import MAX_LEVELS
+from pagewalk.hw.tlb_state import (
+    ARRAY_WORDS,
+    ASID_MASK,
+    C_COALESCED,
+    C_FAULTS,
+    C_HIT,
+    C_MISS,
+    C_PREFETCH,
+    C_PREFETCH_REFERENCE,
+    C_REFERENCE,
+    C_REFUSED,
+    C_WALK_HIT,
+    C_WALKS,
+    D_CLASSES,
+    FILL_RUN,
+    FILL_WORDS,
+    HINTS,
+    IDENT_SLOT,
+    IDENT_STAMPED,
+    IDENT_TOUCHED,
+    NOWHERE,
+    PATH_LEVEL,
+    PATH_WORDS,
+    S_ACCESSED_MASK,
+    S_ACCESSED_VALUE,
+    S_ARRAYS,
+    S_ASID,
+    S_CLASS_SHIFT,
+    S_CLOCK,
+    S_COALESCE,
+    S_COALESCED_CLASS,
+    S_DIRTY_MASK,
+    S_DIRTY_VALUE,
+    S_EXECUTE_MASK,
+    S_EXECUTE_VALUE,
+    S_FAULT_DROPS,
+    S_FRAME,
+    S_GLOBAL_MASK,
+    S_GLOBAL_VALUE,
+    S_FILL,
+    S_HINTS,
+    S_IDENT,
+    S_LEAF_ENTRY,
+    S_LEAF_LEVEL,
+    S_LEAF_WORD,
+    S_LEVEL_SHIFT,
+    S_MARKS_FAULT,
+    S_NR_ARRAYS,
+    S_NR_CLASSES,
+    S_NR_LEVELS,
+    S_NR_TLBS,
+    S_OUT,
+    S_PATH,
+    S_PFN_MASK,
+    S_PREFETCH,
+    S_QUICK,
+    S_QUICK_MASK,
+    S_QUICK_VALUE,
+    S_REPEAT,
+    S_ROOT,
+    S_SPLIT,
+    S_STAMP,
+    S_TAG,
+    S_WRITE_MASK,
+    S_WRITE_VALUE,
+    SLOT_MASK,
+    TAG_CLASS,
+)
+from pagewalk.hw.walker import (
+    FETCH,
+    NO_RIGHT,
+    NON_CANONICAL,
+    OK,
+    OUT_DIRTY,
+    OUT_ENTRIES,
+    OUT_LEVEL,
+    OUT_PFN,
+    OUT_RIGHTS,
+    PEEK,
+    RIGHT_EXECUTE,
+    RIGHT_READ,
+    RIGHT_WRITE,
+    WRITE,
+    Words,
+    walk_table,
+)
+
+NEEDS_MARK: Final = 32  # beside the walk's ways to end: Accessed or Dirty is missing, and setting it is the kernel's part
+
+
+def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: int) -> int:
+    """The last entry, below a walk-cache entry, where nothing is to be marked: 1 and the walk's results, or 0 where
+    the whole walk has to say."""
+    last = s[S_NR_LEVELS] - 1
+    index = (s[s[S_FRAME] + slot] << 9) + ((addr >> s[S_LEVEL_SHIFT + last]) & 511)
+    if index < 0 or index >= nr_words:
+        return 0
+    entry = words[index]
+    if entry & s[S_QUICK_MASK + access] != s[S_QUICK_VALUE + access]:
+        return 0
+    rights = RIGHT_READ
+    if entry & s[S_WRITE_MASK] == s[S_WRITE_VALUE]:
+        rights |= RIGHT_WRITE
+    if entry & s[S_EXECUTE_MASK] == s[S_EXECUTE_VALUE]:
+        rights |= RIGHT_EXECUTE
+    pfn = (entry & s[S_PFN_MASK]) >> 12
+    if rights & ~s[s[S_IDENT] + slot] != 0 or pfn << 9 >= nr_words:
+        return 0
+    s[S_OUT + OUT_PFN] = pfn
+    s[S_OUT + OUT_RIGHTS] = rights
+    s[S_OUT + OUT_DIRTY] = 0
+    if entry & s[S_DIRTY_MASK] == s[S_DIRTY_VALUE]:
+        s[S_OUT + OUT_DIRTY] = 1
+    s[S_LEAF_ENTRY] = index
+    s[S_LEAF_WORD] = entry
+    s[S_LEAF_LEVEL] = last
+    return 1
+
+
+def part(s: Words, at: int) -> Words:
+    """The words from ``at`` on: the same memory."""
+    return s[at:]  # type: ignore[index, no-any-return]
+
+
+def full_walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
+    """A walk from the root. Where marks are the kernel's part: sets none, and NEEDS_MARK where one is missing."""
+    out = part(s, S_OUT)
+    how = access
+    if s[S_MARKS_FAULT] != 0:
+        how = PEEK
+    status = walk_table(words, nr_words, fmt, s[S_ROOT], addr, how, out)
+    level = s[S_OUT + OUT_LEVEL]
+    if level >= 0:
+        s[S_LEAF_ENTRY] = s[S_OUT + OUT_ENTRIES + 2 * level] >> 3
+        s[S_LEAF_WORD] = s[S_OUT + OUT_ENTRIES + 2 * level + 1]
+    s[S_LEAF_LEVEL] = level
+    if how == access or status != OK or access == PEEK:
+        return status
+    if (s[S_OUT + OUT_RIGHTS] >> access) & 1 == 0:
+        return NO_RIGHT
+    if s[S_LEAF_WORD] & s[S_ACCESSED_MASK] != s[S_ACCESSED_VALUE]:
+        return NEEDS_MARK
+    if access == WRITE and s[S_OUT + OUT_DIRTY] == 0:
+        return NEEDS_MARK
+    return OK
+
+
+def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
+    """A walk that begins below the deepest walk-cache entry on its way, counted; fills the walk caches where it is
+    granted. A walk status or NEEDS_MARK."""
+    asid = s[S_ASID]
+    nr_levels = s[S_NR_LEVELS]
+    nr_arrays = s[S_NR_ARRAYS]
+    s[C_WALKS] += 1
+    start = 0
+    slot = -1
+    for above in range(nr_levels - 1):
+        level = nr_levels - 2 - above
+        for array in range(s[S_NR_TLBS], nr_arrays):
+            slot = probe(s, array, level, addr, asid)
+            if slot >= 0:
+                touch(s, array, slot, 0)
+                break
+        if slot >= 0:
+            start = level + 1
+            s[C_WALK_HIT + level] += 1
+            break
+    if slot >= 0 and start == nr_levels - 1 and s[S_QUICK] != 0 and quick(s, words, nr_words, addr, access, slot) != 0:
+        s[C_REFERENCE + start] += 1
+        return OK
+    status = full_walk(s, words, nr_words, fmt, addr, access)
+    end = s[S_LEAF_LEVEL]
+    for level in range(start, end + 1):
+        s[C_REFERENCE + level] += 1
+    if status != OK:
+        return status
+    rights = s[S_OUT + OUT_RIGHTS]
+    if slot >= 0:
+        s[s[S_IDENT] + slot] |= rights  # the upper levels are known to grant these
+    for level in range(start, end):
+        table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> 12
+        for array in range(s[S_NR_TLBS], nr_arrays):
+            if (s[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> level) & 1 != 0:
+                insert(s, array, level, addr, asid, table, rights)
+                break
+    return status
+
+
+def fill_level(
+    s: Words, side: int, level: int, addr: int, asid: int, leaf: int, run: int, pfn: int, rights: int
+) -> int:
+    """Puts a translation into the array of one level that takes the largest part of it; the slot, -1 where none does.
+
+    leaf, run  class of the page, and of the run that it is part of (-1: of none)
+    pfn        the 4 KiB frame behind ``addr``
+    """
+    key = S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS + leaf
+    if run >= 0:
+        key += FILL_RUN
+    takers = s[key]
+    if takers < 0:
+        return -1
+    cls = takers & 15
+    shift = s[S_CLASS_SHIFT + cls]
+    count = (takers >> 4) & 15
+    array = takers >> 8
+    if count > 1:
+        array >>= (addr >> shift) % count * 5
+    frame = (pfn >> (shift - 12)) << (shift - 12)
+    return insert(s, array & 31, cls, addr, asid, frame, rights)
+
+
+def drop_page(s: Words, first: int, end: int, addr: int) -> None:
+    """Empties every slot of arrays ``first`` to ``end - 1`` that translates ``addr`` for the present address space."""
+    asid = s[S_ASID]
+    nr_classes = s[S_NR_CLASSES]
+    if first >= s[S_NR_TLBS]:
+        nr_classes = s[S_NR_LEVELS] - 1
+    for array in range(first, end):
+        slot = find(s, array, nr_classes, addr, asid)
+        while slot >= 0:
+            drop(s, array, slot)
+            slot = find(s, array, nr_classes, addr, asid)
+
+
+def coalesced_class(s: Words, words: Words) -> int:
+    """The class of runs where the leaf that was just read is part of one: aligned, contiguous, alike; else -1."""
+    count = s[S_COALESCE]
+    last = s[S_NR_LEVELS] - 1
+    if count == 1 or s[S_LEAF_LEVEL] != last or s[S_QUICK] == 0:
+        return -1
+    shift = s[S_LEVEL_SHIFT + last]
+    at = s[S_LEAF_ENTRY] & -count
+    entry = words[at]
+    if (entry & s[S_PFN_MASK]) & ((count << shift) - 1) != 0:
+        return -1
+    for k in range(1, count):
+        if words[at + k] != entry + (k << shift):
+            return -1
+    s[C_COALESCED] += 1
+    return s[S_COALESCED_CLASS]
+
+
+def leaf_class(s: Words) -> int:
+    """The class of the page that was just walked to."""
+    shift = s[S_LEVEL_SHIFT + s[S_LEAF_LEVEL]]
+    for cls in range(s[S_NR_CLASSES]):
+        if s[S_CLASS_SHIFT + cls] == shift:
+            return cls
+    return 0
+
+
+def owner_of(s: Words, asid: int) -> int:
+    """``asid``, or 0 where the leaf that was just read is a global page's."""
+    if s[S_GLOBAL_MASK] != 0 and s[S_LEAF_WORD] & s[S_GLOBAL_MASK] == s[S_GLOBAL_VALUE]:
+        return 0
+    return asid
+
+
+def granted(s: Words) -> int:
+    """What an entry of the page just walked to grants: a store only where Dirty is set."""
+    rights = s[S_OUT + OUT_RIGHTS]
+    if s[S_OUT + OUT_DIRTY] == 0:
+        rights &= ~RIGHT_WRITE
+    return rights
+
+
+def prefetch(s: Words, words: Words, nr_words: int, fmt: Words, side: int, addr: int) -> None:
+    """Puts the translation of the page behind the one just walked to into the last level, where it is marked Accessed
+    and not there already."""
+    shift = s[S_LEVEL_SHIFT + s[S_LEAF_LEVEL]]
+    following = ((addr >> shift) + 1) << shift
+    high = following >> 56
+    if high != 0 and high != -1:
+        return
+    asid = s[S_ASID]
+    path = S_PATH + side * PATH_WORDS
+    level = s[path] - 1
+    if level < 0:
+        return
+    at = path + 1 + level * PATH_LEVEL
+    for k in range(s[at]):
+        if find(s, s[at + 1 + k], s[S_NR_CLASSES], following, asid) >= 0:
+            return
+    status = full_walk(s, words, nr_words, fmt, following, PEEK)
+    s[C_PREFETCH_REFERENCE] += s[S_LEAF_LEVEL] + 1
+    if status != OK or s[S_LEAF_WORD] & s[S_ACCESSED_MASK] != s[S_ACCESSED_VALUE]:
+        return
+    rights = granted(s)
+    if rights != 0:
+        pfn = s[S_OUT + OUT_PFN]
+        if fill_level(s, side, level, following, owner_of(s, asid), leaf_class(s), -1, pfn, rights) >= 0:
+            s[C_PREFETCH] += 1
+
+
+def hint(s: Words, side: int, addr: int, slot: int) -> None:
+    """Remembers that ``slot`` of the first level translates ``addr``; -1: none does."""
+    vpn = addr >> 12
+    at = S_HINTS + 2 * (side * HINTS + (vpn & (HINTS - 1)))
+    s[at] = vpn
+    s[at + 1] = 0
+    if slot >= 0:
+        s[at + 1] = s[s[S_IDENT] + slot]
+
+
+def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
+    """One access: look-ups level by level, else a walk and the fills. OK, how the walk failed, or NEEDS_MARK."""
+    side = access >> 1
+    high = addr >> 56
+    if high != 0 and high != -1:
+        s[C_MISS + side] += 1
+        s[C_FAULTS] += 1
+        return NON_CANONICAL
+    asid = s[S_ASID]
+    nr_classes = s[S_NR_CLASSES]
+    path = S_PATH + side * PATH_WORDS
+    nr_levels = s[path]
+    refused = False
+    for level in range(nr_levels):
+        at = path + 1 + level * PATH_LEVEL
+        for k in range(s[at]):
+            array = s[at + 1 + k]
+            slot = find(s, array, nr_classes, addr, asid)
+            if slot < 0:
+                continue
+            ident = s[s[S_IDENT] + slot]
+            if (ident >> access) & 1 == 0:
+                refused = True
+                break
+            s[C_HIT + side * 4 + level] += 1
+            touch(s, array, slot, 0)
+            if level > 0:
+                tag = s[s[S_TAG] + slot]
+                leaf = (tag >> TAG_CLASS) & 7
+                inside = (1 << (s[S_CLASS_SHIFT + leaf] - 12)) - 1
+                pfn = s[s[S_FRAME] + slot] + ((addr >> 12) & inside)
+                run = -1
+                if leaf == s[S_COALESCED_CLASS]:
+                    run = leaf
+                    leaf = 0
+                for before in range(level):
+                    filled = fill_level(s, side, before, addr, tag & ASID_MASK, leaf, run, pfn, ident & 7)
+                    if before == 0:
+                        slot = filled
+            hint(s, side, addr, slot)
+            return OK
+        if refused:
+            break
+    s[C_MISS + side] += 1
+    if refused:
+        s[C_REFUSED] += 1
+        drop_page(s, 0, s[S_NR_TLBS], addr)
+    status = walk(s, words, nr_words, fmt, addr, access)
+    if status != OK:
+        s[C_FAULTS] += 1
+        if s[S_FAULT_DROPS] != 0:
+            drop_page(s, 0, s[S_NR_TLBS], addr)
+            drop_page(s, s[S_NR_TLBS], s[S_NR_ARRAYS], addr)
+        return status
+    run = coalesced_class(s, words)
+    leaf = leaf_class(s)
+    owner = owner_of(s, asid)
+    first = -1
+    for level in range(nr_levels):
+        filled = fill_level(s, side, level, addr, owner, leaf, run, s[S_OUT + OUT_PFN], granted(s))
+        if level == 0:
+            first = filled
+    hint(s, side, addr, first)
+    if s[S_PREFETCH] != 0:
+        prefetch(s, words, nr_words, fmt, side, addr)
+    return OK
+
+
+def replay_batch(
+    s: Words, words: Words, nr_words: int, fmt: Words, addrs: Words, kinds: Words, start: int, end: int
+) -> int:
+    """Accesses ``start`` to ``end - 1`` of a batch; the index of the first that is not granted (its status stands in
+    word 0 of ``s``), ``end`` where all are.
+
+    addrs  signed addresses
+    kinds  READ, WRITE or FETCH each
+    """
+    clock = s[S_CLOCK]
+    idents = s[S_IDENT]
+    stamps = s[S_STAMP]
+    repeat = s[S_REPEAT] != 0
+    split = s[S_SPLIT] != 0
+    last_d = NOWHERE
+    last_f = NOWHERE
+    grants_d = 0
+    grants_f = 0
+    hits_d = 0
+    hits_f = 0
+    at = start
+    status = OK
+    while at < end:
+        addr = addrs[at]
+        kind = kinds[at] + 0  # a word, whatever the array holds
+        vpn = addr >> 12
+        if kind == FETCH:
+            if vpn == last_f and (grants_f >> FETCH) & 1 != 0:
+                hits_f += 1
+                at += 1
+                continue
+            h = S_HINTS + 2 * HINTS + 2 * (vpn & (HINTS - 1))
+        else:
+            if vpn == last_d and (grants_d >> kind) & 1 != 0:
+                hits_d += 1
+                at += 1
+                continue
+            h = S_HINTS + 2 * (vpn & (HINTS - 1))
+        word = s[h + 1]
+        slot = (word >> IDENT_SLOT) & SLOT_MASK
+        if s[h] == vpn and (word >> kind) & 1 != 0 and s[idents + slot] == word:
+            if word & IDENT_STAMPED != 0:
+                clock += 1
+                s[stamps + slot] = clock
+            elif word & IDENT_TOUCHED != 0:
+                touch(s, array_of(s, kind >> 1, slot), slot, 0)
+            if kind == FETCH:
+                hits_f += 1
+            else:
+                hits_d += 1
+        else:
+            s[S_CLOCK] = clock
+            status = translate(s, words, nr_words, fmt, addr, kind)
+            clock = s[S_CLOCK]
+            if status != OK:
+                break
+            last_d = NOWHERE
+            last_f = NOWHERE
+            word = s[h + 1]
+        at += 1
+        if repeat and word != 0:
+            if kind == FETCH or not split:
+                last_f = vpn
+                grants_f = word
+            if kind != FETCH or not split:
+                last_d = vpn
+                grants_d = word
+    s[S_CLOCK] = clock
+    s[C_HIT] += hits_d
+    s[C_HIT + 4] += hits_f
+    s[0] = status
+    return at
+
+
+def array_of(s: Words, side: int, slot: int) -> int:
+    """The first-level array that a slot is in."""
+    path = S_PATH + side * PATH_WORDS + 1
+    found = s[path + 1]
+    for k in range(1, s[path]):
+        if slot >= s[S_ARRAYS + s[path + 1 + k] * ARRAY_WORDS]:
+            found = s[path + 1 + k]
+    return found
