@@ -3,15 +3,12 @@
 It reads a ``TlbConfig`` and the page table through ``hw.walker.walk``; everything else is its own.
 """
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from pagewalk.hw.tlb_config import Policy, TlbArray, TlbConfig, WalkCache
-from pagewalk.hw.walker import OK, PEEK, RIGHT_WRITE, WRITE, walk
-
-NEEDS_MARK = 32
-NO_RIGHT = 2
-NON_CANONICAL = 3
+from pagewalk.hw.walker import NON_CANONICAL, OK, PEEK, RIGHT_WRITE, walk
 
 
 class Random:
@@ -143,13 +140,16 @@ class NaiveMmu:
     """One CPU."""
 
     def __init__(self, config: TlbConfig, fmt: Any, ram: Any) -> None:
-        self.config, self.fmt, self.ram = config, fmt, ram
+        self.config, self.fmt, self.ram = config, copy.copy(fmt), ram
+        if config.marks != "format":
+            self.fmt.hw_accessed = self.fmt.hw_dirty = config.marks == "hardware"
         random = Random(config.seed)
         self.arrays = {shape.name: Array(shape, random) for shape in config.arrays}
         self.walks = {shape.name: Array(shape, random) for shape in config.walk_caches}
         self.base = fmt.levels[-1].shift
         self.run_shift = self.base + config.coalesce.bit_length() - 1
         shifts = {level.shift for level in fmt.levels if level.can_leaf}
+        shifts |= {level.shift + level.contiguous_shift for level in fmt.levels if level.contiguous_shift}
         self.shifts = sorted(shifts | ({self.run_shift} if config.coalesce > 1 else set()))
         self.counts = Counts()
         self.root = self.asid = 0
@@ -194,10 +194,9 @@ class NaiveMmu:
                     continue
                 counts.hits[side, level] = counts.hits.get((side, level), 0) + 1
                 ways.order.used(way, fill=False)
-                pfn = held.pfn + ((addr >> 12) & ((1 << held.shift - 12) - 1))
-                run = self.config.coalesce > 1 and held.shift == self.run_shift
+                pfn = held.pfn + ((addr >> self.base) & ((1 << held.shift - self.base) - 1))
                 for before in range(level):
-                    self.fill(path[before], addr, held.asid, self.base if run else held.shift, run, pfn, held.rights)
+                    self.fill(path[before], addr, held.asid, held.shift, pfn, held.rights)
                 return OK
             if refused:
                 break
@@ -213,21 +212,19 @@ class NaiveMmu:
                 self.drop_way(addr)
             return status
         leaf = walked.steps[-1]
-        run = self.is_run(leaf)
-        owner = self.owner(leaf.entry)
+        reach = self.run_shift if self.is_run(leaf) else walked.reach
         for arrays in path:
-            self.fill(arrays, addr, owner, leaf.level.shift, run, walked.pfn, self.granted(walked))
+            self.fill(arrays, addr, self.owner(walked), reach, walked.pfn, self.granted(walked))
         if self.config.prefetch and path:
             self.prefetch(path[-1], addr, leaf.level.shift)
         return OK
 
     def granted(self, walked: Any) -> int:
-        dirty = self.fmt.dirty.test(walked.steps[-1].entry)
+        dirty = self.fmt.hw_dirty_bits.test(walked.steps[-1].entry)
         return int(walked.rights if dirty else walked.rights & ~RIGHT_WRITE)
 
-    def owner(self, entry: int) -> int:
-        bits = getattr(self.fmt, "global_", None)
-        return 0 if self.config.globals_ and bits is not None and bits.test(entry) else self.asid
+    def owner(self, walked: Any) -> int:
+        return 0 if self.config.globals_ and walked.global_ else self.asid
 
     def is_run(self, leaf: Any) -> bool:
         count = self.config.coalesce
@@ -240,13 +237,14 @@ class NaiveMmu:
         self.counts.coalesced += alike
         return alike
 
-    def fill(self, arrays: list[Array], addr: int, owner: int, shift: int, run: bool, pfn: int, rights: int) -> None:
+    def fill(self, arrays: list[Array], addr: int, owner: int, reach: int, pfn: int, rights: int) -> None:
+        page = max(level.shift for level in self.fmt.levels if level.can_leaf and level.shift <= reach)
+
         def as_shift(shape: TlbArray) -> int:
-            if run and self.holds(shape, self.run_shift):
-                return self.run_shift
-            if self.holds(shape, shift):
-                return shift
-            pieces = [s for s in self.shifts if s < shift and self.holds(shape, s)]
+            for shift in (reach, page):
+                if self.holds(shape, shift):
+                    return shift
+            pieces = [s for s in self.shifts if s < page and self.holds(shape, s)]
             if self.config.coalesce > 1:
                 pieces = [s for s in pieces if s != self.run_shift]
             return max(pieces) if pieces and shape.fragments else -1
@@ -256,7 +254,7 @@ class NaiveMmu:
         if best < 0:
             return
         takers = [array for shift, array in offers if shift == best]
-        frame = pfn >> best - 12 << best - 12
+        frame = pfn >> best - self.base << best - self.base
         takers[(addr >> best) % len(takers)].put(Held(best, addr >> best, owner, rights, frame))
 
     def walk(self, addr: int, access: int) -> tuple[int, Any]:
@@ -273,19 +271,11 @@ class NaiveMmu:
                     found[0].order.used(found[1], fill=False)
                     start = level + 1
                     counts.walk_hits[names[level]] = counts.walk_hits.get(names[level], 0) + 1
-        by_fault = self.config.marks == "fault"
-        walked = walk(self.ram, self.fmt, self.root, addr, PEEK if by_fault else access)
+        walked = walk(self.ram, self.fmt, self.root, addr, access)
         for step in walked.steps[start:]:
             counts.references[step.level.name] = counts.references.get(step.level.name, 0) + 1
-        status = walked.status
-        if by_fault and status == OK:
-            entry = walked.steps[-1].entry
-            if not walked.rights >> access & 1:
-                status = NO_RIGHT
-            elif not self.fmt.accessed.test(entry) or (access == WRITE and not self.fmt.dirty.test(entry)):
-                status = NEEDS_MARK
-        if status != OK:
-            return status, walked
+        if walked.status != OK:
+            return walked.status, walked
         for level in range(start, len(walked.steps) - 1):
             shift = self.fmt.levels[level].shift
             table = (walked.steps[level].entry & self.fmt.pfn_mask) >> 12
@@ -293,7 +283,7 @@ class NaiveMmu:
                 if names[level] in cache.shape.levels:
                     cache.put(Held(shift, addr >> shift, self.asid, 0, table, level))
                     break
-        return status, walked
+        return OK, walked
 
     def prefetch(self, arrays: list[Array], addr: int, shift: int) -> None:
         following = ((addr >> shift) + 1) << shift
@@ -303,11 +293,8 @@ class NaiveMmu:
         self.counts.prefetch_references += len(walked.steps)
         if walked.status != OK or not self.fmt.accessed.test(walked.steps[-1].entry) or not self.granted(walked):
             return
-        leaf = walked.steps[-1]
         before = sum(array.fills for array in arrays)
-        self.fill(
-            arrays, following, self.owner(leaf.entry), leaf.level.shift, False, walked.pfn, self.granted(walked)
-        )
+        self.fill(arrays, following, self.owner(walked), walked.reach, walked.pfn, self.granted(walked))
         self.counts.prefetches += sum(array.fills for array in arrays) - before
 
     def drop_page(self, addr: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagewalk.hw import tlb, translate
-from pagewalk.hw.tlb_config import Policy, TlbConfig
+from pagewalk.hw.tlb_config import Policy, TlbConfig, WalkCache
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
 from pagewalk.hw.tlb_policy import interpreted_addresses
 from pagewalk.hw.tlb_state import (
@@ -40,7 +40,7 @@ from pagewalk.hw.tlb_state import (
     build_state,
     stride,
 )
-from pagewalk.hw.walker import pack_format
+from pagewalk.hw.walker import FORMAT_SOFT_ACCESSED, FORMAT_SOFT_DIRTY, pack_format
 
 if TYPE_CHECKING:
     from pagewalk.arch.format import PageFormat
@@ -56,7 +56,8 @@ class Entry:
     array   its array's name
     asid    0 for a global page
     addr    first address that it covers (signed); ``size`` bytes
-    pfn     4 KiB frame where the page begins; of a walk-cache entry, the table that it points to
+    pfn     frame (of the format's smallest pages) where the page begins; of a walk-cache entry,
+            the table that it points to
     rights  RIGHT_* that it grants; of a walk-cache entry those that are known to be granted on the way to it
     level   of a walk-cache entry: the level of the page table, else -1
     """
@@ -73,7 +74,7 @@ class Entry:
 class Mmu:
     """The translation caches of one CPU above one RAM.
 
-    status  how the last ``replay`` or ``translate`` ended: a status of hw/walker.py, or translate.NEEDS_MARK
+    status  how the last ``replay`` or ``translate`` ended: a status of hw/walker.py
     """
 
     def __init__(self, config: TlbConfig, fmt: "PageFormat", ram: "Ram", *, interpreted: bool | None = None) -> None:
@@ -82,9 +83,11 @@ class Mmu:
         self._nr_words = ram.size >> 3
         if interpreted is None:
             interpreted = bool(os.environ.get("PAGEWALK_INTERPRETED"))
-        policies = {each.policy for each in (*config.arrays, *config.walk_caches) if isinstance(each.policy, Policy)}
-        packed = np.array(pack_format(fmt), dtype=np.int64)
-        self._call: Any
+        policies = {each.policy for each in config.all_arrays() if isinstance(each.policy, Policy)}
+        words = pack_format(fmt)
+        if config.marks != "format":
+            words[FORMAT_SOFT_ACCESSED] = words[FORMAT_SOFT_DIRTY] = int(config.marks == "fault")
+        packed = np.array(words, dtype=np.int64)
         if interpreted:
             addresses = {policy.name: interpreted_addresses(policy) for policy in policies}
             functions = (tlb.invalidate, translate.translate, translate.replay_batch)
@@ -97,9 +100,9 @@ class Mmu:
         self._invalidate, self._translate, self._replay = functions
         self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
         self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
-        self._state: Any = memoryview(self.state) if interpreted else self.state.ctypes.data
+        self._state: Any = memoryview(self.state.data) if interpreted else self.state.ctypes.data
         self._words: Any = ram.words if interpreted else ram.address
-        self._packed: Any = memoryview(packed) if interpreted else packed.ctypes.data
+        self._packed: Any = memoryview(packed.data) if interpreted else packed.ctypes.data
         self._interpreted = interpreted
 
     @property
@@ -127,17 +130,21 @@ class Mmu:
         stop = len(addrs) if end is None else end
         if not 0 <= start <= stop <= min(len(addrs), len(kinds)):
             raise ValueError(f"expected 0 <= start <= end <= {min(len(addrs), len(kinds))}, got {start}, {stop}")
-        if addrs.dtype != np.int64 or kinds.dtype != np.uint8 or not (addrs.flags.c_contiguous and kinds.flags.c_contiguous):
+        if (
+            addrs.dtype != np.int64
+            or kinds.dtype != np.uint8
+            or not (addrs.flags.c_contiguous and kinds.flags.c_contiguous)
+        ):
             raise ValueError(f"expected contiguous arrays of int64 and uint8, got {addrs.dtype} and {kinds.dtype}")
-        a: Any = memoryview(addrs) if self._interpreted else addrs.ctypes.data
-        k: Any = memoryview(kinds) if self._interpreted else kinds.ctypes.data
+        a: Any = memoryview(addrs.data) if self._interpreted else addrs.ctypes.data
+        k: Any = memoryview(kinds.data) if self._interpreted else kinds.ctypes.data
         return int(self._replay(self._state, self._words, self._nr_words, self._packed, a, k, start, stop))
 
     def translate(self, addr: int, access: int) -> int:
         """One access, without the short cuts of ``replay``; its status."""
-        status = self._translate(self._state, self._words, self._nr_words, self._packed, addr, access)
+        status = int(self._translate(self._state, self._words, self._nr_words, self._packed, addr, access))
         self.state[0] = status
-        return int(status)
+        return status
 
     # Invalidations: how many entries went.
 
@@ -166,8 +173,8 @@ class Mmu:
         """Every entry, array by array."""
         words = self.state
         slot = 0
-        for array in (*self.config.arrays, *self.config.walk_caches):
-            walks = array in self.config.walk_caches
+        for array in self.config.all_arrays():
+            walks = isinstance(array, WalkCache)
             shifts = S_LEVEL_SHIFT if walks else S_CLASS_SHIFT
             end = slot + array.sets * stride(array.ways)
             for at in range(slot, end):

@@ -218,7 +218,10 @@ def insert(s: Words, array: int, cls: int, addr: int, asid: int, frame: int, rig
 
 
 def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
-    """Empties slots, see PAGES, ASID, ALL and EVERYTHING; how many. ``first`` and ``last``: addresses, both included."""
+    """Empties slots, see PAGES, ASID, ALL and EVERYTHING; how many.
+
+    first, last  addresses, both included
+    """
     dropped = 0
     for array in range(s[S_NR_ARRAYS]):
         d = S_ARRAYS + array * ARRAY_WORDS

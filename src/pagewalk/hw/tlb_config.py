@@ -96,7 +96,8 @@ class TlbArray:
 class WalkCache:
     """A page-walk cache: entries of the upper levels, so that a walk begins below them.
 
-    levels  names of the levels whose entries it holds (pgd, p4d, pud, pmd); those that a format has not got do not matter
+    levels  names of the levels whose entries it holds (pgd, p4d, pud, pmd); those that a format has not got do not
+            matter
     """
 
     name: str
@@ -142,7 +143,8 @@ class TlbConfig:
     tagged       entries carry an ASID (PCID): address spaces live side by side
     asid_bits    how many tags there are (the operating system may use fewer); up to 16
     globals_     entries of global pages serve every address space
-    marks        "hardware": walks set Accessed and Dirty; "fault": an access that needs a mark is a page fault
+    marks        who sets Accessed and Dirty: "hardware" (walks do), "fault" (an access that needs one is a page
+                 fault), or "format": as the page-table format has it
     coalesce     pages that one entry may cover, when they are aligned, contiguous and alike: 1 (off), 2, 4, 8, 16
     prefetch     after a walk, the translation of the next page is put into the last level, if marked Accessed
     fault_drops  a page fault drops the page's entries and the walk-cache entries on its way (x86)
@@ -157,7 +159,7 @@ class TlbConfig:
     tagged: bool = True
     asid_bits: int = 12
     globals_: bool = True
-    marks: str = "hardware"
+    marks: str = "format"
     coalesce: int = 1
     prefetch: bool = False
     fault_drops: bool = True
@@ -166,15 +168,15 @@ class TlbConfig:
     costs: Costs = field(default_factory=Costs)
 
     def __post_init__(self) -> None:
-        names = [each.name for each in (*self.arrays, *self.walk_caches)]
+        names = [each.name for each in self.all_arrays()]
         if len(set(names)) != len(names):
             raise ConfigError(f"TLB configuration {self.name}: expected different names, got {', '.join(names)}")
         if len(names) > MAX_ARRAYS:
             raise ConfigError(f"TLB configuration {self.name}: expected up to {MAX_ARRAYS} arrays, got {len(names)}")
-        if sum(each.entries for each in (*self.arrays, *self.walk_caches)) > MAX_SLOTS:
+        if sum(each.entries for each in self.all_arrays()) > MAX_SLOTS:
             raise ConfigError(f"TLB configuration {self.name}: expected up to {MAX_SLOTS} entries in all")
-        if self.marks not in ("hardware", "fault"):
-            raise ConfigError(f"marks: expected hardware or fault, got {self.marks!r}")
+        if self.marks not in ("format", "hardware", "fault"):
+            raise ConfigError(f"marks: expected format, hardware or fault, got {self.marks!r}")
         if self.coalesce not in (1, 2, 4, 8, 16):
             raise ConfigError(f"coalesce: expected 1, 2, 4, 8 or 16 pages, got {self.coalesce!r}")
         if not 1 <= self.asid_bits <= 16:
@@ -185,6 +187,10 @@ class TlbConfig:
                 raise ConfigError(f"TLB configuration {self.name}: expected up to {MAX_LEVELS} levels of up to "
                                   f"{MAX_PER_LEVEL} arrays")  # fmt: skip
 
+    def all_arrays(self) -> "tuple[TlbArray | WalkCache, ...]":
+        """TLB arrays, then walk caches: the order in which they are numbered."""
+        return (*self.arrays, *self.walk_caches)
+
     def path(self, side: str) -> list[list[TlbArray]]:
         """The arrays that an access of ``side`` ("d" or "i") asks, by level."""
         levels = sorted({each.level for each in self.arrays if side in each.serves})
@@ -193,7 +199,7 @@ class TlbConfig:
     def describe(self) -> str:
         """One line for each array."""
         lines = []
-        for each in (*self.arrays, *self.walk_caches):
+        for each in self.all_arrays():
             shape = "fully associative" if each.sets == 1 else f"{each.sets} sets x {each.ways} ways"
             policy = each.policy if isinstance(each.policy, str) else each.policy.name
             what = " ".join(each.levels) if isinstance(each, WalkCache) else size_names(each.sizes)

@@ -153,7 +153,7 @@ def read_counters(words: Sequence[int], config: TlbConfig, levels: Sequence[str]
         return {levels[number]: int(words[at + number]) for number in range(count)}
 
     def by_array(at: int) -> Mapping[str, int]:
-        names = [each.name for each in (*config.arrays, *config.walk_caches)]
+        names = [each.name for each in config.all_arrays()]
         return {name: int(words[at + number]) for number, name in enumerate(names)}
 
     return TlbCounters(

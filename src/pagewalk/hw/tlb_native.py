@@ -13,8 +13,8 @@ from numba import extending
 
 from pagewalk.hw import jit, tlb, walker
 from pagewalk.hw import translate as translating
-from pagewalk.hw.tlb_config import Policy
 from pagewalk.hw.tlb import invalidate
+from pagewalk.hw.tlb_config import Policy
 from pagewalk.hw.translate import replay_batch, translate
 
 numba: Any = _numba  # its types say too little
@@ -140,10 +140,10 @@ def machine_code() -> MachineCode:
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
-    code.make(translating.fill_level, w, a, w, w, w, w, w, w, w, w)
+    code.make(translating.fill_level, w, a, w, w, w, w, w, w, w)
     code.make(translating.drop_page, types.void, a, w, w, w)
-    code.make(translating.coalesced_class, w, a, a, inline=True)
-    code.make(translating.leaf_class, w, a, inline=True)
+    code.make(translating.reach_of, w, a, inline=True)
+    code.make(translating.reach_class, w, a, a)
     code.make(translating.owner_of, w, a, w, inline=True)
     code.make(translating.granted, w, a, inline=True)
     code.make(translating.prefetch, types.void, a, a, w, a, w, w)
@@ -171,7 +171,7 @@ def policy_addresses(policy: Policy) -> tuple[int, int]:
 
         @numba.cfunc(_word(_words, _word, _word))  # type: ignore[untyped-decorator]
         def victim_c(pointer: Any, length: int, ways: int) -> int:
-            return types.int64(victim(carray(pointer, length), ways))
+            return int(victim(carray(pointer, length), ways))
 
         _kept[policy] = (touch_c, victim_c)
     touch_c, victim_c = _kept[policy]

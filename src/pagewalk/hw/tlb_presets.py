@@ -50,8 +50,8 @@ def _intel_walk_caches() -> tuple[WalkCache, ...]:
 
 
 def icelake_sp() -> TlbConfig:
-    """Ice Lake-SP and Sapphire Rapids: Intel Optimization Reference Manual, table "TLB parameters of the Ice Lake Client
-    microarchitecture" (Sunny Cove) and the Golden Cove section: ITLB 4K 128x8, 2M 8 full (16 on Sunny Cove, split);
+    """Ice Lake-SP: Intel Optimization Reference Manual, table "TLB parameters of the Ice Lake Client
+    microarchitecture" (Sunny Cove): ITLB 4K 128x8, 2M 8 full;
     DTLB loads 4K 64x4, 2M 32x4, 1G 8 full; DTLB stores 16 full, any size; STLB 2048: 4K+2M 1024x8 shared with another
     1024x8 of 4K+1G.
 
@@ -115,7 +115,7 @@ def _zen(name: str, data: int, second: tuple[int, int]) -> TlbConfig:
 
 
 def cortex_a53() -> TlbConfig:
-    """Cortex-A53: Arm Cortex-A53 MPCore Processor Technical Reference Manual (DDI 0500), section 5.2 "TLB organization":
+    """Cortex-A53: Arm Cortex-A53 MPCore Processor Technical Reference Manual (DDI 0500), "TLB organization":
     instruction and data micro TLBs of 10 entries, full; main TLB of 512 entries, 4 ways, any size; walk cache of 64
     entries, 4 ways. Access flags by software (no HAFDBS in ARMv8.0). Replacement of the micro TLBs: round robin; of the
     main TLB not published: LRU."""

@@ -7,7 +7,8 @@ A slot's words
   tag    (page number << 19) | (size class << 16) | ASID; ASID 0 is a global entry; -1 is an empty slot
   ident  (serial number of the fill << 25) | (slot << 5) | IDENT_* | rights: no two fills have the same; 0 when empty
   stamp  when it was used (or filled), by the CPU's own clock of uses; 0 when empty
-  frame  4 KiB frame where the page begins; of a walk-cache entry the frame of the table that it points to
+  frame  where the page begins (a frame of the format's smallest pages); of a walk-cache entry the frame of the table
+         that it points to
   place  (index of its set's policy words << 20) | way
 
 A hint is a page number and an ident: the page was found in that slot, and still is when the slot's ident is the same.
@@ -18,10 +19,34 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import ConfigError
 from pagewalk.hw.tlb_config import ANY, MAX_ARRAYS, MAX_LEVELS, MAX_PER_LEVEL, Policy, TlbArray, TlbConfig, WalkCache
-from pagewalk.hw.walker import OUT_WORDS
+from pagewalk.hw.walker import (
+    FORMAT_ACCESSED,
+    FORMAT_CONTIGUOUS,
+    FORMAT_DIRTY,
+    FORMAT_ENTRY_SHIFT,
+    FORMAT_EXECUTE,
+    FORMAT_GLOBAL,
+    FORMAT_ILLEGAL,
+    FORMAT_LEVELS,
+    FORMAT_MODIFIER,
+    FORMAT_NO_PAGE,
+    FORMAT_PAGE_SHIFT,
+    FORMAT_PFN_LEFT,
+    FORMAT_PRESENT,
+    FORMAT_READ,
+    FORMAT_WRITE,
+    LEVEL_INDEX_MASK,
+    LEVEL_LEAF_HIGH,
+    LEVEL_LEAF_MASK,
+    LEVEL_LEAF_RESERVED,
+    LEVEL_TABLE_HIGH,
+    LEVEL_WORDS,
+    OUT_WORDS,
+    pack_format,
+)
 
 if TYPE_CHECKING:
-    from pagewalk.arch.format import Bits, PageFormat
+    from pagewalk.arch.format import PageFormat
 
 # Registers and settings.
 S_CLOCK: Final = 1
@@ -36,13 +61,13 @@ S_IDENT: Final = 9
 S_STAMP: Final = 10
 S_FRAME: Final = 11
 S_PLACE: Final = 12
-S_MARKS_FAULT: Final = 13
+S_PAGE_SHIFT: Final = 13
 S_COALESCE: Final = 14  # pages
 S_COALESCED_CLASS: Final = 15  # -1: off
 S_PREFETCH: Final = 16
 S_FAULT_DROPS: Final = 17
 S_FLUSH_WALKS: Final = 18
-S_GLOBAL_MASK: Final = 19  # of a leaf; with a value. 0: no global entries
+S_GLOBAL_MASK: Final = 19  # of a leaf
 S_GLOBAL_VALUE: Final = 20
 S_NR_CLASSES: Final = 21
 S_REPEAT: Final = 22  # 1: a second use of the page just used changes nothing
@@ -51,7 +76,9 @@ S_NR_LEVELS: Final = 24  # of the page table
 S_PFN_MASK: Final = 25
 S_ACCESSED_MASK: Final = 26
 S_ACCESSED_VALUE: Final = 27
-# The last level read directly (``translate.quick``): allowed, and for each kind of access the mask and value to have.
+S_GLOBALS: Final = 44  # 1: global pages have entries that serve every address space
+# The last level read directly (``translate.quick``): its index mask (0: not allowed), and for each kind of access the
+# mask and value to have.
 S_QUICK: Final = 28
 S_QUICK_MASK: Final = 29
 S_QUICK_VALUE: Final = 32
@@ -96,11 +123,10 @@ S_ARRAYS: Final = 320
 ARRAY_WORDS: Final = 24
 S_HINTS: Final = S_ARRAYS + ARRAY_WORDS * MAX_ARRAYS
 HINTS: Final = 256  # for each side; two words each
-# Who takes a translation [side, level, class of its page; from FILL_RUN on: part of a run]: -1 for nobody, or the class
-# as which it is taken, how many arrays take turns (from bit 4), their numbers (from bit 8, 5 bits each).
+# Who takes a translation [side, level, class of its reach]: -1 for nobody, or the class as
+# which it is taken, how many arrays take turns (from bit 4), their numbers (from bit 8, 5 bits each).
 S_FILL: Final = S_HINTS + 4 * HINTS
-FILL_WORDS: Final = 16
-FILL_RUN: Final = 8
+FILL_WORDS: Final = 8
 S_SLOTS: Final = S_FILL + 2 * MAX_LEVELS * FILL_WORDS
 assert COUNTERS_END <= S_OUT and S_OUT + OUT_WORDS <= S_ARRAYS
 
@@ -148,17 +174,20 @@ def stride(ways: int) -> int:
     return (ways + 3) & -4
 
 
-def size_classes(config: TlbConfig, fmt: "PageFormat") -> tuple[list[int], int]:
-    """The shifts of the page sizes that entries may have, ascending, and the class of coalesced runs (-1 for none)."""
-    shifts = {level.shift for level in fmt.levels if level.can_leaf}
+def size_classes(config: TlbConfig, fmt: "PageFormat") -> tuple[list[int], list[int], int]:
+    """What entries may cover: the shifts, ascending; for each the shift of the pages that it is made of (itself, or
+    less for a run of pages); the class of coalesced runs (-1 for none)."""
+    pages = {level.shift: level.shift for level in fmt.levels if level.can_leaf}
     base = fmt.levels[-1].shift
+    runs = {level.shift + level.contiguous_shift: level.shift for level in fmt.levels if level.contiguous_shift}
     run = base + config.coalesce.bit_length() - 1
     if config.coalesce > 1:
-        shifts.add(run)
-    classes = sorted(shifts)
+        runs[run] = base
+    found = {**runs, **pages}
+    classes = sorted(found)
     if len(classes) > 8:
         raise ConfigError(f"TLB: expected up to 8 page sizes, {fmt.name} has {len(classes)}")
-    return classes, classes.index(run) if config.coalesce > 1 else -1
+    return classes, [found[shift] for shift in classes], classes.index(run) if config.coalesce > 1 else -1
 
 
 def held_classes(array: TlbArray, shifts: list[int], coalesced: int) -> int:
@@ -173,22 +202,25 @@ def held_classes(array: TlbArray, shifts: list[int], coalesced: int) -> int:
     return held
 
 
-def taken_as(array: TlbArray, shifts: list[int], coalesced: int, leaf: int, *, run: bool) -> int:
-    """The class as which an array takes a page of class ``leaf`` (``run``: part of a run); -1 where it does not."""
+def taken_as(array: TlbArray, shifts: list[int], pages: list[int], coalesced: int, reach: int) -> int:
+    """The class as which an array takes what is of class ``reach``; -1 where it does not."""
     held = held_classes(array, shifts, coalesced)
-    if run and held >> coalesced & 1:
-        return coalesced
-    if held >> leaf & 1:
-        return leaf
-    smaller = [cls for cls in range(leaf) if held >> cls & 1 and cls != coalesced]
+    page = shifts.index(pages[reach])
+    for cls in (reach, page):
+        if held >> cls & 1:
+            return cls
+    smaller = [cls for cls in range(page) if held >> cls & 1 and cls != coalesced]
     return smaller[-1] if smaller and array.fragments else -1
 
 
 def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple[int, int]]) -> list[int]:
-    """The words of a CPU that has just been switched on. ``addresses``: of the functions of users' policies, by name."""
-    arrays: tuple[TlbArray | WalkCache, ...] = (*config.arrays, *config.walk_caches)
+    """The words of a CPU that has just been switched on.
+
+    addresses  of the two functions of each user's policy, by its name
+    """
+    arrays = config.all_arrays()
     nr_slots = sum(each.sets * stride(each.ways) for each in arrays)
-    shifts, coalesced = size_classes(config, fmt)
+    shifts, pages, coalesced = size_classes(config, fmt)
     words = [0] * (S_SLOTS + 5 * nr_slots)
     for column, at in enumerate((S_TAG, S_IDENT, S_STAMP, S_FRAME, S_PLACE)):
         words[at] = S_SLOTS + column * nr_slots
@@ -197,7 +229,7 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
     words[S_ASID] = 1
     words[S_NR_TLBS], words[S_NR_ARRAYS] = len(config.arrays), len(arrays)
     words[S_COALESCE], words[S_COALESCED_CLASS] = config.coalesce, coalesced
-    words[S_MARKS_FAULT] = int(config.marks == "fault")
+    words[S_GLOBALS] = int(config.globals_)
     words[S_PREFETCH], words[S_FAULT_DROPS] = int(config.prefetch), int(config.fault_drops)
     words[S_FLUSH_WALKS] = int(config.flush_walks)
     words[S_NR_CLASSES] = len(shifts)
@@ -224,7 +256,7 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
         words += [0] * (array.sets * meta_words)
         slot += array.sets * stride(array.ways)
     _pack_paths(words, config)
-    _pack_fills(words, config, shifts, coalesced)
+    _pack_fills(words, config, shifts, pages, coalesced)
     return [int(word) for word in words]
 
 
@@ -248,43 +280,49 @@ def _describe(
 
 def _pack_format(words: list[int], config: TlbConfig, fmt: "PageFormat") -> None:
     """What is needed of the page-table format beside what ``walk_table`` reads."""
+    packed = pack_format(fmt)
 
-    def pair(at: int, bits: "Bits") -> None:
-        words[at], words[at + 1] = int(bits.mask), int(bits.value)
+    def pair(to: int, at: int) -> None:
+        words[to], words[to + 1] = packed[at], packed[at + 1]
 
     words[S_NR_LEVELS] = len(fmt.levels)
+    words[S_PAGE_SHIFT] = packed[FORMAT_PAGE_SHIFT]
     for number, level in enumerate(fmt.levels):
         words[S_LEVEL_SHIFT + number] = level.shift
-    words[S_PFN_MASK] = int(fmt.pfn_mask)
-    pair(S_ACCESSED_MASK, fmt.accessed)
-    pair(S_WRITE_MASK, fmt.write)
-    pair(S_EXECUTE_MASK, fmt.execute)
-    pair(S_DIRTY_MASK, fmt.dirty)
-    global_bits: Bits | None = getattr(fmt, "global_", None)
-    if config.globals_ and global_bits is not None:
-        pair(S_GLOBAL_MASK, global_bits)
-    last = fmt.levels[-1]
-    words[S_QUICK] = int(fmt.name.startswith("x86_64") and last.nr_bits == 9)
-    always = (fmt.present, fmt.user, fmt.accessed)
-    for access, more in enumerate(((), (fmt.write, fmt.dirty), (fmt.execute,))):
-        for bits in (*always, *more):
-            words[S_QUICK_MASK + access] |= int(bits.mask)
-            words[S_QUICK_VALUE + access] |= int(bits.value)
+    last = FORMAT_LEVELS + LEVEL_WORDS * (len(fmt.levels) - 1)
+    words[S_PFN_MASK] = packed[last + LEVEL_LEAF_MASK]
+    pair(S_ACCESSED_MASK, FORMAT_ACCESSED)
+    pair(S_WRITE_MASK, FORMAT_WRITE)
+    pair(S_EXECUTE_MASK, FORMAT_EXECUTE)
+    pair(S_DIRTY_MASK, FORMAT_DIRTY)
+    pair(S_GLOBAL_MASK, FORMAT_GLOBAL)
+    never = (FORMAT_NO_PAGE, FORMAT_ILLEGAL, FORMAT_MODIFIER, FORMAT_CONTIGUOUS)
+    plain = all(packed[at + 1] & ~packed[at] for at in never) and not packed[FORMAT_PFN_LEFT]
+    high = any(packed[FORMAT_LEVELS + LEVEL_WORDS * level + LEVEL_TABLE_HIGH] for level in range(len(fmt.levels)))
+    if not plain or high or packed[last + LEVEL_LEAF_HIGH] or packed[FORMAT_ENTRY_SHIFT] != 3:
+        if config.coalesce > 1:
+            raise ConfigError(f"coalesce: entries of {fmt.name} are not compared; expected 1, got {config.coalesce}")
+        return
+    words[S_QUICK] = packed[last + LEVEL_INDEX_MASK]
+    for access, more in enumerate(((), (FORMAT_WRITE, FORMAT_DIRTY), (FORMAT_EXECUTE,))):
+        words[S_QUICK_MASK + access] = packed[last + LEVEL_LEAF_RESERVED]
+        for at in (FORMAT_PRESENT, FORMAT_READ, FORMAT_ACCESSED, *more):
+            words[S_QUICK_MASK + access] |= packed[at]
+            words[S_QUICK_VALUE + access] |= packed[at + 1]
 
 
-def _pack_fills(words: list[int], config: TlbConfig, shifts: list[int], coalesced: int) -> None:
+def _pack_fills(words: list[int], config: TlbConfig, shifts: list[int], pages: list[int], coalesced: int) -> None:
     """Who takes which translations."""
     numbers = {array.name: number for number, array in enumerate(config.arrays)}
     for side in (0, 1):
         for level, arrays in enumerate(config.path("di"[side])):
             at = S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS
-            for run in (False, True):
-                for leaf in range(len(shifts)):
-                    as_class = [taken_as(array, shifts, coalesced, leaf, run=run and coalesced >= 0) for array in arrays]
-                    best = max(as_class)
-                    takers = [numbers[a.name] for a, cls in zip(arrays, as_class, strict=True) if cls == best]
-                    packed = best | len(takers) << 4 | sum(n << 8 + 5 * k for k, n in enumerate(takers))
-                    words[at + run * FILL_RUN + leaf] = -1 if best < 0 else packed
+            for reach in range(len(shifts)):
+                as_class = [taken_as(array, shifts, pages, coalesced, reach) for array in arrays]
+                best = max(as_class)
+                takers = [numbers[a.name] for a, cls in zip(arrays, as_class, strict=True) if cls == best]
+                packed = best | len(takers) << 4 | sum(n << 8 + 5 * k for k, n in enumerate(takers))
+                words[at + reach] = -1 if best < 0 else packed
 
 
 def _pack_paths(words: list[int], config: TlbConfig) -> None:
@@ -300,5 +338,7 @@ def _pack_paths(words: list[int], config: TlbConfig) -> None:
             for k, array in enumerate(arrays):
                 words[at + 2 + level * PATH_LEVEL + k] = numbers[array.name]
         first.append(path[0] if path else [])
-    words[S_SPLIT] = int(not any(array in first[1] for array in first[0]))
-    words[S_REPEAT] = int(not any(isinstance(array.policy, Policy) for array in (*first[0], *first[1])))
+    split = not any(array in first[1] for array in first[0])
+    words[S_SPLIT] = int(split)
+    custom = any(isinstance(array.policy, Policy) for array in (*first[0], *first[1]))
+    words[S_REPEAT] = int(not custom and (split or first[0] == first[1]))

@@ -7,8 +7,6 @@ first level. Neither changes any count: a second use of the page just used leave
 user's policy is told of each use), and a hint is only believed where the slot still holds the same fill.
 """
 
-from typing import Final
-
 from pagewalk.hw.tlb import drop, find, insert, probe, touch
 from pagewalk.hw.tlb_config import MAX_LEVELS
 from pagewalk.hw.tlb_state import (
@@ -25,7 +23,6 @@ from pagewalk.hw.tlb_state import (
     C_WALK_HIT,
     C_WALKS,
     D_CLASSES,
-    FILL_RUN,
     FILL_WORDS,
     HINTS,
     IDENT_SLOT,
@@ -47,22 +44,23 @@ from pagewalk.hw.tlb_state import (
     S_EXECUTE_MASK,
     S_EXECUTE_VALUE,
     S_FAULT_DROPS,
+    S_FILL,
     S_FRAME,
     S_GLOBAL_MASK,
     S_GLOBAL_VALUE,
-    S_FILL,
+    S_GLOBALS,
     S_HINTS,
     S_IDENT,
     S_LEAF_ENTRY,
     S_LEAF_LEVEL,
     S_LEAF_WORD,
     S_LEVEL_SHIFT,
-    S_MARKS_FAULT,
     S_NR_ARRAYS,
     S_NR_CLASSES,
     S_NR_LEVELS,
     S_NR_TLBS,
     S_OUT,
+    S_PAGE_SHIFT,
     S_PATH,
     S_PFN_MASK,
     S_PREFETCH,
@@ -81,31 +79,30 @@ from pagewalk.hw.tlb_state import (
 )
 from pagewalk.hw.walker import (
     FETCH,
-    NO_RIGHT,
     NON_CANONICAL,
     OK,
     OUT_DIRTY,
     OUT_ENTRIES,
+    OUT_GLOBAL,
     OUT_LEVEL,
     OUT_PFN,
     OUT_RIGHTS,
+    OUT_SHIFT,
     PEEK,
     RIGHT_EXECUTE,
     RIGHT_READ,
     RIGHT_WRITE,
-    WRITE,
     Words,
     walk_table,
 )
-
-NEEDS_MARK: Final = 32  # beside the walk's ways to end: Accessed or Dirty is missing, and setting it is the kernel's part
 
 
 def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: int) -> int:
     """The last entry, below a walk-cache entry, where nothing is to be marked: 1 and the walk's results, or 0 where
     the whole walk has to say."""
     last = s[S_NR_LEVELS] - 1
-    index = (s[s[S_FRAME] + slot] << 9) + ((addr >> s[S_LEVEL_SHIFT + last]) & 511)
+    shift = s[S_LEVEL_SHIFT + last]
+    index = (s[s[S_FRAME] + slot] << (shift - 3)) + ((addr >> shift) & s[S_QUICK])
     if index < 0 or index >= nr_words:
         return 0
     entry = words[index]
@@ -116,14 +113,18 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
         rights |= RIGHT_WRITE
     if entry & s[S_EXECUTE_MASK] == s[S_EXECUTE_VALUE]:
         rights |= RIGHT_EXECUTE
-    pfn = (entry & s[S_PFN_MASK]) >> 12
-    if rights & ~s[s[S_IDENT] + slot] != 0 or pfn << 9 >= nr_words:
+    pfn = (entry & s[S_PFN_MASK]) >> shift
+    if rights & ~s[s[S_IDENT] + slot] != 0 or pfn << (shift - 3) >= nr_words:
         return 0
     s[S_OUT + OUT_PFN] = pfn
     s[S_OUT + OUT_RIGHTS] = rights
     s[S_OUT + OUT_DIRTY] = 0
     if entry & s[S_DIRTY_MASK] == s[S_DIRTY_VALUE]:
         s[S_OUT + OUT_DIRTY] = 1
+    s[S_OUT + OUT_GLOBAL] = 0
+    if entry & s[S_GLOBAL_MASK] == s[S_GLOBAL_VALUE]:
+        s[S_OUT + OUT_GLOBAL] = 1
+    s[S_OUT + OUT_SHIFT] = shift
     s[S_LEAF_ENTRY] = index
     s[S_LEAF_WORD] = entry
     s[S_LEAF_LEVEL] = last
@@ -132,35 +133,23 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
 
 def part(s: Words, at: int) -> Words:
     """The words from ``at`` on: the same memory."""
-    return s[at:]  # type: ignore[index, no-any-return]
+    return s[at:]  # type: ignore[index, return-value]
 
 
 def full_walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
-    """A walk from the root. Where marks are the kernel's part: sets none, and NEEDS_MARK where one is missing."""
-    out = part(s, S_OUT)
-    how = access
-    if s[S_MARKS_FAULT] != 0:
-        how = PEEK
-    status = walk_table(words, nr_words, fmt, s[S_ROOT], addr, how, out)
+    """A walk from the root; its status."""
+    status = walk_table(words, nr_words, fmt, s[S_ROOT], addr, access, part(s, S_OUT))
     level = s[S_OUT + OUT_LEVEL]
     if level >= 0:
         s[S_LEAF_ENTRY] = s[S_OUT + OUT_ENTRIES + 2 * level] >> 3
         s[S_LEAF_WORD] = s[S_OUT + OUT_ENTRIES + 2 * level + 1]
     s[S_LEAF_LEVEL] = level
-    if how == access or status != OK or access == PEEK:
-        return status
-    if (s[S_OUT + OUT_RIGHTS] >> access) & 1 == 0:
-        return NO_RIGHT
-    if s[S_LEAF_WORD] & s[S_ACCESSED_MASK] != s[S_ACCESSED_VALUE]:
-        return NEEDS_MARK
-    if access == WRITE and s[S_OUT + OUT_DIRTY] == 0:
-        return NEEDS_MARK
-    return OK
+    return status
 
 
 def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
     """A walk that begins below the deepest walk-cache entry on its way, counted; fills the walk caches where it is
-    granted. A walk status or NEEDS_MARK."""
+    granted. The walk's status."""
     asid = s[S_ASID]
     nr_levels = s[S_NR_LEVELS]
     nr_arrays = s[S_NR_ARRAYS]
@@ -191,7 +180,7 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
     if slot >= 0:
         s[s[S_IDENT] + slot] |= rights  # the upper levels are known to grant these
     for level in range(start, end):
-        table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> 12
+        table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> s[S_PAGE_SHIFT]
         for array in range(s[S_NR_TLBS], nr_arrays):
             if (s[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> level) & 1 != 0:
                 insert(s, array, level, addr, asid, table, rights)
@@ -199,18 +188,13 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
     return status
 
 
-def fill_level(
-    s: Words, side: int, level: int, addr: int, asid: int, leaf: int, run: int, pfn: int, rights: int
-) -> int:
+def fill_level(s: Words, side: int, level: int, addr: int, asid: int, reach: int, pfn: int, rights: int) -> int:
     """Puts a translation into the array of one level that takes the largest part of it; the slot, -1 where none does.
 
-    leaf, run  class of the page, and of the run that it is part of (-1: of none)
-    pfn        the 4 KiB frame behind ``addr``
+    reach  class of the page, or of the run of pages that it is part of
+    pfn    the frame behind ``addr``
     """
-    key = S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS + leaf
-    if run >= 0:
-        key += FILL_RUN
-    takers = s[key]
+    takers = s[S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS + reach]
     if takers < 0:
         return -1
     cls = takers & 15
@@ -219,7 +203,8 @@ def fill_level(
     array = takers >> 8
     if count > 1:
         array >>= (addr >> shift) % count * 5
-    frame = (pfn >> (shift - 12)) << (shift - 12)
+    shift -= s[S_PAGE_SHIFT]
+    frame = (pfn >> shift) << shift
     return insert(s, array & 31, cls, addr, asid, frame, rights)
 
 
@@ -236,36 +221,35 @@ def drop_page(s: Words, first: int, end: int, addr: int) -> None:
             slot = find(s, array, nr_classes, addr, asid)
 
 
-def coalesced_class(s: Words, words: Words) -> int:
-    """The class of runs where the leaf that was just read is part of one: aligned, contiguous, alike; else -1."""
+def reach_of(s: Words) -> int:
+    """The class of what the page table lets one entry cover of what was just walked to."""
+    reach = s[S_OUT + OUT_SHIFT]
+    cls = 0
+    while s[S_CLASS_SHIFT + cls] != reach:
+        cls += 1
+    return cls
+
+
+def reach_class(s: Words, words: Words) -> int:
+    """The class of what one entry may cover of what was just walked to: the page, the pages that its entry says are
+    contiguous, or a run of pages that is aligned, contiguous and alike."""
     count = s[S_COALESCE]
-    last = s[S_NR_LEVELS] - 1
-    if count == 1 or s[S_LEAF_LEVEL] != last or s[S_QUICK] == 0:
-        return -1
-    shift = s[S_LEVEL_SHIFT + last]
-    at = s[S_LEAF_ENTRY] & -count
-    entry = words[at]
-    if (entry & s[S_PFN_MASK]) & ((count << shift) - 1) != 0:
-        return -1
-    for k in range(1, count):
-        if words[at + k] != entry + (k << shift):
-            return -1
-    s[C_COALESCED] += 1
-    return s[S_COALESCED_CLASS]
-
-
-def leaf_class(s: Words) -> int:
-    """The class of the page that was just walked to."""
-    shift = s[S_LEVEL_SHIFT + s[S_LEAF_LEVEL]]
-    for cls in range(s[S_NR_CLASSES]):
-        if s[S_CLASS_SHIFT + cls] == shift:
-            return cls
-    return 0
+    if count > 1 and s[S_LEAF_LEVEL] == s[S_NR_LEVELS] - 1:
+        shift = s[S_PAGE_SHIFT]
+        at = s[S_LEAF_ENTRY] & -count
+        entry = words[at]
+        alike = (entry & s[S_PFN_MASK]) & ((count << shift) - 1) == 0
+        for k in range(1, count):
+            alike = alike and words[at + k] == entry + (k << shift)
+        if alike:
+            s[C_COALESCED] += 1
+            return s[S_COALESCED_CLASS]
+    return reach_of(s)
 
 
 def owner_of(s: Words, asid: int) -> int:
-    """``asid``, or 0 where the leaf that was just read is a global page's."""
-    if s[S_GLOBAL_MASK] != 0 and s[S_LEAF_WORD] & s[S_GLOBAL_MASK] == s[S_GLOBAL_VALUE]:
+    """``asid``, or 0 where what was just walked to belongs to every address space."""
+    if s[S_OUT + OUT_GLOBAL] != 0 and s[S_GLOBALS] != 0:
         return 0
     return asid
 
@@ -302,7 +286,7 @@ def prefetch(s: Words, words: Words, nr_words: int, fmt: Words, side: int, addr:
     rights = granted(s)
     if rights != 0:
         pfn = s[S_OUT + OUT_PFN]
-        if fill_level(s, side, level, following, owner_of(s, asid), leaf_class(s), -1, pfn, rights) >= 0:
+        if fill_level(s, side, level, following, owner_of(s, asid), reach_of(s), pfn, rights) >= 0:
             s[C_PREFETCH] += 1
 
 
@@ -317,7 +301,7 @@ def hint(s: Words, side: int, addr: int, slot: int) -> None:
 
 
 def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
-    """One access: look-ups level by level, else a walk and the fills. OK, how the walk failed, or NEEDS_MARK."""
+    """One access: look-ups level by level, else a walk and the fills. OK, or how the walk failed."""
     side = access >> 1
     high = addr >> 56
     if high != 0 and high != -1:
@@ -344,15 +328,11 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             touch(s, array, slot, 0)
             if level > 0:
                 tag = s[s[S_TAG] + slot]
-                leaf = (tag >> TAG_CLASS) & 7
-                inside = (1 << (s[S_CLASS_SHIFT + leaf] - 12)) - 1
-                pfn = s[s[S_FRAME] + slot] + ((addr >> 12) & inside)
-                run = -1
-                if leaf == s[S_COALESCED_CLASS]:
-                    run = leaf
-                    leaf = 0
+                reach = (tag >> TAG_CLASS) & 7
+                inside = (1 << (s[S_CLASS_SHIFT + reach] - s[S_PAGE_SHIFT])) - 1
+                pfn = s[s[S_FRAME] + slot] + ((addr >> s[S_PAGE_SHIFT]) & inside)
                 for before in range(level):
-                    filled = fill_level(s, side, before, addr, tag & ASID_MASK, leaf, run, pfn, ident & 7)
+                    filled = fill_level(s, side, before, addr, tag & ASID_MASK, reach, pfn, ident & 7)
                     if before == 0:
                         slot = filled
             hint(s, side, addr, slot)
@@ -370,12 +350,11 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             drop_page(s, 0, s[S_NR_TLBS], addr)
             drop_page(s, s[S_NR_TLBS], s[S_NR_ARRAYS], addr)
         return status
-    run = coalesced_class(s, words)
-    leaf = leaf_class(s)
+    reach = reach_class(s, words)
     owner = owner_of(s, asid)
     first = -1
     for level in range(nr_levels):
-        filled = fill_level(s, side, level, addr, owner, leaf, run, s[S_OUT + OUT_PFN], granted(s))
+        filled = fill_level(s, side, level, addr, owner, reach, s[S_OUT + OUT_PFN], granted(s))
         if level == 0:
             first = filled
     hint(s, side, addr, first)
