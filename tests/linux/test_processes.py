@@ -1,5 +1,7 @@
 """Processes and threads: what their programs see is what the kernel shows."""
 
+import os
+
 import harness
 import pytest
 
@@ -133,3 +135,10 @@ def test_a_time_limit_ends_a_whole_family() -> None:
 
 def test_what_outlives_the_program_runs_to_its_end() -> None:
     harness.check([harness.need("sh"), "-c", "(sleep 0.3; echo later) & echo now"])
+
+
+def test_a_fork_bomb_ends_at_the_limit_of_processes() -> None:
+    """RLIMIT_NPROC: twenty processes and EAGAIN; threads and zombies count; whom it binds; execve after setuid."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become another user")
+    harness.check([harness.compile_c("fork_bomb", flags=["-pthread"])])

@@ -84,7 +84,7 @@ def create_elf_tables(
         (AT_EUID, task.euid),
         (AT_GID, task.gid),
         (AT_EGID, task.egid),
-        (AT_SECURE, 0),
+        (AT_SECURE, int(task.is_setid())),
         (AT_RANDOM, random_bytes),
         (AT_HWCAP2, task.kernel.hwcap2),
         (AT_EXECFN, bprm.exec),

@@ -15,6 +15,7 @@ from pagewalk.fs.open import open_exec
 from pagewalk.kernel.binfmt_elf import load_elf_binary
 from pagewalk.kernel.binfmt_script import describe_open_error, load_script
 from pagewalk.kernel.binprm import LinuxBinprm
+from pagewalk.mm.current import RLIMIT_NPROC
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -30,6 +31,11 @@ def do_execve(task: "Task", path: str, argv: list[bytes], envp: list[bytes]) -> 
 def do_execveat(task: "Task", dfd: int, path: str, argv: list[bytes], envp: list[bytes], flags: int) -> LinuxBinprm:
     """execveat(2). ``path`` is relative to ``dfd`` unless absolute; AT_EMPTY_PATH runs ``dfd`` itself."""
     filename = os.fsencode(path)
+    if task.nproc_exceeded and task.kernel.nr_tasks_of(task.uid) > task.rlimit(RLIMIT_NPROC):
+        bprm = LinuxBinprm(filename, task.kernel.layout.stack_top)
+        bprm.error = bprm.fail(errno.EAGAIN, "its user has too many processes")
+        return bprm
+    task.nproc_exceeded = False
     if dfd != AT_FDCWD and not path.startswith("/"):
         filename = b"/dev/fd/%d/%s" % (dfd, filename) if path else b"/dev/fd/%d" % dfd
     bprm = LinuxBinprm(filename, task.kernel.layout.stack_top)

@@ -110,7 +110,9 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     task.sas_ss_size = 0
     task.exit_signal = SIGCHLD
     task.did_exec = True
-    task.dumpable = 1
+    if task.is_setid():
+        task.pdeath_signal = 0
+    task.set_dumpable(0 if task.is_setid() else 1)
     task.keepcaps = 0
     return 0
 

@@ -138,13 +138,9 @@ def check_flags(parent: Task, args: CloneArgs) -> int:
 def over_limits(parent: Task) -> bool:
     """RLIMIT_NPROC, which does not bind root, and the machine's threads-max."""
     kernel = parent.kernel
-    if parent.uid != 0 and not parent.capable:
-        owned = 0
-        for other in kernel.tasks():
-            if other.uid == parent.uid:
-                owned += 1
-        if owned >= parent.rlimit(RLIMIT_NPROC):
-            return True
+    if parent.uid != 0 and not parent.capable and kernel.nr_tasks_of(parent.uid) >= parent.rlimit(RLIMIT_NPROC):
+        return True
+    parent.nproc_exceeded = False
     return len(kernel.tasks_by_pid) >= kernel.max_threads
 
 

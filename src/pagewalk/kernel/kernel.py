@@ -118,6 +118,14 @@ class Kernel(TaskRegistry):
         """Every task, threads too, in the order in which they were made."""
         return list(self.tasks_by_pid.values())
 
+    def nr_tasks_of(self, uid: int) -> int:
+        """What counts against RLIMIT_NPROC of a user: threads and zombies too."""
+        count = 0
+        for task in self.tasks_by_pid.values():
+            if task.uid == uid:
+                count += 1
+        return count
+
     def nr_sigpending(self, uid: int) -> int:
         """What counts against RLIMIT_SIGPENDING of a user: signals that are queued, and timers."""
         count = 0

@@ -53,6 +53,7 @@ class Task(Current):
     wchan         what it waits in, by the name that Linux has for the place, "" where it runs
     stack         the greenlet whose C stack is its kernel stack, None for a process that Python drives
     utime_ns, stime_ns  time spent in the program and in the kernel
+    nproc_exceeded  it became a user's who has too many processes (PF_NPROC_EXCEEDED)
     held          Python holds it: it is not released on its own; keep_mm: nor is its memory, before release_task
     exit_code     wait status (status << 8, or the number of the signal that ended it), None while it lives
     fatal_signal  that signal with its siginfo
@@ -115,6 +116,7 @@ class Task(Current):
         self.no_new_privs = 0
         self.pdeath_signal = 0
         self.keepcaps = 0
+        self.nproc_exceeded = False
         self.timer_slack_ns = 50000
         self.default_timer_slack_ns = 50000
         self.thp_disable = 0
@@ -183,6 +185,15 @@ class Task(Current):
     def set_blocked(self, mask: int) -> None:
         """Sets the signal mask; SIGKILL and SIGSTOP cannot be blocked."""
         self.blocked = mask & ~SIG_KERNEL_ONLY
+
+    def is_setid(self) -> bool:
+        """Whether it acts as somebody else than who it is: a program that it starts is told to be careful."""
+        return self.uid != self.euid or self.gid != self.egid
+
+    def set_dumpable(self, value: int) -> None:
+        """Whether the process may dump core, for all its threads."""
+        for thread in self.signal.threads:
+            thread.dumpable = value
 
     def reset_rseq(self) -> None:
         """execve unregisters restartable sequences."""

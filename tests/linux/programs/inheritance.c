@@ -186,6 +186,34 @@ static void set_everything(void)
 	sprintf(numbers, "%d %d %d %d %d %d %d", fd_locked, fd_flock, fd_ofd, fd_timer, fd_cloexec, fd_kept, posix_timer);
 }
 
+static void changes_of_ids(void)
+{
+	static const int ids[][3] = { { 0, 0, 0 }, { 7, -1, -1 }, { -1, 7, -1 }, { -1, -1, 7 }, { 7, 7, 7 } };
+	say("== changes of ids\n");
+	for (int i = 0; i < 15; i++) {
+		flush();
+		if (!fork()) {
+			prctl(PR_SET_PDEATHSIG, SIGUSR1), prctl(PR_SET_DUMPABLE, 1);
+			const int *id = ids[i / 3];
+			if (i % 3 == 0)
+				SC(SYS_setresuid, id[0], id[1], id[2]);
+			else if (i % 3 == 1)
+				SC(SYS_setresgid, id[0], id[1], id[2]);
+			else
+				SC(SYS_setfsuid, id[0]);
+			say("%d\n", i);
+			get_prctl("pdeathsig", PR_GET_PDEATHSIG, 1), get_prctl("dumpable", PR_GET_DUMPABLE, 0);
+			flush();
+			if (i % 3 < 2) {
+				char *argv[] = { self, work_dir, "dumpable", 0 };
+				SC(SYS_execve, self, argv, 0);
+			}
+			quit(0);
+		}
+		wait(0);
+	}
+}
+
 static void slack(void)
 {
 	say("== timer slack\n");
@@ -203,6 +231,11 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		work_dir = argv[1];
 	self = argv[0];
+	if (argc == 3) {
+		get_prctl("after execve: pdeathsig", PR_GET_PDEATHSIG, 1), get_prctl("dumpable", PR_GET_DUMPABLE, 0);
+		say("secure %ld\n", getauxval(AT_SECURE));
+		quit(0);
+	}
 	if (argc > 3) {
 		sscanf(argv[4], "%d %d %d %d %d %d %d", &fd_locked, &fd_flock, &fd_ofd, &fd_timer, &fd_cloexec, &fd_kept,
 		       &posix_timer);
@@ -214,6 +247,7 @@ int main(int argc, char **argv)
 		show(argv[3]);
 		quit(5);
 	}
+	changes_of_ids();
 	flush();
 	int status, pid = fork();
 	if (!pid) {

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.word import signed32
+from pagewalk.mm.current import RLIMIT_NPROC
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -60,6 +61,23 @@ def sys_getegid(task: "Task") -> int:
     return task.egid
 
 
+def ids_of(task: "Task") -> tuple[int, int, int, int, int]:
+    """Real user id; effective and file-system ids of user and group."""
+    return task.uid, task.euid, task.fsuid, task.egid, task.fsgid
+
+
+def commit_creds(task: "Task", before: tuple[int, int, int, int, int]) -> None:
+    """What a change of ids brings with it: no core dump and no signal at the parent's end; a user who has too many
+    processes already can start no program."""
+    after = ids_of(task)
+    if after[1:] != before[1:]:
+        task.set_dumpable(0)
+        task.pdeath_signal = 0
+    if after[0] != before[0]:
+        task.nproc_exceeded = after[0] != 0 and task.kernel.nr_tasks_of(after[0]) - 1 > task.rlimit(RLIMIT_NPROC)
+    task.sync_cred()
+
+
 def put_ids(task: "Task", real: int, effective: int, saved: int, ids: tuple[int, int, int]) -> int:
     """Writes three ids to three addresses."""
     for addr, value in zip((real, effective, saved), ids, strict=True):
@@ -80,6 +98,7 @@ def sys_getresgid(task: "Task", real: int, effective: int, saved: int) -> int:
 
 def sys_setresuid(task: "Task", real: int, effective: int, saved: int) -> int:
     """setresuid(2)."""
+    before = ids_of(task)
     real, effective, saved = real & _KEEP, effective & _KEEP, saved & _KEEP
     if task.euid != 0:
         for value in (real, effective, saved):
@@ -89,12 +108,13 @@ def sys_setresuid(task: "Task", real: int, effective: int, saved: int) -> int:
     task.euid = task.euid if effective == _KEEP else effective
     task.suid = task.suid if saved == _KEEP else saved
     task.fsuid = task.euid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setresgid(task: "Task", real: int, effective: int, saved: int) -> int:
     """setresgid(2)."""
+    before = ids_of(task)
     real, effective, saved = real & _KEEP, effective & _KEEP, saved & _KEEP
     if task.euid != 0:
         for value in (real, effective, saved):
@@ -104,12 +124,13 @@ def sys_setresgid(task: "Task", real: int, effective: int, saved: int) -> int:
     task.egid = task.egid if effective == _KEEP else effective
     task.sgid = task.sgid if saved == _KEEP else saved
     task.fsgid = task.egid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setreuid(task: "Task", real: int, effective: int) -> int:
     """setreuid(2)."""
+    before = ids_of(task)
     real, effective = real & _KEEP, effective & _KEEP
     may_real = real in (_KEEP, task.uid, task.euid)
     may_effective = effective in (_KEEP, task.uid, task.euid, task.suid)
@@ -121,12 +142,13 @@ def sys_setreuid(task: "Task", real: int, effective: int) -> int:
     if real != _KEEP or effective not in (_KEEP, old):
         task.suid = task.euid
     task.fsuid = task.euid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setregid(task: "Task", real: int, effective: int) -> int:
     """setregid(2)."""
+    before = ids_of(task)
     real, effective = real & _KEEP, effective & _KEEP
     may_real = real in (_KEEP, task.gid, task.egid)
     may_effective = effective in (_KEEP, task.gid, task.egid, task.sgid)
@@ -138,12 +160,13 @@ def sys_setregid(task: "Task", real: int, effective: int) -> int:
     if real != _KEEP or effective not in (_KEEP, old):
         task.sgid = task.egid
     task.fsgid = task.egid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setuid(task: "Task", uid: int) -> int:
     """setuid(2)."""
+    before = ids_of(task)
     uid &= _KEEP
     if uid == _KEEP:
         return -errno.EINVAL
@@ -152,12 +175,13 @@ def sys_setuid(task: "Task", uid: int) -> int:
     elif uid not in (task.uid, task.suid):
         return -errno.EPERM
     task.euid = task.fsuid = uid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setgid(task: "Task", gid: int) -> int:
     """setgid(2)."""
+    before = ids_of(task)
     gid &= _KEEP
     if gid == _KEEP:
         return -errno.EINVAL
@@ -166,27 +190,29 @@ def sys_setgid(task: "Task", gid: int) -> int:
     elif gid not in (task.gid, task.sgid):
         return -errno.EPERM
     task.egid = task.fsgid = gid
-    task.sync_cred()
+    commit_creds(task, before)
     return 0
 
 
 def sys_setfsuid(task: "Task", uid: int) -> int:
     """setfsuid(2): the old one, whatever happens."""
+    before = ids_of(task)
     old = task.fsuid
     uid &= _KEEP
     if uid != _KEEP and (task.euid == 0 or uid in (task.uid, task.euid, task.suid, task.fsuid)):
         task.fsuid = uid
-        task.sync_cred()
+        commit_creds(task, before)
     return old
 
 
 def sys_setfsgid(task: "Task", gid: int) -> int:
     """setfsgid(2)."""
+    before = ids_of(task)
     old = task.fsgid
     gid &= _KEEP
     if gid != _KEEP and (task.euid == 0 or gid in (task.gid, task.egid, task.sgid, task.fsgid)):
         task.fsgid = gid
-        task.sync_cred()
+        commit_creds(task, before)
     return old
 
 

@@ -126,7 +126,7 @@ def set_value(task: "Task", option: int, value: int) -> int:
     elif option == PR_SET_DUMPABLE:
         if value not in (0, 1):
             return -errno.EINVAL
-        task.dumpable = value
+        task.set_dumpable(value)
     elif option == PR_SET_KEEPCAPS:
         if value not in (0, 1):
             return -errno.EINVAL
