@@ -200,6 +200,14 @@ def test_programs_linked_in_other_ways(name: str, link: str) -> None:
     )
 
 
+def test_instructions_that_trap() -> None:
+    check([compile_c("traps")], aslr=False)
+
+
+def test_the_vdso() -> None:
+    check([compile_c("vdso", "dynamic", flags=["-ldl"])])
+
+
 @pytest.mark.parametrize("optimize", ["-O0", "-O3"])
 @pytest.mark.parametrize("name", ["sorting", "floats"])
 def test_programs_compiled_otherwise(name: str, optimize: str) -> None:

@@ -6,8 +6,8 @@ exceptions stop the emulator, with no Python on the way.
 
 Differs: a load and a store of one instruction fault one after the other, except for read-modify-write, which faults as
 a write; #GP carries no selector; DS, ES, FS and GS take null selectors only; there are no SIMD floating-point
-exceptions, and no #GP for a misaligned 16-byte operand; instructions with a VEX prefix, which CPUID does not offer, are
-not all refused.
+exceptions, and no #GP for a misaligned 16-byte operand or reserved bits of MXCSR; instructions with a VEX prefix, which
+CPUID does not offer, are not all refused.
 """
 
 import os

@@ -4,7 +4,7 @@ Sources: AMD64 manual volume 2, section 8.2 (vectors, error codes); sigaction(2)
 
 Mirrors: arch/x86/entry/common.c, arch/x86/mm/fault.c, arch/x86/kernel/traps.c, arch/x86/entry/vsyscall/vsyscall_64.c
 (6.18)
-Differs: no 32-bit system calls (int 0x80 is a protection fault), no single-stepping, no protection keys.
+Differs: no 32-bit system calls (int 0x80 is a protection fault), no protection keys.
 """
 
 import errno

@@ -2,7 +2,8 @@
 
 The image is built here, once per machine, as a valid ELF file with a symbol version, both hash tables and section
 headers, so that the dynamic linker, readelf and gdb take it, and with an unwind table. Its functions do the system
-call, but touch [vvar] first as Linux's do: a program's first question for the time is a page fault.
+call, but touch [vvar] and the result first as Linux's do: a program's first question for the time is a page fault, a
+bad pointer a signal.
 
 Sources: vdso(7); System V gABI chapters 4 and 5 (dynamic section, hash table); LSB Core, symbol versioning, .eh_frame
 and .eh_frame_hdr; DWARF 4 section 6.4.
@@ -144,18 +145,22 @@ def version_definitions(strings: StringTable) -> bytes:
 def text_section(text: int) -> tuple[bytes, list[tuple[str, int, int]]]:
     """The machine code, which begins ``text`` bytes into the image, and (name, offset, size) of each function.
 
-    Read a word of [vvar], but not for the clocks of a process and a thread (2, 3), which are not in there; then mov
-    eax, number; syscall; ret.
+    Read a word of [vvar] and touch where the result goes, as code that computes there would, but not for the clocks of
+    a process and a thread (2, 3), which are the kernel's own; then mov eax, number; syscall; ret.
     """
     code = b""
     places = []
     for name, number in FUNCTIONS:
-        body = b""
-        if name.startswith("clock_"):
-            body += b"\x8d\x47\xfe\x83\xf8\x01\x76\x06"  # lea eax, [rdi - 2]; cmp eax, 1; jbe over the next one
+        guard = b"\x8d\x47\xfe\x83\xf8\x01\x76" if name.startswith("clock_") else b""  # lea eax, [rdi - 2]; cmp 1; jbe
+        touch = b""
         if name != "getcpu":
-            vvar = -((VVAR_PAGES + VCLOCK_PAGES) << 12) - (text + len(code) + len(body) + 6)
-            body += b"\x8b\x05" + struct.pack("<i", vvar)  # mov eax, [rip + vvar]
+            at = text + len(code) + len(guard) + (1 if guard else 0) + 6
+            touch = b"\x8b\x05" + struct.pack("<i", -((VVAR_PAGES + VCLOCK_PAGES) << 12) - at)  # mov eax, [rip + vvar]
+            result = b"\x48\x83\x0e\x00" if guard else b"\x48\x83\x0f\x00"  # or qword [rsi or rdi], 0
+            if name != "clock_gettime":
+                touch += (b"\x48\x85\xf6" if guard else b"\x48\x85\xff") + b"\x74\x04"  # test; jz over it
+            touch += result
+        body = guard + bytes([len(touch)]) + touch if guard else touch
         body += b"\xb8" + struct.pack("<I", number) + b"\x0f\x05\xc3"
         places.append((name, len(code), len(body)))
         code += body.ljust(32, b"\xcc")
