@@ -24,6 +24,11 @@ def test_locks() -> None:
     check([compile_c("lock_calls"), "{work}"], work={})
 
 
+def test_the_table_of_locks() -> None:
+    """/proc/locks, line for line, while locks are split, merged, converted and waited for."""
+    check([compile_c("lock_table", flags=["-pthread"]), "{work}"], work={})
+
+
 def test_pipes_and_fifos() -> None:
     check([compile_c("pipe_calls"), "{work}"], work={})
 

@@ -23,6 +23,11 @@ F_WRLCK: Final = 1
 F_UNLCK: Final = 2
 OFFSET_MAX: Final = (1 << 63) - 1
 
+# The kinds of lock.
+POSIX: Final = "POSIX "
+OFDLCK: Final = "OFDLCK"
+FLOCK: Final = "FLOCK "
+
 MAX_DEADLK_ITERATIONS: Final = 10
 
 
@@ -30,15 +35,19 @@ MAX_DEADLK_ITERATIONS: Final = 10
 class FileLock:
     """struct file_lock: bytes ``start`` to ``end`` (inclusive) are locked for ``kind`` (F_RDLCK, F_WRLCK).
 
-    owner  the descriptor table of a process, or an open file; pid: who it is to others, -1 for an open file
+    owner  the descriptor table of a process, or an open file; pid: who it is to others, -1 for an open file's record
+           lock; what: POSIX, OFDLCK or FLOCK
+    seq    when it came into the machine's list, 0 while it is in none; what a change leaves of a lock keeps its place
     """
 
-    def __init__(self, owner: object, pid: int, kind: int, start: int, end: int) -> None:
+    def __init__(self, owner: object, pid: int, kind: int, start: int, end: int, what: str = POSIX) -> None:
         self.owner = owner
         self.pid = pid
         self.kind = kind
         self.start = start
         self.end = end
+        self.what = what
+        self.seq = 0
 
     def overlaps(self, other: "FileLock") -> bool:
         """Whether they share a byte."""
@@ -52,14 +61,16 @@ class FileLock:
 
     def part(self, start: int, end: int) -> "FileLock":
         """The same lock of other bytes."""
-        return FileLock(self.owner, self.pid, self.kind, start, end)
+        other = FileLock(self.owner, self.pid, self.kind, start, end, self.what)
+        other.seq = self.seq
+        return other
 
 
 @final
 class Waiter:
     """A process that waits for ``lock``, in the way of which is ``blocker``."""
 
-    def __init__(self, lock: FileLock, blocker: object) -> None:
+    def __init__(self, lock: FileLock, blocker: FileLock) -> None:
         self.lock = lock
         self.blocker = blocker
 
@@ -68,19 +79,22 @@ class Waiter:
 class FileLockContext:
     """struct file_lock_context of one inode.
 
+    inode    whose locks these are; table: the machine's
     flocks   by open file; posix: owners in the order in which they came, the locks of one together and by offset
     wait     who waits for any of them
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inode: "Inode", table: "LockTable") -> None:
+        self.inode = inode
+        self.table = table
         self.flocks: list[FileLock] = []
         self.posix: list[FileLock] = []
         self.wait = WaitQueueHead()
 
     # flock(2).
 
-    def flock(self, file: "VfsFile", kind: int) -> int:
-        """Locks (F_RDLCK shared, F_WRLCK exclusive) or unlocks for an open file: 0 or WOULD_BLOCK.
+    def flock(self, file: "VfsFile", kind: int, pid: int) -> int:
+        """Locks (F_RDLCK shared, F_WRLCK exclusive) or unlocks for an open file of process ``pid``: 0 or WOULD_BLOCK.
 
         Changing the kind gives the old lock up first, even where the new one then has to wait.
         """
@@ -95,12 +109,19 @@ class FileLockContext:
             self.wait.wake_up(0, 0)
         if kind == F_UNLCK:
             return 0
-        wanted = FileLock(file, 0, kind, 0, OFFSET_MAX)
-        for lock in self.flocks:
-            if lock.conflicts(wanted):
-                return WOULD_BLOCK
+        wanted = flock_lock(file, kind, pid)
+        if self.flock_conflict(wanted) is not None:
+            return WOULD_BLOCK
+        wanted.seq = self.table.new_seq(self)
         self.flocks.append(wanted)
         return 0
+
+    def flock_conflict(self, wanted: FileLock) -> FileLock | None:
+        """The first lock that is in the way of a flock."""
+        for lock in self.flocks:
+            if lock.conflicts(wanted):
+                return lock
+        return None
 
     # fcntl(2).
 
@@ -128,7 +149,11 @@ class FileLockContext:
         kept = without(mine, wanted)
         changed = len(kept) != len(mine) or not same_objects(kept, mine)
         if wanted.kind != F_UNLCK:
+            wanted.seq = reused_seq(mine, wanted) or self.table.new_seq(self)
             kept = merged(kept, wanted)
+        for lock in kept:
+            if lock.seq == 0:
+                lock.seq = self.table.new_seq(self)
         if at < 0:
             at = len(others)
         self.posix = others[:at] + kept + others[at:]
@@ -159,10 +184,27 @@ def without(locks: list[FileLock], hole: FileLock) -> list[FileLock]:
             kept.append(lock)
             continue
         if lock.start < hole.start:
-            kept.append(lock.part(lock.start, hole.start - 1))
+            left = lock.part(lock.start, hole.start - 1)
+            if lock.end > hole.end:
+                left.seq = 0  # of a lock that falls apart, the right half is the old one
+            kept.append(left)
         if lock.end > hole.end:
             kept.append(lock.part(hole.end + 1, lock.end))
     return kept
+
+
+def reused_seq(mine: list[FileLock], wanted: FileLock) -> int:
+    """The place in the machine's list that a new lock takes over from an owner's old one, which it extends; 0 where it
+    is new there."""
+    for lock in mine:
+        if lock.kind == wanted.kind:
+            if lock.start <= wanted.end + (wanted.end != OFFSET_MAX) and wanted.start <= lock.end + (
+                lock.end != OFFSET_MAX
+            ):
+                return lock.seq
+        elif wanted.start <= lock.start and lock.end <= wanted.end:
+            return 0
+    return 0
 
 
 def merged(locks: list[FileLock], new: FileLock) -> list[FileLock]:
@@ -183,11 +225,34 @@ def merged(locks: list[FileLock], new: FileLock) -> list[FileLock]:
 
 
 @final
-class DeadlockTable:
-    """Who waits for whose record locks (blocked_hash)."""
+class LockTable:
+    """The locks of a machine (file_lock_list), and who waits for them (blocked_hash).
+
+    contexts  of the inodes that have locks, or had some; last_seq: of the newest lock
+    """
 
     def __init__(self) -> None:
         self.waiters: list[Waiter] = []
+        self.contexts: list[FileLockContext] = []
+        self.last_seq = 0
+
+    def new_seq(self, context: FileLockContext) -> int:
+        """The place of a new lock of ``context`` in the list."""
+        if context not in self.contexts:
+            self.contexts = [other for other in self.contexts if other.flocks or other.posix]
+            self.contexts.append(context)
+        self.last_seq += 1
+        return self.last_seq
+
+    def all_locks(self) -> list[tuple[FileLock, "Inode"]]:
+        """Every lock with its inode, the newest first."""
+        found = [(lock, context.inode) for context in self.contexts for lock in context.flocks + context.posix]
+        found.sort(key=newest_first)
+        return found
+
+    def waiting_for(self, lock: FileLock) -> list[FileLock]:
+        """What others want and ``lock`` is in the way of, in the order in which they came."""
+        return [waiter.lock for waiter in self.waiters if waiter.blocker.seq == lock.seq]
 
     def would_deadlock(self, owner: object, blocker: object) -> bool:
         """Whether ``blocker`` waits, perhaps through others, for ``owner``."""
@@ -196,19 +261,29 @@ class DeadlockTable:
                 return True
             found: Waiter | None = None
             for waiter in self.waiters:
-                if waiter.lock.owner is blocker:
+                if waiter.lock.what == POSIX and waiter.lock.owner is blocker:
                     found = waiter
                     break
             if found is None:
                 return False
-            blocker = found.blocker
+            blocker = found.blocker.owner
         return False
 
 
-def lock_context(inode: "Inode") -> FileLockContext:
+def newest_first(entry: "tuple[FileLock, Inode]") -> int:
+    """For sorting."""
+    return -entry[0].seq
+
+
+def flock_lock(file: "VfsFile", kind: int, pid: int) -> FileLock:
+    """What flock(2) of an open file by process ``pid`` is as a lock."""
+    return FileLock(file, pid, kind, 0, OFFSET_MAX, FLOCK)
+
+
+def lock_context(table: LockTable, inode: "Inode") -> FileLockContext:
     """The inode's locks, made at the first use."""
     if inode.i_flctx is None:
-        inode.i_flctx = FileLockContext()
+        inode.i_flctx = FileLockContext(inode, table)
     return inode.i_flctx
 
 

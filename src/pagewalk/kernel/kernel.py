@@ -12,7 +12,6 @@ from pagewalk.arch.format import Layout
 from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
-from pagewalk.fs.locks import DeadlockTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.unix_bind import UnixTable
 from pagewalk.fs.wait import WaitQueueHead
@@ -95,7 +94,6 @@ class Kernel(TaskRegistry):
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
         self.unix = UnixTable()
-        self.deadlocks = DeadlockTable()
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1

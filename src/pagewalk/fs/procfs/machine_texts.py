@@ -4,7 +4,7 @@ Sources: proc(5), proc_iomem(5), proc_interrupts(5), proc_slabinfo(5), proc_cgro
 
 Mirrors: kernel/resource.c, mm/vmstat.c (pagetypeinfo), mm/slab_common.c, block/genhd.c, fs/proc/interrupts.c,
 fs/proc/softirqs.c, kernel/cgroup/cgroup-v1.c, kernel/sched/psi.c (6.18)
-Differs: no devices, interrupts, slabs, vmalloc areas, control groups and file locks, so those tables are empty; one
+Differs: no devices, interrupts, slabs, vmalloc areas and control groups, so those tables are empty; one
     migrate type (Movable); stalls for want of a resource are not measured.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.locks import locks
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.mm_init import memory_map
 from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
@@ -158,7 +159,7 @@ MACHINE_TEXTS: "Final[dict[str, tuple[int, TextMaker]]]" = {
     "interrupts": (0o444, interrupts),
     "iomem": (0o444, iomem),
     "ioports": (0o444, _empty),
-    "locks": (0o444, _empty),
+    "locks": (0o444, locks),
     "misc": (0o444, _empty),
     "pagetypeinfo": (0o400, pagetypeinfo),
     "partitions": (0o444, _empty),

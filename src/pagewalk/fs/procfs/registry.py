@@ -7,6 +7,8 @@ Differs: nothing.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pagewalk.fs.locks import LockTable
+
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
@@ -17,6 +19,7 @@ class TaskRegistry:
     next_pid  the id that the next task gets
     on_exit   called with each task (threads too) that is about to end, while everything of it is still there
     boot_ns   the monotonic clock when the machine was started
+    file_locks  the locks on files
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
     """
 
@@ -25,6 +28,7 @@ class TaskRegistry:
         self.on_exec: Callable[[Task], None] | None = None
         self.boot_ns = 0
         self.next_pid = 0
+        self.file_locks = LockTable()
 
     def current_task(self) -> "Task | None":
         """The running task, for /proc/self."""

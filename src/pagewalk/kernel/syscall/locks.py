@@ -3,7 +3,7 @@
 Sources: flock(2), fcntl(2).
 
 Mirrors: fs/locks.c (6.18)
-Differs: a lease is refused as if the file were open elsewhere (EAGAIN); /proc/locks is empty.
+Differs: a lease is refused as if the file were open elsewhere (EAGAIN).
 """
 
 import errno
@@ -15,8 +15,11 @@ from pagewalk.fs.locks import (
     F_RDLCK,
     F_UNLCK,
     F_WRLCK,
+    OFDLCK,
+    POSIX,
     FileLock,
     Waiter,
+    flock_lock,
     lock_context,
     range_of,
 )
@@ -63,10 +66,11 @@ def sys_flock(task: "Task", fd: int, operation: int) -> int:
     kind = {LOCK_SH: F_RDLCK, LOCK_EX: F_WRLCK, LOCK_UN: F_UNLCK}[how]
     if kind != F_UNLCK and not file.f_mode & (FMODE_READ | FMODE_WRITE):
         return -errno.EBADF
-    context = lock_context(file.inode)
+    table = task.kernel.file_locks
+    context = lock_context(table, file.inode)
     file.get()
     while True:
-        result = context.flock(file, kind)
+        result = context.flock(file, kind, task.tgid)
         if result != WOULD_BLOCK:
             break
         if operation & LOCK_NB:
@@ -75,7 +79,14 @@ def sys_flock(task: "Task", fd: int, operation: int) -> int:
         if signal_pending(task):
             result = -ERESTARTSYS
             break
+        wanted = flock_lock(file, kind, task.tgid)
+        blocker = context.flock_conflict(wanted)
+        if blocker is None:
+            continue
+        waiter = Waiter(wanted, blocker)
+        table.waiters.append(waiter)
         task.kernel.wait(task, FOREVER, [], [context.wait], "locks_lock_inode_wait")
+        table.waiters.remove(waiter)
     file.put()
     return result
 
@@ -104,7 +115,7 @@ def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int) -> int:
     if ofd and pid != 0:
         return -errno.EINVAL
     owner: object = file if ofd else task.files
-    wanted = FileLock(owner, -1 if ofd else task.tgid, kind, bounds[0], bounds[1])
+    wanted = FileLock(owner, -1 if ofd else task.tgid, kind, bounds[0], bounds[1], OFDLCK if ofd else POSIX)
     if getting:
         return test_lock(task, file, wanted, addr, data)
     return set_lock(task, file, wanted, wait=cmd in (F_SETLKW, F_OFD_SETLKW))
@@ -112,7 +123,7 @@ def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int) -> int:
 
 def test_lock(task: "Task", file: "VfsFile", wanted: FileLock, addr: int, given: bytes) -> int:
     """F_GETLK: writes the lock that is in the way, or F_UNLCK into what was given."""
-    context = lock_context(file.inode)
+    context = lock_context(task.kernel.file_locks, file.inode)
     found: FileLock | None = None
     if wanted.kind == F_UNLCK:  # F_OFD_GETLK: a lock of one's own
         for lock in context.posix:
@@ -131,8 +142,8 @@ def test_lock(task: "Task", file: "VfsFile", wanted: FileLock, addr: int, given:
 
 def set_lock(task: "Task", file: "VfsFile", wanted: FileLock, *, wait: bool) -> int:
     """Locks or unlocks. EAGAIN: in somebody's way. EDEADLK: he waits for us."""
-    context = lock_context(file.inode)
-    table = task.kernel.deadlocks
+    table = task.kernel.file_locks
+    context = lock_context(table, file.inode)
     file.get()
     while True:
         result = context.set_lock(wanted)
@@ -148,7 +159,7 @@ def set_lock(task: "Task", file: "VfsFile", wanted: FileLock, *, wait: bool) -> 
         if signal_pending(task):
             result = -ERESTARTSYS
             break
-        waiter = Waiter(wanted, blocker.owner)
+        waiter = Waiter(wanted, blocker)
         table.waiters.append(waiter)
         task.kernel.wait(task, FOREVER, [], [context.wait], "fcntl_setlk")
         table.waiters.remove(waiter)
