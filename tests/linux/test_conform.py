@@ -8,8 +8,8 @@ import harness
 import pytest
 
 from pagewalk.conform import layouts
-from pagewalk.conform.both import Outcome, compile_program, run_kernel, run_model
-from pagewalk.conform.operations import Batch, Script, reduce
+from pagewalk.conform.both import compile_program, run_kernel, run_model
+from pagewalk.conform.operations import Batch, Script, first_difference, reduce, run_side
 from pagewalk.conform.programs import STATIC
 from pagewalk.conform.table import ENV, Conformance, one_program, run
 from pagewalk.errors import ConfigError
@@ -61,24 +61,13 @@ def test_random_bases_move_in_the_kernels_steps() -> None:
         assert abs(base.entropy - model[what].entropy) <= 2, what
 
 
-def test_what_has_once_differed_stays_equal() -> None:
-    scripts = sorted(Path(__file__).parent.glob("conform/*.script"))
-    for path in scripts:
-        script = Script.read(path)
-        theirs, ours = (side(script) for side in (kernel_side, model_side))
-        assert ours.same(theirs), path.name
-
-
-def kernel_side(script: Script) -> Outcome:
-    from pagewalk.conform.operations import run_side
-
-    return run_side(script, "kernel")
-
-
-def model_side(script: Script) -> Outcome:
-    from pagewalk.conform.operations import run_side
-
-    return run_side(script, "model")
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("conform/*.script")), ids=lambda path: path.stem)
+def test_what_has_once_differed_stays_equal(path: Path) -> None:
+    harness.need_reference_kernel()
+    harness.need_disk_file_system(harness.base())
+    script = Script.read(path)
+    theirs, ours = run_side(script, "kernel"), run_side(script, "model")
+    assert ours.same(theirs), first_difference(theirs.stdout, ours.stdout)
 
 
 def test_a_script_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ class HostMapping(AddressSpace):
         return 0
 
     def has_block(self, index: i64) -> bool:
-        """As the host's file system tells of holes; a dirty page has got its block when it became dirty."""
-        if int(index) in self.dirty:
+        """As the host's file system tells of holes; a page that is to be written has got its block already."""
+        if int(index) in self.dirty_blocks:
             return True
         try:
             return os.lseek(self.fd, index << 12, os.SEEK_DATA) < (index + 1) << 12

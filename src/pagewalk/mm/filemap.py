@@ -125,8 +125,12 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
             index: i64 = -1 if page is None else pte_lookup(vma.vm_mm, address)
             if page is not None and index >= 0:
                 pte: i64 = words[index]
-                if (fmt.present.test(pte) or fmt.protnone.test(pte)) and fmt.dirty.test(pte):
+                if not fmt.present.test(pte) and not fmt.protnone.test(pte):
+                    low += 1
+                    continue
+                if fmt.dirty.test(pte):
                     set_page_dirty(system, page)
+                if fmt.dirty.test(pte) or fmt.write.test(pte):  # a child's copy of a dirty entry is clean, but writable
                     words[index] = fmt.write.clear(fmt.dirty.clear(pte))
                     vma.vm_mm.flush_tlb_range(address, address + 4096)
             low += 1

@@ -14,6 +14,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, AddressSpace, FileRaState
 from pagewalk.mm.filemap import before_write_at
+from pagewalk.mm.folio import folio_range
 from pagewalk.mm.iov_iter import IovIter
 from pagewalk.mm.page import Page, PG_dirty
 from pagewalk.mm.page_cache import read_cache_page
@@ -101,6 +102,18 @@ def write_end(system: System, mapping: AddressSpace, page: Page, at: i64, copied
     mapping.i_size = max(mapping.i_size, at + copied)
 
 
+def zero_new_buffers(mapping: AddressSpace, at: i64, length: i64) -> None:
+    """A copy of ``length`` bytes to ``at`` has ended too early within a folio: what it would have filled there of the
+    blocks that the file did not have is zeros, and to be written (folio_zero_new_buffers)."""
+    _, end = folio_range(mapping, at >> 12)
+    last: i64 = min(end, (at + length + 4095) >> 12)
+    index: i64 = (at >> 12) + 1
+    while index < last:
+        if not mapping.has_block(index):
+            mapping.dirty_blocks.add(int(index))
+        index += 1
+
+
 def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, source: IovIter) -> int:
     """Copies user memory to offset ``pos`` of the cache, growing the file; bytes, or a negative errno where there were
     none.
@@ -120,6 +133,8 @@ def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, sourc
         copied = source.copy_from_atomic((page.pfn << 12) + (at & 4095), size)
         write_end(system, mapping, page, at, copied)
         done += copied
+        if copied < size and at >> 12 in mapping.folio_heads:
+            zero_new_buffers(mapping, at, source.count)
         if copied == 0:
             chunk = max(4096, chunk >> 1)
             if source.fault_in_readable(size) == size:

@@ -12,11 +12,11 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mmu_gather import zap_pte_range
-from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
-from pagewalk.mm.rmap import anon_vma_prepare
-from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYSHARE, Vma
+from pagewalk.mm.rmap import anon_vma_prepare, page_mappers
+from pagewalk.mm.vma import VM_LOCKED, VM_MAYBE_GUARD, VM_MAYSHARE, Vma
 
 
 def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
@@ -50,12 +50,24 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
         page = vm_normal_page(mm.system, pte)
         if page is None or (page.flags & PG_dirty and page.mapcount != 1):
             continue
-        page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
+        if is_unevictable(page):
+            page.flags &= ~PG_dirty
+        else:
+            page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
         if fmt.accessed.test(pte) or fmt.dirty.test(pte):
             words[index] = fmt.dirty.clear(fmt.accessed.clear(pte))
             changed = True
     if changed:
         mm.flush_tlb_range(start, end)
+
+
+def is_unevictable(page: Page) -> bool:
+    """Whether another process has the page locked: it is on no list that MADV_FREE could move it from."""
+    if page.mapcount > 1:
+        for _, other, _ in page_mappers(page):
+            if other.vm_flags & VM_LOCKED:
+                return True
+    return False
 
 
 def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:

@@ -228,6 +228,9 @@ static void show_status(void)
 	}
 }
 
+/* Dropping a page makes the CPU do what it has put off, such as to make pages of MADV_FREE free for the taking. */
+#define DRAIN 0x310000000000UL
+
 /* All but Referenced: what populating sets there, the second time takes away whenever the kernel has drained a batch of
  * pages for its active list. */
 static void show_smaps(void)
@@ -235,6 +238,9 @@ static void show_smaps(void)
 	static char text[1 << 20];
 	static const char *wanted[] = { "Size:", "Rss:", "Pss:", "Shared_Clean:", "Shared_Dirty:", "Private_Clean:", "Private_Dirty:",
 	                                "Anonymous:", "LazyFree:", "Swap:", "Locked:", "VmFlags:" };
+	MMAP(DRAIN, PAGE, RW, ANON | MAP_FIXED | MAP_POPULATE, -1, 0);
+	MADVISE(DRAIN, PAGE, MADV_DONTNEED);
+	MUNMAP(DRAIN, PAGE);
 	read_whole("/proc/self/smaps", text, sizeof text);
 	int in_arena = 0;
 	for (char *line = text; *line;) {
@@ -705,6 +711,13 @@ int main(int argc, char **argv)
 	act.sa_flags = SA_SIGINFO;
 	sigaction(SIGSEGV, &act, 0);
 	sigaction(SIGBUS, &act, 0);
+	/* On one CPU: each has a batch of work of its own. */
+	ul mask[16] = { 0 };
+	SC(SYS_sched_getaffinity, 0, sizeof mask, mask);
+	mask[0] &= -mask[0];
+	memset(mask + 1, 0, sizeof mask - sizeof mask[0]);
+	if (mask[0])
+		SC(SYS_sched_setaffinity, 0, sizeof mask, mask);
 	disk = make_file("disk", FILE_PAGES * PAGE - 1000);
 	SC(SYS_fadvise64, disk, 0, 0, 1 /* RANDOM: no folios of several pages */);
 	read_only = SC(SYS_open, in_work("disk"), O_RDONLY, 0);
