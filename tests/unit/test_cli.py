@@ -290,3 +290,20 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_on_request(monkeypat
     env = {**ENV, "PAGEWALK_DEBUG": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert "Traceback" in done.stderr
+
+
+def test_settings_reach_the_machine() -> None:
+    done = pagewalk("run", "-q", "--set", "overcommit_ratio=37", "--", "cat", "/proc/sys/vm/overcommit_ratio")
+    assert (done.returncode, done.stdout) == (0, b"37\n")
+    done = pagewalk("run", "-q", "--set", "rlimits.STACK=1M:2M", "--", "sh", "-c", "ulimit -s; ulimit -Hs")
+    assert (done.returncode, done.stdout) == (0, b"1024\n2048\n")
+
+
+@pytest.mark.parametrize(
+    "setting", ["swap", "swap=1", "cpus=0", "pcid=perhaps", "rlimits.X=1", "fault_around_bytes=5000"]
+)
+def test_a_bad_setting_is_one_line_and_125(setting: str) -> None:
+    done = pagewalk("run", "--set", setting, "--", "true")
+    assert done.returncode == 125
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 1 and "expected" in lines[0], lines
