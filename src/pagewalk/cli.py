@@ -9,13 +9,18 @@ happen in the functions that need them.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pagewalk import __version__
 from pagewalk.errors import ConfigError, ExecError, PagewalkError
 from pagewalk.trace.commands import record_command, trace_group
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 __all__ = ["main", "run_command"]
 
@@ -55,6 +60,7 @@ def cli() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 @click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
+@click.option("--record", metavar="FILE", help="Write all accesses and changes of address spaces to FILE, a trace.")
 @click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
 def run(
@@ -74,6 +80,7 @@ def run(
     cold_cache: bool,
     settings: tuple[str, ...],
     procfs: str | None,
+    record: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
@@ -94,8 +101,10 @@ def run(
     from pagewalk.view.text import print_report
 
     machine = Machine(config, rw=writable)
-    with Session(machine, timeout, quiet) as session:
-        result = machine.run(list(command), program=program, env=environment, detail=smaps, procfs=procfs)
+    with Session(machine, timeout, quiet) as session, open_recorder(record, config, command) as recorder:
+        result = machine.run(
+            list(command), program=program, env=environment, detail=smaps, procfs=procfs, record=recorder
+        )
     report = result.report
     say_interpreted_once(report.interpreted)
     texts = [report.maps if maps else "", report.smaps if smaps else "", report.as_json() if json_file == "-" else ""]
@@ -216,6 +225,15 @@ def directory(name: str) -> str:
         what = "not a directory" if os.path.lexists(name) else "no such directory"
         raise ConfigError(f"--rw: expected a directory, got {name!r} ({what})")
     return os.path.realpath(name)
+
+
+def open_recorder(name: str | None, config: "Config", command: Sequence[str]) -> "AbstractContextManager[Any]":
+    """A context manager with who records the run; with None where nobody does."""
+    if name is None:
+        return nullcontext()
+    from pagewalk.trace.recorder import Recorder
+
+    return Recorder(Path(name), config, command)
 
 
 def open_json(name: str | None) -> Path | None:

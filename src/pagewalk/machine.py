@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pagewalk import _build
 from pagewalk.config import RLIMIT_NAMES, Config
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
     from pagewalk.process import Process
 
 __all__ = ["Machine", "Result"]
+
+
+class Recording(Protocol):
+    """Who records a run: ``trace.recorder.Recorder``."""
+
+    def begin(self, kernel: Kernel, cpu: "Cpu", task: "Task") -> None:
+        """``task``, which has its program, is about to run on ``cpu``."""
+
+    def end(self) -> None:
+        """The run is over, or has failed."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,7 @@ class Machine:
         timeout: float | None = None,
         detail: bool = False,
         procfs: str | None = None,
+        record: Recording | None = None,
     ) -> Result:
         """Runs a program to its end, with this process's standard streams as its own.
 
@@ -129,6 +140,7 @@ class Machine:
         detail   the report's ``smaps`` are wanted too
         procfs   a directory that gets the machine's /proc as files: all processes as they were when most of them were
                  there, those that lived at other times as they were before they ended
+        record   who gets everything that the program and its children access, and what changes their address spaces
 
         Raises ExecError where the program cannot be executed, OutOfMemory where the machine's RAM does not suffice.
         """
@@ -150,9 +162,11 @@ class Machine:
         )
         inherit(task)
         self._recorder = recorder
-        return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail)
+        return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail, record)
 
-    def _run_task(self, task: "Task", command: list[str], timeout: float | None, detail: bool) -> Result:
+    def _run_task(
+        self, task: "Task", command: list[str], timeout: float | None, detail: bool, record: Recording | None = None
+    ) -> Result:
         """Runs a task that has its program; the report, then its memory is freed."""
         from pagewalk.kernel.sched import run
 
@@ -164,12 +178,16 @@ class Machine:
             if timer is not None:
                 timer.daemon = True
                 timer.start()
+            if record is not None:
+                record.begin(self.kernel, self._the_cpu(), task)
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
         finally:
             if timer is not None:
                 timer.cancel()
             self._running = None
+            if record is not None:
+                record.end()
             self.kernel.do_exit(task, 9)
             self.kernel.release_task(task)
             for left in self.kernel.tasks():

@@ -14,6 +14,7 @@ from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, GEM5, LACK
 from pagewalk.errors import PagewalkError
 from pagewalk.trace.events import EVENT_TYPES, Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap
 from pagewalk.trace.events import Switch as SwitchEvent
+from pagewalk.trace.events import Touch
 from pagewalk.trace.format import Batch, TraceInfo, TraceSource
 from pagewalk.trace.native import NativeTrace, NativeWriter
 from pagewalk.trace.open import FORMATS, open_trace
@@ -34,7 +35,8 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Brk, **who, addr=word, start=word),
     st.builds(Fork, **who, child=tid, shares_mm=st.booleans()),
     st.builds(Exec, **who, name=st.text()),
-    st.builds(Exit, **who, status=st.integers(0, 0xFFFF)),
+    st.builds(Exit, **who),
+    st.builds(Touch, **who, addr=word, write=st.booleans()),
     st.builds(SwitchEvent, **who, previous=tid),
 )  # fmt: skip
 
@@ -63,8 +65,11 @@ def content(source: TraceSource | list[Batch]) -> tuple[list[Any], list[tuple[in
     return rows, found, instructions
 
 
+MADE = (Brk, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, SwitchEvent, Touch)
+
+
 def test_every_kind_of_event_is_tried() -> None:
-    assert {Brk, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, SwitchEvent} == set(EVENT_TYPES.values())
+    assert set(MADE) == set(EVENT_TYPES.values())
 
 
 @given(

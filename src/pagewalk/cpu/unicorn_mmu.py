@@ -35,6 +35,8 @@ from pagewalk.hw.state import (
     STATE_NR_WORDS,
     STATE_OUT,
     STATE_OWNERS,
+    STATE_PAGES,
+    STATE_PAGES_GEN,
     STATE_RAM,
     STATE_ROOT,
     STATE_STATUS,
@@ -76,6 +78,10 @@ _ATTEMPTS: Final = 16  # times that a fault may be served before the access must
 
 def _refuse(addr: int, access: int) -> bool:
     raise PagewalkError("a page fault outside of run()")
+
+
+def _claims_nothing(pages: Any, pfn: int, page: int, gen: int) -> bool:
+    return True
 
 
 class Mmu:
@@ -128,8 +134,10 @@ class Mmu:
         self._compile_after = compile_after
         self.wants_machine_code = compile_after == 0
         self._compiled: Any = None
+        self._pages: Any = None  # while accesses are recorded
+        self._claim_page: Callable[[Any, int, int, int], bool] = _claims_nothing
         self._callback = FILL_CALLBACK(self._on_miss)
-        self._hook = hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+        self._hooks = [hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)]
 
     @property
     def has_machine_code(self) -> bool:
@@ -144,10 +152,20 @@ class Mmu:
     def use(self, machine_code: Any) -> None:
         """From now on the C function of ``machine_code`` (hw/callbacks) is asked first; not while the emulator runs."""
         self.wants_machine_code = False
+        self._pages = None
         self._compiled = FILL_CALLBACK(machine_code.on_tlb_fill.address)
-        hook_del(self._engine, self._hook)
-        hook_add(self._engine, UC_HOOK_TLB_FILL, machine_code.on_tlb_fill.address, self.state_address)
-        self._hook = hook_add(self._engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+        for hook in self._hooks:
+            hook_del(self._engine, hook)
+        first = hook_add(self._engine, UC_HOOK_TLB_FILL, machine_code.on_tlb_fill.address, self.state_address)
+        second = hook_add(self._engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
+        self._hooks = [first, second]
+
+    def record_pages(self, machine_code: Any, pages: Any) -> None:
+        """From now on ``pages`` (hw/record) tells through which page the TLB has a frame, until the next ``use``."""
+        self.use(machine_code)
+        self._pages = pages
+        self._claim_page = machine_code.claim_page
+        self.state[STATE_PAGES] = pages.ctypes.data
 
     def enter(self, mm: "MmStruct", on_fault: Callable[[int, int], bool]) -> None:
         """Before a program runs in ``mm``: the TLB and the translations hold nothing that is no longer so."""
@@ -168,6 +186,7 @@ class Mmu:
     def flush(self) -> None:
         """Empties the emulator's TLB."""
         self.flushes += 1
+        self.state[STATE_PAGES_GEN] = self.flushes
         self._decoded.clear()
         tlb_flush(self._engine, CTL_TLB_FLUSH)
 
@@ -251,6 +270,9 @@ class Mmu:
             self.flush()
             filling.claim(addr, out, self._owners, self._ram.code_frames)
         pfn = out[OUT_PFN]
+        if self._pages is not None and not self._claim_page(self._pages, pfn, addr >> 12, self.flushes):
+            self.flush()
+            self._claim_page(self._pages, pfn, addr >> 12, self.flushes)
         if access == FETCH and status != OK:
             self._on_new_code(addr, self._ram.bytes[pfn << 12 : (pfn + 1) << 12])
         _write_entry(entry, pfn << 12, out[OUT_RIGHTS])

@@ -26,10 +26,11 @@ from pagewalk.cpu import unicorn_lib as ulib
 from pagewalk.cpu.sse_flags import SseFlags
 from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
+from pagewalk.cpu.unicorn_record import AccessHooks, AccessSink
 from pagewalk.cpu.unicorn_setup import Engine
 from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
-from pagewalk.errors import PagewalkError
+from pagewalk.errors import NotModelled, PagewalkError
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
     EVENT_NONE,
@@ -116,6 +117,7 @@ class UnicornX86(Cpu):
         self._thread = 0
         self._counts = False
         self._slice_end = 0
+        self._hooks: AccessHooks | None = None
 
     # What the program's other state is (Fpu).
 
@@ -157,6 +159,38 @@ class UnicornX86(Cpu):
             return self._state[STATE_SLICE]
         return (self._slice_end - time.monotonic_ns()) // _HOST_NS_A_BLOCK if self._slice_end else 1
 
+    # Recording.
+
+    def record(self, sink: AccessSink) -> AccessHooks:
+        """From now on everything that programs access goes to ``sink``. Raises NotModelled without machine code."""
+        if not may_compile():
+            raise NotModelled("recording accesses needs Numba, and PAGEWALK_INTERPRETED not to be set")
+        if not self._mmu.has_machine_code:
+            self._use_machine_code()
+        from pagewalk.hw import record
+
+        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12)
+        self._mmu.record_pages(record, self._hooks.pages)
+        self._mmu.forget_translations()
+        return self._hooks
+
+    def stop_recording(self) -> None:
+        """Gives what is left to the sink; programs run as before."""
+        if self._hooks is not None:
+            self._hooks.close()
+            self._hooks = None
+            self._use_machine_code()
+            self._mmu.forget_translations()
+
+    def _recorded(self, hooks: AccessHooks, regs: PtRegs, reason: int) -> int:
+        """After a run: what was announced and did not happen is taken back."""
+        if reason == EXIT_STOPPED:
+            hooks.not_begun(regs.rip)
+        if hooks.exception is not None:
+            exception, hooks.exception = hooks.exception, None
+            raise exception
+        return reason
+
     # Running.
 
     def run(self, mm: "MmStruct", regs: PtRegs, on_fault: Callable[[int, int], bool]) -> int:
@@ -171,7 +205,10 @@ class UnicornX86(Cpu):
                 self._use_machine_code()
             self._mmu.enter(mm, on_fault)
             self._load(regs)
-            return self._execute(regs)
+            if self._hooks is None:
+                return self._execute(regs)
+            self._hooks.sink.enter()
+            return self._recorded(self._hooks, regs, self._execute(regs))
         finally:
             self._running = False
 

@@ -73,6 +73,9 @@ def do_syscall(task: "Task") -> None:
     task.nr_syscalls += 1
     result = call(task, number)
     task.regs.rax = result  # execve and sigreturn bring registers of their own
+    on_syscall = task.kernel.on_syscall
+    if on_syscall is not None:
+        on_syscall(task, number, result)
 
 
 def call(task: "Task", number: int) -> int:

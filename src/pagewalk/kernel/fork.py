@@ -118,6 +118,8 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     link_family(task, parent, args)
     kernel.tasks_by_pid[task.pid] = task
     kernel.nr_forks += 1
+    if kernel.on_fork is not None:
+        kernel.on_fork(parent, task)
     return task
 
 

@@ -5,7 +5,8 @@ Differs: an object rather than globals, so that one program can have many machin
 """
 
 import random
-from typing import final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
 
 from mypy_extensions import i64
 
@@ -17,6 +18,9 @@ from pagewalk.mm.page import MemMap, Page, PG_reserved
 from pagewalk.mm.page_alloc import GFP_ZERO, Node
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.vmstat import VmStat
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
 
 
 @final
@@ -31,6 +35,8 @@ class System:
     totalram_pages      managed frames of all zones
     vm_committed_as     pages promised to processes (Committed_AS)
     random              the machine's only source of randomness
+    on_uaccess_fault    called with the address space, the address and READ or WRITE when the kernel itself takes a
+                        fault in user memory
     """
 
     def __init__(self, config: Config) -> None:
@@ -51,6 +57,7 @@ class System:
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
         self.nr_mms = 0
+        self.on_uaccess_fault: Callable[[MmStruct, int, int], None] | None = None
         self.nr_shmem_inodes = 0
 
     def page(self, pfn: i64) -> Page:

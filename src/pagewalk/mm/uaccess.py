@@ -35,6 +35,8 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
                 if pte & fmt.write.mask == fmt.write.value:
                     words[index] = fmt.dirty.set(fmt.accessed.set(pte))
                     return (pte & fmt.pfn_mask) | (addr & 4095)
+        if mm.system.on_uaccess_fault is not None:
+            mm.system.on_uaccess_fault(mm, addr, access)
         outcome = do_user_addr_fault(mm, addr, access)
         if outcome != FAULT_SERVED:
             return -outcome

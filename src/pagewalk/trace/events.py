@@ -21,6 +21,7 @@ __all__ = [
     "Mremap",
     "Munmap",
     "Switch",
+    "Touch",
 ]
 
 
@@ -92,6 +93,18 @@ class Madvise(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touch(Event):
+    """The kernel, for ``task``, has read (or written) the page at ``addr`` and taken a fault there.
+
+    Also each page that exec leaves in a new address space.
+    """
+
+    kind = "touch"
+    addr: int
+    write: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Brk(Event):
     """The heap ends at ``addr`` (any byte); ``start`` is where it begins."""
 
@@ -122,7 +135,6 @@ class Exit(Event):
     """``task`` is gone; its address space too, where nobody else has it."""
 
     kind = "exit"
-    status: int = 0  # as wait(2) tells it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +146,7 @@ class Switch(Event):
 
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
-    cls.kind: cls for cls in (Mmap, Munmap, Mprotect, Mremap, Madvise, Brk, Fork, Exec, Exit, Switch)
+    cls.kind: cls for cls in (Mmap, Munmap, Mprotect, Mremap, Madvise, Brk, Fork, Exec, Exit, Switch, Touch)
 }
 
 

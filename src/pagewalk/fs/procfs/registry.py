@@ -21,11 +21,15 @@ class TaskRegistry:
     boot_ns   the monotonic clock when the machine was started
     file_locks  the locks on files
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
+    on_fork   called with the parent and each task (threads too) that it has made, before that runs
+    on_syscall  called after each system call with its task, its number and its answer
     """
 
     def __init__(self) -> None:
         self.on_exit: Callable[[Task], None] | None = None
         self.on_exec: Callable[[Task], None] | None = None
+        self.on_fork: Callable[[Task, Task], None] | None = None
+        self.on_syscall: Callable[[Task, int, int], None] | None = None
         self.boot_ns = 0
         self.next_pid = 0
         self.file_locks = LockTable()

@@ -1,0 +1,98 @@
+"""Recording what a program on the emulated CPU accesses: loads, stores, and the blocks of instructions that it runs.
+
+The hooks are machine code (hw/record.py) that fills two arrays; ``sink`` is asked to take them when they are full, and
+told of each time that the CPU begins to run.
+
+Differs: a block of instructions is one fetch, of all its bytes. A locked read-modify-write is one write. An
+instruction that faults has had its fetch, and its accesses before the one that faulted, which is not recorded; where it
+is begun again, these are there twice.
+"""
+
+import ctypes
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pagewalk.cpu.unicorn_lib import UC_HOOK_BLOCK, UC_HOOK_CODE, hook_add, hook_del
+from pagewalk.hw.walker import FETCH
+
+UC_HOOK_MEM_READ: Final = 1 << 10
+UC_HOOK_MEM_WRITE: Final = 1 << 11
+ROOM: Final = 1 << 18  # accesses: 4 MiB of arrays
+
+_FULL: Final = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+
+
+class AccessSink(Protocol):
+    """Who takes what is recorded."""
+
+    def enter(self) -> None:
+        """The current task is about to run; ``AccessHooks.count`` accesses have happened and were not taken."""
+
+    def take(self, addr: npt.NDArray[np.int64], meta: npt.NDArray[np.int64], instructions: int) -> None:
+        """Accesses in order, and kind | size << 8 of each; the arrays are used again afterwards."""
+
+
+class AccessHooks:
+    """The hooks of one engine, and their arrays."""
+
+    def __init__(self, engine: int, sink: AccessSink, nr_frames: int) -> None:
+        from pagewalk.hw import record
+
+        self.sink = sink
+        self._record: Any = record
+        self._addr = np.zeros(ROOM, np.int64)
+        self._meta = np.zeros(ROOM, np.int64)
+        self._words = np.zeros(record.RECORD_WORDS, np.int64)
+        self.pages = np.zeros(nr_frames, np.int64)
+        self._full = _FULL(self._on_full)
+        self.exception: BaseException | None = None
+        self._words[record.RECORD_ROOM] = ROOM
+        self._words[record.RECORD_ADDR] = self._addr.ctypes.data
+        self._words[record.RECORD_META] = self._meta.ctypes.data
+        self._words[record.RECORD_PAGES] = self.pages.ctypes.data
+        self._words[record.RECORD_FULL] = ctypes.cast(self._full, ctypes.c_void_p).value or 0
+        shared = self._words.ctypes.data
+        self._engine = engine
+        self._hooks = [
+            hook_add(engine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, record.on_access.address, shared),
+            hook_add(engine, UC_HOOK_BLOCK, record.on_block.address, shared),
+            hook_add(engine, UC_HOOK_CODE, record.on_instruction.address, shared),
+        ]
+
+    def close(self) -> None:
+        """Removes the hooks, after a last ``flush``; not while the emulator runs."""
+        self.flush()
+        for hook in self._hooks:
+            hook_del(self._engine, hook)
+        self._hooks = []
+
+    @property
+    def count(self) -> int:
+        """Accesses in the arrays."""
+        return int(self._words[self._record.RECORD_COUNT])
+
+    def flush(self) -> None:
+        """Gives everything to the sink."""
+        count = self.count
+        instructions = int(self._words[self._record.RECORD_INSTRUCTIONS])
+        self._words[self._record.RECORD_COUNT] = 0
+        self._words[self._record.RECORD_INSTRUCTIONS] = 0
+        if count or instructions:
+            self.sink.take(self._addr[:count], self._meta[:count], instructions)
+
+    def not_begun(self, rip: int) -> None:
+        """The CPU was stopped before the block at ``rip``, which it will begin again."""
+        at = self.count - 1
+        if at >= 0 and self._meta[at] & 0xFF == FETCH and self._addr[at] == rip:
+            self._words[self._record.RECORD_COUNT] = at
+
+    def _on_full(self, engine: int) -> int:
+        """The arrays are full."""
+        try:
+            self.flush()
+        except BaseException as exception:  # it must not reach the emulator's C code: run() raises it
+            self.exception = self.exception or exception
+            self._words[self._record.RECORD_COUNT] = 0
+        return 0

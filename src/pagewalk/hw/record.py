@@ -1,0 +1,116 @@
+"""The C functions that an emulated CPU calls for each access while it is recorded: they append to two arrays.
+
+The emulator tells physical addresses. Which page a frame was last filled through is in ``pages``, one word a frame
+(``page << PAGES_SHIFT | generation of the TLB``); while accesses are recorded, the TLB never holds a frame through two
+pages: a fill that would do that is answered FLUSH, as the fill of hw/fill.py does with code.
+
+Machine code, no Python on the way. Whoever records shares ``RECORD_WORDS`` words with them, whose address the emulator
+hands back with each call; when the arrays are full they call a function of his, which empties them.
+
+Differs: importing this module imports Numba and compiles or loads the code.
+"""
+
+from typing import Any, Final
+
+import numba as _numba
+
+from pagewalk.hw import callbacks, jit
+from pagewalk.hw.callbacks import call_with_engine, words_at
+from pagewalk.hw.fill import FLUSH
+from pagewalk.hw.state import (
+    STATE_NR_WORDS,
+    STATE_OUT,
+    STATE_PAGES,
+    STATE_PAGES_GEN,
+    STATE_STATUS,
+    STATE_WINDOW,
+    STATE_WORDS,
+)
+from pagewalk.hw.walker import FETCH, OUT_PFN, READ, WRITE
+
+numba: Any = _numba
+carray: Any = numba.carray
+types: Any = numba.types
+
+RECORD_COUNT: Final = 0  # accesses in the arrays
+RECORD_ROOM: Final = 1  # that they have room for
+RECORD_ADDR: Final = 2  # address of the array of addresses
+RECORD_META: Final = 3  # address of the array of words kind | size << 8
+RECORD_FULL: Final = 4  # address of ``int full(engine)``, which sets RECORD_COUNT to 0
+RECORD_INSTRUCTIONS: Final = 5  # that were begun
+RECORD_PAGES: Final = 6  # address of ``pages``
+RECORD_WORDS: Final = 8
+
+PAGES_SHIFT: Final = 11  # page numbers have 52 bits, and a sign
+PAGES_GEN: Final = (1 << PAGES_SHIFT) - 1
+
+_UC_MEM_WRITE: Final = 17
+
+
+def _on_access(engine: int, kind: int, address: int, size: int, value: int, user_data: Any) -> None:
+    """``void mem(engine, type, address, size, value, words)``: a load or a store of a page that the TLB has is about to
+    happen."""
+    words = carray(user_data, RECORD_WORDS)
+    at = words[RECORD_COUNT]
+    if at == words[RECORD_ROOM]:
+        call_with_engine(words[RECORD_FULL], engine)
+        at = words[RECORD_COUNT]
+    pfn = types.int64(address) >> 12
+    page = carray(words_at(words[RECORD_PAGES]), pfn + 1)[pfn] >> PAGES_SHIFT
+    carray(words_at(words[RECORD_ADDR]), at + 1)[at] = page << 12 | types.int64(address) & 4095
+    what = WRITE if kind == _UC_MEM_WRITE else READ
+    carray(words_at(words[RECORD_META]), at + 1)[at] = what | types.int64(size) << 8
+    words[RECORD_COUNT] = at + 1
+
+
+def _on_block(engine: int, address: int, size: int, user_data: Any) -> None:
+    """``void block(engine, address, size, words)``: the instructions in [address, address + size) are about to run."""
+    words = carray(user_data, RECORD_WORDS)
+    at = words[RECORD_COUNT]
+    if at == words[RECORD_ROOM]:
+        call_with_engine(words[RECORD_FULL], engine)
+        at = words[RECORD_COUNT]
+    carray(words_at(words[RECORD_ADDR]), at + 1)[at] = types.int64(address)
+    carray(words_at(words[RECORD_META]), at + 1)[at] = FETCH | types.int64(size) << 8
+    words[RECORD_COUNT] = at + 1
+
+
+def _on_instruction(engine: int, address: int, size: int, user_data: Any) -> None:
+    """``void code(engine, address, size, words)``: an instruction is about to run."""
+    carray(user_data, RECORD_WORDS)[RECORD_INSTRUCTIONS] += 1
+
+
+def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any) -> int:
+    """As that of ``callbacks``; and notes through which page the frame is filled."""
+    if fill_entry(engine, vaddr, kind, entry, user_data) == 0:
+        return 0
+    state = carray(user_data, STATE_WORDS)
+    if state[STATE_WINDOW] != 0:
+        return 1
+    pages = carray(words_at(state[STATE_PAGES]), state[STATE_NR_WORDS] >> 9)
+    if claim_page(pages, state[STATE_OUT + OUT_PFN], types.int64(vaddr) >> 12, state[STATE_PAGES_GEN]):
+        return 1
+    state[STATE_STATUS] = FLUSH
+    return 0
+
+
+def claim_page(pages: Any, pfn: int, page: int, gen: int) -> bool:
+    """The frame is filled through ``page``; False where the TLB holds it through another one already."""
+    mine = page << PAGES_SHIFT | gen & PAGES_GEN
+    if pages[pfn] != mine and pages[pfn] != 0 and (pages[pfn] ^ mine) & PAGES_GEN == 0:
+        return False
+    pages[pfn] = mine
+    return True
+
+
+_words = types.CPointer(types.int64)
+_fill_signature = types.uint8(types.voidptr, types.uint64, types.int32, _words, _words)
+_array = types.Array(types.int64, 1, "C")
+fill_entry = jit.compiled(callbacks._on_tlb_fill, _fill_signature, fill=callbacks.fill)
+compiled_claim_page = jit.compiled(claim_page, types.boolean(_array, types.int64, types.int64, types.int64))
+on_tlb_fill = jit.callback(_on_tlb_fill, _fill_signature, fill_entry=fill_entry, claim_page=compiled_claim_page)
+on_access = jit.callback(
+    _on_access, types.void(types.voidptr, types.int32, types.uint64, types.int32, types.int64, _words)
+)
+on_block = jit.callback(_on_block, types.void(types.voidptr, types.uint64, types.uint32, _words))
+on_instruction = jit.callback(_on_instruction, types.void(types.voidptr, types.uint64, types.uint32, _words))

@@ -1,0 +1,321 @@
+"""``pagewalk run --record FILE``: everything that programs on a machine access, and what changes their address spaces.
+
+Accesses come from the CPU's hooks (cpu/unicorn_record.py), events from the kernel's (``on_fork``, ``on_syscall`` and
+their sisters); an event's position is the number of accesses before it. A system call that changes the address space is
+an event once it has succeeded, so what a call changes before it fails is not seen.
+
+Differs: the kernel's own accesses to user memory are no accesses of the trace; those that take a fault are ``Touch``
+events.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pagewalk.cpu.unicorn_record import AccessHooks
+from pagewalk.errors import NotModelled
+from pagewalk.fs.procfs.task_mmu import vma_name
+from pagewalk.mm import mmap_flags as mf
+from pagewalk.mm.fault import WRITE
+from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.vma import VM_GROWSDOWN, VM_HUGETLB, VM_LOCKED, VM_MAYSHARE, VM_PFNMAP, VM_WRITE, Vma
+from pagewalk.trace.events import (
+    Brk,
+    Event,
+    Exec,
+    Exit,
+    Fork,
+    Madvise,
+    Mmap,
+    Mprotect,
+    Mremap,
+    Munmap,
+    Switch,
+    Touch,
+)
+from pagewalk.trace.format import Batch, TraceInfo
+from pagewalk.trace.native import NativeWriter
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
+    from pagewalk.cpu.unicorn_x86 import UnicornX86
+    from pagewalk.kernel.cpu import Cpu
+    from pagewalk.kernel.kernel import Kernel
+    from pagewalk.kernel.task import Task
+    from pagewalk.mm.mm_types import MmStruct
+
+__all__ = ["Recorder"]
+
+_PAGE: Final = 4096
+_PROT: Final = mf.PROT_READ | mf.PROT_WRITE | mf.PROT_EXEC
+_MADV_POPULATE_READ: Final = 22
+_MADV_POPULATE_WRITE: Final = 23
+
+
+class Recorder:
+    """Writes one run to a file; a context manager, and ``machine.Recording``.
+
+    Raises TraceError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, config: "Config", command: Sequence[str]) -> None:
+        settings = json.dumps(asdict(config), default=str)
+        info = TraceInfo(
+            source="pagewalk run",
+            arch=config.arch,
+            program=" ".join(command),
+            seed=config.seed,
+            has_events=True,
+            has_mappings=True,
+            has_fetches=True,
+            extra={"config": settings},
+        )
+        self._writer = NativeWriter(path, info)
+        self._kernel: Kernel | None = None
+        self._cpu: UnicornX86 | None = None
+        self._hooks: AccessHooks | None = None
+        self._before_exit: Callable[[Task], None] | None = None
+        self._events: list[tuple[int, Event]] = []
+        self._turns: list[tuple[int, int, int]] = []  # (position, task, cpu): from there on it runs
+        self._runs: dict[int, int] = {}  # which task a CPU runs
+        self._last = (0, 0)
+        self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
+        self._calls = _calls(self)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    # A run (machine.Recording).
+
+    def begin(self, kernel: "Kernel", cpu: "Cpu", task: "Task") -> None:
+        """See Recording."""
+        from pagewalk.cpu.unicorn_x86 import UnicornX86
+
+        if not isinstance(cpu, UnicornX86):
+            raise NotModelled(f"recording accesses of a {type(cpu).__name__}")
+        self._kernel = kernel
+        self._cpu = cpu
+        self._hooks = cpu.record(self)
+        self._before_exit = kernel.on_exit
+        kernel.on_exit = self._on_exit
+        kernel.on_fork = self._on_fork
+        kernel.on_syscall = self._on_syscall
+        kernel.system.on_uaccess_fault = self._on_uaccess_fault
+        self._executed(task)
+
+    def end(self) -> None:
+        """See Recording."""
+        kernel = self._kernel
+        if kernel is None or self._cpu is None:
+            return
+        kernel.on_exit = self._before_exit
+        kernel.on_fork = None
+        kernel.on_syscall = None
+        kernel.system.on_uaccess_fault = None
+        self._cpu.stop_recording()
+        if self._events:
+            self._writer.write(Batch.of([], events=self._events))
+        self._kernel = None
+        self._hooks = None
+
+    # What the CPU tells (AccessSink).
+
+    def enter(self) -> None:
+        """See AccessSink: a turn of the task that runs now."""
+        task = self._current()
+        if task is None or (task.pid, task.cpu) == self._last:
+            return
+        self._last = (task.pid, task.cpu)
+        self._turns.append((self._position(), task.pid, task.cpu))
+        previous = self._runs.get(task.cpu, 0)
+        if previous != task.pid:
+            self._runs[task.cpu] = task.pid
+            self._note(Switch(task=task.pid, cpu=task.cpu, previous=previous))
+
+    def take(self, addr: npt.NDArray[np.int64], meta: npt.NDArray[np.int64], instructions: int) -> None:
+        """See AccessSink."""
+        count = len(addr)
+        tasks = np.empty(count, np.int32)
+        cpus = np.empty(count, np.uint8)
+        for at, (start, pid, cpu) in enumerate(self._turns):
+            end = self._turns[at + 1][0] if at + 1 < len(self._turns) else count
+            tasks[start:end] = pid
+            cpus[start:end] = cpu
+        kinds = (meta & 0xFF).astype(np.uint8)
+        sizes = (meta >> 8).astype(np.uint16)
+        self._writer.write(Batch(addr.copy(), kinds, sizes, tasks, cpus, self._events, instructions))
+        self._events = []
+        self._turns = [(0, *self._turns[-1][1:])] if self._turns else []
+
+    # What the kernel tells.
+
+    def _on_exit(self, task: "Task") -> None:
+        if self._before_exit is not None:
+            self._before_exit(task)
+        self._note(Exit(task=task.pid, cpu=task.cpu))
+
+    def _on_fork(self, parent: "Task", child: "Task") -> None:
+        self._note(Fork(task=parent.pid, cpu=parent.cpu, child=child.pid, shares_mm=child.mm is parent.mm))
+
+    def _on_uaccess_fault(self, mm: "MmStruct", addr: int, access: int) -> None:
+        task = self._current()
+        if task is not None and task.mm is mm:
+            self._note(Touch(task=task.pid, cpu=task.cpu, addr=addr & -_PAGE, write=access == WRITE))
+
+    def _on_syscall(self, task: "Task", number: int, result: int) -> None:
+        if number in self._calls and result >= 0:
+            self._calls[number](task, result)
+
+    def _mmap(self, task: "Task", result: int) -> None:
+        regs = task.regs
+        vma = task.mm.find_vma(result)
+        unit = 2 << 20 if regs.r10 & mf.MAP_HUGETLB else _PAGE
+        length = -(-regs.rsi // unit) * unit
+        name = vma_name(vma) if vma is not None and not regs.r10 & mf.MAP_ANONYMOUS else ""
+        event = Mmap(
+            task=task.pid, cpu=task.cpu, addr=result, length=length, prot=regs.rdx & _PROT, flags=regs.r10, name=name,
+            offset=0 if regs.r10 & mf.MAP_ANONYMOUS else regs.r9,
+        )  # fmt: skip
+        self._note(event)
+
+    def _munmap(self, task: "Task", result: int) -> None:
+        self._note(Munmap(task=task.pid, cpu=task.cpu, addr=task.regs.rdi, length=_pages(task.regs.rsi)))
+
+    def _mprotect(self, task: "Task", result: int) -> None:
+        regs = task.regs
+        length = _pages(regs.rsi)
+        self._note(Mprotect(task=task.pid, cpu=task.cpu, addr=regs.rdi, length=length, prot=regs.rdx & _PROT))
+
+    def _mremap(self, task: "Task", result: int) -> None:
+        regs = task.regs
+        if regs.rsi == 0:  # another mapping of the same shared pages
+            self._mapped(task, result)
+            return
+        old, new = _pages(regs.rsi), _pages(regs.rdx)
+        self._note(
+            Mremap(
+                task=task.pid, cpu=task.cpu, addr=regs.rdi, length=old, new_addr=result, new_length=new, flags=regs.r10
+            )
+        )
+
+    def _madvise(self, task: "Task", result: int) -> None:
+        regs = task.regs
+        length = _pages(regs.rsi)
+        self._note(Madvise(task=task.pid, cpu=task.cpu, addr=regs.rdi, length=length, advice=regs.rdx))
+
+    def _mlock(self, task: "Task", result: int) -> None:
+        start = task.regs.rdi & -_PAGE
+        vma = task.mm.find_vma(start)
+        writable = vma is not None and vma.vm_flags & VM_WRITE
+        advice = _MADV_POPULATE_WRITE if writable else _MADV_POPULATE_READ
+        length = _pages(task.regs.rdi + task.regs.rsi - start)
+        self._note(Madvise(task=task.pid, cpu=task.cpu, addr=start, length=length, advice=advice))
+
+    def _brk(self, task: "Task", result: int) -> None:
+        self._note(Brk(task=task.pid, cpu=task.cpu, addr=result, start=task.mm.start_brk))
+
+    def _shmat(self, task: "Task", result: int) -> None:
+        vma = self._mapped(task, result)
+        if vma is not None:
+            self._attached[task.mm.ident, result] = vma.vm_end - vma.vm_start
+
+    def _shmdt(self, task: "Task", result: int) -> None:
+        addr = task.regs.rdi
+        length = self._attached.pop((task.mm.ident, addr), 0)
+        if length:
+            self._note(Munmap(task=task.pid, cpu=task.cpu, addr=addr, length=length))
+
+    def _exec(self, task: "Task", result: int) -> None:
+        self._executed(task)
+
+    # Events.
+
+    def _executed(self, task: "Task") -> None:
+        """The task has a new program: its mappings, and the pages that execve has already filled."""
+        self._note(Exec(task=task.pid, cpu=task.cpu, name=task.exe))
+        mm = task.mm
+        for vma in mm.vmas:
+            self._note(_mapping(task, vma))
+        self._brk(task, mm.brk)
+        fmt = mm.system.format
+        words = mm.system.ram.words
+        for vma in mm.vmas:
+            if vma.vm_flags & VM_PFNMAP:
+                continue
+            for addr in range(vma.vm_start, vma.vm_end, _PAGE):
+                index = pte_lookup(mm, addr)
+                if index >= 0 and fmt.present.test(words[index]):
+                    written = bool(vma.vm_flags & VM_WRITE) and fmt.dirty.test(words[index])
+                    self._note(Touch(task=task.pid, cpu=task.cpu, addr=addr, write=written))
+
+    def _mapped(self, task: "Task", addr: int) -> Vma | None:
+        """A mapping that came to be at ``addr``."""
+        vma: Vma | None = task.mm.find_vma(addr)
+        if vma is not None:
+            self._note(_mapping(task, vma))
+        return vma
+
+    def _note(self, event: Event) -> None:
+        """The event happens now."""
+        self._events.append((self._position(), event))
+
+    def _position(self) -> int:
+        return self._hooks.count if self._hooks is not None else 0
+
+    def _current(self) -> "Task | None":
+        return self._kernel.current_task() if self._kernel is not None else None
+
+
+def _calls(recorder: Recorder) -> dict[int, Callable[["Task", int], None]]:
+    """By number on x86-64: who turns the system call into events."""
+    return {
+        9: recorder._mmap,
+        10: recorder._mprotect,
+        11: recorder._munmap,
+        12: recorder._brk,
+        25: recorder._mremap,
+        28: recorder._madvise,
+        30: recorder._shmat,
+        59: recorder._exec,
+        67: recorder._shmdt,
+        149: recorder._mlock,
+        322: recorder._exec,
+        325: recorder._mlock,
+        329: recorder._mprotect,
+    }
+
+
+def _mapping(task: "Task", vma: Vma) -> Mmap:
+    """A VMA as the mmap(2) that would make it."""
+    flags = mf.MAP_SHARED if vma.vm_flags & VM_MAYSHARE else mf.MAP_PRIVATE
+    for bit, flag in ((VM_GROWSDOWN, mf.MAP_GROWSDOWN), (VM_HUGETLB, mf.MAP_HUGETLB), (VM_LOCKED, mf.MAP_LOCKED)):
+        if vma.vm_flags & bit:
+            flags |= flag
+    if vma.vm_file is None:
+        flags |= mf.MAP_ANONYMOUS
+    return Mmap(
+        task=task.pid,
+        cpu=task.cpu,
+        addr=vma.vm_start,
+        length=vma.vm_end - vma.vm_start,
+        prot=vma.vm_flags & _PROT,
+        flags=flags,
+        name=vma_name(vma),
+        offset=vma.vm_pgoff << 12 if vma.vm_file is not None else 0,
+    )
+
+
+def _pages(length: int) -> int:
+    """Bytes of the pages that ``length`` bytes take."""
+    return -(-length // _PAGE) * _PAGE
