@@ -7,17 +7,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, GEM5, LACKEY, PERF
 
 from pagewalk.errors import PagewalkError
-from pagewalk.trace.events import EVENT_TYPES, Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap
+from pagewalk.trace.events import (
+    EVENT_TYPES,
+    Brk,
+    Event,
+    Exec,
+    Exit,
+    Fork,
+    Madvise,
+    Mmap,
+    Mprotect,
+    Mremap,
+    Munmap,
+    Touch,
+)
 from pagewalk.trace.events import Switch as SwitchEvent
-from pagewalk.trace.events import Touch
 from pagewalk.trace.format import Batch, TraceInfo, TraceSource
 from pagewalk.trace.native import NativeTrace, NativeWriter
 from pagewalk.trace.open import FORMATS, open_trace
+
+TRIES = settings(deadline=None, max_examples=60)  # the first use of a reader compiles it
 
 word = st.integers(-(1 << 63), (1 << 63) - 1)
 size = st.integers(0, (1 << 47) - 1)
@@ -72,6 +86,7 @@ def test_every_kind_of_event_is_tried() -> None:
     assert set(MADE) == set(EVENT_TYPES.values())
 
 
+@TRIES
 @given(
     st.lists(batches(), max_size=4),
     st.builds(TraceInfo, source=st.text(), program=st.text(), seed=st.none() | word, has_events=st.booleans()),
@@ -121,6 +136,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("name", SOUND)
+@TRIES
 @given(data=st.data())
 def test_a_broken_trace_raises_our_own_errors_only(name: str, data: st.DataObject) -> None:
     text = data.draw(broken(SOUND[name]))
@@ -142,6 +158,7 @@ def test_a_broken_trace_raises_our_own_errors_only(name: str, data: st.DataObjec
                 assert kind == "" or not lenient or compress is not None, "lenient skips whatever is malformed"
 
 
+@TRIES
 @given(text=st.binary(max_size=300), kind=st.sampled_from(["", *FORMATS]), lenient=st.booleans())
 def test_rubbish_raises_our_own_errors_only(text: bytes, kind: str, lenient: bool) -> None:
     path = scratch()
@@ -152,6 +169,7 @@ def test_rubbish_raises_our_own_errors_only(text: bytes, kind: str, lenient: boo
         assert "\n" not in str(error)
 
 
+@TRIES
 @given(data=st.data())
 def test_a_broken_native_trace_is_told_or_whole(data: st.DataObject) -> None:
     sound = [Batch.of(np.arange(50) * 64, events=[(3, Brk(task=1, addr=8192, start=4096))], instructions=7)]

@@ -158,17 +158,18 @@ class CsvTrace(TableTrace):
         if not self._has_titles:
             return 0
         at = 0
-        while True:
+        while at < len(data):
             end = data.index(b"\n", at) + 1
-            line = data[at:end].strip()
+            line = data[at:end].strip(b" \t\r\n")
             at = end
             if line and not line.startswith(b"#"):
-                return at
+                break
+        return at
 
 
 def _lines(text: bytes) -> list[str]:
     """Lines of the beginning of a file, without comments and spaces."""
-    lines = [line.strip() for line in text.decode("latin-1").split("\n")]
+    lines = [line.strip(" \t\r") for line in text.decode("latin-1").split("\n")]
     return [_AROUND.sub(",", line) for line in lines if line and not line.startswith("#")]
 
 
