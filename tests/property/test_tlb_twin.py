@@ -105,7 +105,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("access"), ACCESSES),
     st.tuples(st.just("access"), ACCESSES),
     st.tuples(st.just("change"), ADDRESS, LEAF, st.booleans()),
-    st.tuples(st.just("pages"), ADDRESS, st.integers(0, 3 << 20)),
+    st.tuples(st.just("pages"), ADDRESS, st.sampled_from([0, 4096, 20_000, 3 << 20])),
     st.tuples(st.just("asid"), st.integers(1, 3)),
     st.tuples(st.just("all"), st.booleans()),
     st.tuples(st.just("load"), st.integers(0, 2)),

@@ -44,6 +44,7 @@ from pagewalk.hw.tlb_state import (
     S_FRAME,
     S_IDENT,
     S_NR_ARRAYS,
+    S_NR_CLASSES,
     S_NR_TLBS,
     S_PLACE,
     S_RANDOM,
@@ -62,6 +63,8 @@ PAGES: Final = 0  # entries of [first, last] of one ASID, and global ones there
 ASID: Final = 1  # entries of one ASID
 ALL: Final = 2  # all but global entries
 EVERYTHING: Final = 3
+
+FEW_BYTES: Final = 64 * 4096  # ranges below this are looked up page by page, others by going through all slots
 
 
 def probe(s: Words, array: int, cls: int, addr: int, asid: int) -> int:
@@ -217,6 +220,23 @@ def insert(s: Words, array: int, cls: int, addr: int, asid: int, frame: int, rig
     return slot
 
 
+def drop_range(s: Words, array: int, first: int, last: int, asid: int) -> int:
+    """Empties the slots that translate something of a small range for an ASID or for all; how many."""
+    d = S_ARRAYS + array * ARRAY_WORDS
+    dropped = 0
+    for cls in range(s[S_NR_CLASSES]):
+        if s[d + D_COUNT + cls] == 0:
+            continue
+        shift = s[s[d + D_SHIFTS] + cls]
+        for number in range(first >> shift, (last >> shift) + 1):
+            for owner in range(2):
+                slot = probe(s, array, cls, number << shift, asid * owner)
+                if slot >= 0:
+                    drop(s, array, slot)
+                    dropped += 1
+    return dropped
+
+
 def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
     """Empties slots, see PAGES, ASID, ALL and EVERYTHING; how many.
 
@@ -226,6 +246,11 @@ def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
     for array in range(s[S_NR_ARRAYS]):
         d = S_ARRAYS + array * ARRAY_WORDS
         walks = array >= s[S_NR_TLBS]
+        if s[d + D_USED] == 0:
+            continue
+        if what == PAGES and not walks and last - first < FEW_BYTES:
+            dropped += drop_range(s, array, first, last, asid)
+            continue
         base = s[d + D_BASE]
         for slot in range(base, base + s[d + D_SETS] * s[d + D_STRIDE]):
             tag = s[s[S_TAG] + slot]

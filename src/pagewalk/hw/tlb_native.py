@@ -136,6 +136,7 @@ def machine_code() -> MachineCode:
     code.make(tlb.choose, w, a, w, w, inline=True)
     code.make(tlb.drop, types.void, a, w, w, inline=True)
     code.make(tlb.insert, w, a, w, w, w, w, w, w, inline=True)
+    code.make(tlb.drop_range, w, a, w, w, w, w)
     code.make(tlb.invalidate, w, a, w, w, w, w)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)

@@ -312,6 +312,7 @@ def wp_page_copy(vmf: VmFault, old: Page | None) -> i64:
             mm.rss_stat[mm_counter_file(old)] -= 1
             mm.rss_stat[MM_ANONPAGES] += 1
     map_anon_copy(vmf, new)
+    mm.note_flush(vmf.address, vmf.address + 4096)
     if old is not None:
         page_remove_rmap(system, old)
         system.node.put_page(old)

@@ -78,6 +78,8 @@ class MmStruct:
     pgd_pfn           frame of the root table, -1 once freed
     nr_tables         page-table frames by level, 0 = root (VmPTE counts pud, pmd and pte tables)
     tlb_gen           grows when translations lose rights: a CPU that has seen a smaller one flushes its TLB
+    context_gen       as ``tlb_gen``, and grows when one page's translation changes without losing rights, or tables go
+                      (mm->context.tlb_gen)
     rss_stat          resident pages by kind, indexed by MM_*
     total_vm, data_vm, exec_vm, stack_vm, locked_vm  mapped pages by kind
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
@@ -102,6 +104,7 @@ class MmStruct:
         self.pte_cache_tag: i64 = -1
         self.pte_cache_base: i64 = -1
         self.tlb_gen: i64 = 0
+        self.context_gen: i64 = 0
         self.rss_stat: list[int] = [0, 0, 0, 0]
         self.total_vm: i64 = 0
         self.data_vm: i64 = 0
@@ -224,6 +227,15 @@ class MmStruct:
     def flush_tlb_range(self, start: i64, end: i64) -> None:
         """Translations of [start, end) have lost rights."""
         self.tlb_gen += 1
+        self.note_flush(start, end)
+
+    def note_flush(self, start: i64, end: i64) -> None:
+        """What TLBs and walk caches know of [start, end) is no longer so. The emulated CPU, which asks the page table
+        on each fault, needs no flush for this alone."""
+        self.context_gen += 1
+        watcher = self.system.tlb_watcher
+        if watcher is not None:
+            watcher.flush_tlb_mm_range(self, start, end)
 
 
 def vm_start_gap(vma: Vma) -> i64:

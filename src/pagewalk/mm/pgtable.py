@@ -145,7 +145,10 @@ def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64
     """Frees the tables that served [start, end) and nothing else: those that lie wholly between ``floor`` (end of the
     mapping below) and ``ceiling`` (start of the mapping above)."""
     mm.pte_cache_tag = -1
+    before: i64 = mm.system.vmstat.nr_page_table_pages
     _free_range(mm, mm.pgd_pfn << 9, 0, start, end, floor, ceiling)
+    if mm.system.vmstat.nr_page_table_pages != before:
+        mm.note_flush(floor, ceiling)
 
 
 def _free_range(mm: "MmStruct", table: i64, level: i64, start: i64, end: i64, floor: i64, ceiling: i64) -> None:
@@ -192,3 +195,5 @@ def try_to_free_pte(mm: "MmStruct", addr: i64) -> None:
     mm.pte_cache_tag = -1
     mm.nr_tables[len(fmt.levels) - 1] -= 1
     _free_table(mm, base >> 9)
+    start: i64 = addr & -PMD_SIZE
+    mm.note_flush(start, start + PMD_SIZE)

@@ -17,6 +17,7 @@ from pagewalk.mm.mm_init import build_zones, memory_map
 from pagewalk.mm.page import MemMap, Page, PG_reserved
 from pagewalk.mm.page_alloc import GFP_ZERO, Node
 from pagewalk.mm.ram import Ram
+from pagewalk.mm.tlb_watch import TlbWatcher
 from pagewalk.mm.vmstat import VmStat
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class System:
     random              the machine's only source of randomness
     on_uaccess_fault    called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory
+    tlb_watcher         the modelled TLBs, None where there are none
     """
 
     def __init__(self, config: Config) -> None:
@@ -58,6 +60,7 @@ class System:
         self.zero_pfn: i64 = zero.pfn
         self.nr_mms = 0
         self.on_uaccess_fault: Callable[[MmStruct, int, int], None] | None = None
+        self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
 
     def page(self, pfn: i64) -> Page:

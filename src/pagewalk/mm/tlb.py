@@ -8,7 +8,7 @@ address space empties the TLB.
 Sources: Intel SDM volume 3, section 5.10.1; AMD64 manual volume 2, section 5.5.1.
 
 Mirrors: arch/x86/mm/tlb.c (choose_new_asid, switch_mm_irqs_off) (6.18)
-Differs: no lazy TLB mode and no global ASIDs; no second ASID for page-table isolation.
+Differs: no global ASIDs; the scheduler does not enter lazy TLB mode by itself; no second ASID for page-table isolation.
 """
 
 from typing import Final, final
@@ -36,13 +36,17 @@ class TlbState:
 
     loaded_mm, loaded_asid  what CR3 holds
     ctxs          the tags
+    exact         changes of single pages count too (``MmStruct.context_gen``): for TLBs that keep every entry
+    is_lazy       a kernel thread runs; ``loaded_mm`` is still loaded, and nobody tells this CPU of changes to it
     nr_switches   address spaces loaded in place of another
     nr_kept       of those, how many found their entries still valid
     nr_flushes    of those, how many had to start without: a tag of another, or rights lost since
     """
 
-    def __init__(self, *, pcid: bool) -> None:
+    def __init__(self, *, pcid: bool, exact: bool = False) -> None:
         self.pcid = pcid
+        self.exact = exact
+        self.is_lazy = False
         self.loaded_mm: MmStruct | None = None
         self.loaded_asid = 0
         self.next_asid = 0
@@ -51,12 +55,26 @@ class TlbState:
         self.nr_kept = 0
         self.nr_flushes = 0
 
+    def generation(self, mm: MmStruct) -> i64:
+        """How new the translations of ``mm`` are."""
+        return mm.context_gen if self.exact else mm.tlb_gen
+
+    def enter_lazy_tlb(self) -> None:
+        """A kernel thread runs from here on."""
+        self.is_lazy = True
+
+    def caught_up(self) -> None:
+        """The loaded tag's entries have been brought up to date."""
+        if self.loaded_mm is not None:
+            self.ctxs[self.loaded_asid].tlb_gen = self.generation(self.loaded_mm)
+
     def switch_mm(self, mm: MmStruct) -> bool:
         """Loads ``mm``; whether its tag's entries must be flushed first."""
+        self.is_lazy = False
         if self.loaded_mm is mm:
             context = self.ctxs[self.loaded_asid]
-            behind = context.tlb_gen < mm.tlb_gen
-            context.tlb_gen = mm.tlb_gen
+            behind = context.tlb_gen < self.generation(mm)
+            context.tlb_gen = self.generation(mm)
             return behind
         self.nr_switches += 1
         flush = self.choose_new_asid(mm)
@@ -66,7 +84,7 @@ class TlbState:
             self.nr_kept += 1
         context = self.ctxs[self.loaded_asid]
         context.ctx_id = mm.ident
-        context.tlb_gen = mm.tlb_gen
+        context.tlb_gen = self.generation(mm)
         self.loaded_mm = mm
         return flush
 
@@ -79,7 +97,7 @@ class TlbState:
             context = self.ctxs[asid]
             if context.ctx_id == mm.ident:
                 self.loaded_asid = asid
-                return context.tlb_gen < mm.tlb_gen
+                return context.tlb_gen < self.generation(mm)
         self.loaded_asid = self.next_asid
         self.next_asid = (self.next_asid + 1) % TLB_NR_DYN_ASIDS
         return True

@@ -1,0 +1,224 @@
+"""A trace replayed on a machine: every access through the TLBs, every fault through the kernel, every event as the
+system call that it was.
+
+    report = replay(open_trace("app.pwt"), tlb=parse_tlb("zen4"), config=Config(ram="8G"))
+    print(report.counters.data.misses, report.mpki)
+
+The accesses between two events that one task makes on one CPU go through compiled code in one call; it comes back where
+the page table does not grant an access, and the kernel serves that fault as it does for a program. One batch is held at
+a time. An access that reaches into the next page is two.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pagewalk.config import Config
+from pagewalk.errors import ConfigError
+from pagewalk.hw.tlb_config import TlbConfig
+from pagewalk.hw.tlb_counters import TlbCounters
+from pagewalk.hw.tlb_presets import preset
+from pagewalk.hw.walker import FETCH, WRITE
+from pagewalk.machine import Machine
+from pagewalk.mm.fault import FAULT_SERVED, do_user_addr_fault
+from pagewalk.trace.cpus import Cpus
+from pagewalk.trace.format import Batch
+from pagewalk.trace.spaces import Spaces
+
+__all__ = ["Replay", "ReplayReport", "replay"]
+
+ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
+
+
+@dataclass
+class ReplayReport:
+    """What a replay counted.
+
+    accesses, reads, writes, fetches   of the trace
+    crossing      accesses that reached into the next page, and were looked up for both
+    instructions  0 where the trace does not say
+    events        changes of address spaces, by kind
+    minor, major  faults, as the kernel counts them
+    refused       accesses that no mapping allowed; they were left out
+    counters      the translation caches, all CPUs together; ``by_cpu`` each one
+    cycles        an estimate (``notes`` says so)
+    pages         resident pages at the most, of all address spaces together at the ends of batches
+    seconds       that the replay took
+    notes         what the figures rest on
+    """
+
+    tlb: str
+    accesses: int = 0
+    reads: int = 0
+    writes: int = 0
+    fetches: int = 0
+    crossing: int = 0
+    instructions: int = 0
+    events: dict[str, int] = field(default_factory=dict)
+    minor: int = 0
+    major: int = 0
+    refused: int = 0
+    counters: TlbCounters = field(default_factory=TlbCounters)
+    by_cpu: dict[int, TlbCounters] = field(default_factory=dict)
+    cycles: float = 0.0
+    pages: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def mpki(self) -> float | None:
+        """Misses through all levels for 1000 instructions; None where the trace does not count those."""
+        return self.counters.mpki(self.instructions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = asdict(self)
+        found["counters"] = self.counters.as_dict()
+        found["by_cpu"] = {str(cpu): counters.as_dict() for cpu, counters in self.by_cpu.items()}
+        return {**found, "mpki": self.mpki}
+
+
+class Replay:
+    """One replay: feed it batches, then ask for the report.
+
+    map_on_fault  an access to memory that no event has mapped gets a mapping at once, instead of being refused
+    """
+
+    def __init__(self, machine: Machine, tlb: TlbConfig, *, map_on_fault: bool = False) -> None:
+        self.machine = machine
+        self.report = ReplayReport(tlb.name)
+        self.spaces = Spaces(machine, map_on_fault=map_on_fault)
+        self.cpus = Cpus(tlb, machine.system)
+        self._start = time.perf_counter()
+
+    def close(self) -> None:
+        """The machine is no longer watched."""
+        self.cpus.close()
+
+    def feed(self, batch: Batch) -> None:
+        """The next accesses and events."""
+        report = self.report
+        count = len(batch)
+        writes = int(np.count_nonzero(batch.kind == WRITE))
+        fetches = int(np.count_nonzero(batch.kind == FETCH))
+        if count and int(batch.kind.max()) > FETCH:
+            raise ConfigError(f"replay: expected kinds 0 to {FETCH}, got {int(batch.kind.max())}")
+        report.accesses += count
+        report.writes += writes
+        report.fetches += fetches
+        report.reads += count - writes - fetches
+        report.instructions += batch.instructions
+        addrs, kinds, places = self._split(batch)
+        starts = segment_starts(batch)
+        events = batch.events
+        next_event = 0
+        for number, start in enumerate(starts):
+            while next_event < len(events) and events[next_event][0] <= start:
+                self._apply(events[next_event][1])
+                next_event += 1
+            end = starts[number + 1] if number + 1 < len(starts) else count
+            if start < end:
+                first, last = (start, end) if places is None else (int(places[start]), int(places[end]))
+                self._run(int(batch.task[start]), int(batch.cpu[start]), addrs, kinds, first, last)
+        for _, event in events[next_event:]:
+            self._apply(event)
+        report.pages = max(report.pages, self.spaces.resident_pages())
+
+    def _split(self, batch: Batch) -> tuple[Any, Any, Any]:
+        """Addresses and kinds with accesses that cross a page made two; where each access went, None for its place."""
+        addrs = np.ascontiguousarray(batch.addr)
+        kinds = np.ascontiguousarray(batch.kind)
+        page = 1 << self.machine.system.format.page_shift
+        crossing = np.flatnonzero((addrs & (page - 1)) + batch.size > page)
+        if not len(crossing):
+            return addrs, kinds, None
+        self.report.crossing += len(crossing)
+        second = (addrs[crossing] + batch.size[crossing].astype(np.int64) - 1) & -page
+        shift = np.zeros(len(addrs) + 1, dtype=np.int64)
+        shift[crossing + 1] = 1
+        return (
+            np.insert(addrs, crossing + 1, second),
+            np.insert(kinds, crossing + 1, kinds[crossing]),
+            np.arange(len(addrs) + 1) + np.cumsum(shift),
+        )
+
+    def _apply(self, event: Any) -> None:
+        self.report.events[event.kind] = self.report.events.get(event.kind, 0) + 1
+        self.cpus.current = event.cpu
+        if event.kind == "switch" and event.task == 0:
+            self.cpus.idle(event.cpu)
+        else:
+            self.spaces.apply(event)
+
+    def _run(self, task: int, cpu: int, addrs: Any, kinds: Any, start: int, end: int) -> None:
+        """Accesses ``start`` to ``end`` of one task on one CPU."""
+        space = self.spaces.of(task)
+        mm = space.mm
+        system = self.machine.system
+        system.current = space.task
+        mmu = self.cpus.switch(cpu, mm)
+        at = start
+        before = -1
+        while True:
+            at = mmu.replay(addrs, kinds, at, end)
+            if at == end:
+                return
+            addr, kind = int(addrs[at]), int(kinds[at])
+            outcome = do_user_addr_fault(mm, addr, kind)
+            if outcome == FAULT_SERVED and before != at:
+                before = at
+            elif outcome == FAULT_SERVED and mmu.translate(addr, kind) == 0:
+                at += 1  # served twice (read, then copied on write): it went through now
+            elif not self.spaces.map_here(space, addr):
+                self.report.refused += 1
+                at += 1
+
+    def finish(self) -> ReplayReport:
+        """The report of what was fed so far."""
+        report = self.report
+        report.counters = self.cpus.counters()
+        report.by_cpu = self.cpus.by_cpu()
+        report.minor, report.major = self.spaces.faults()
+        report.cycles = report.counters.estimate_cycles(self.cpus.config)
+        report.seconds = time.perf_counter() - self._start
+        report.notes = [ESTIMATE, *self.spaces.notes()]
+        return report
+
+
+def segment_starts(batch: Batch) -> list[int]:
+    """Where the task or the CPU changes or an event stands, ascending; 0 is always among them."""
+    cuts = [position for position, _ in batch.events if position < len(batch)]
+    task, cpu = batch.task, batch.cpu
+    changed = np.flatnonzero((task[1:] != task[:-1]) | (cpu[1:] != cpu[:-1])) + 1
+    return sorted({0, *cuts, *changed.tolist()})
+
+
+def replay(
+    batches: Iterable[Batch],
+    tlb: TlbConfig | None = None,
+    config: Config | None = None,
+    *,
+    map_on_fault: bool = False,
+    progress: Callable[[ReplayReport], None] | None = None,
+) -> ReplayReport:
+    """Replays a whole trace on a new machine.
+
+    tlb           the translation caches, those of Skylake-SP where they are not given
+    config        the machine
+    map_on_fault  for traces without events, in one pass: memory is mapped, readable, writable and executable, where it
+                  is touched (``trace.infer.complete`` makes better mappings in two passes)
+    progress      called after each batch
+    """
+    with Machine(config if config is not None else Config(aslr=False)) as machine:
+        run = Replay(machine, tlb if tlb is not None else preset("skylake-sp"), map_on_fault=map_on_fault)
+        try:
+            for batch in batches:
+                run.feed(batch)
+                if progress is not None:
+                    progress(run.report)
+            return run.finish()
+        finally:
+            run.close()

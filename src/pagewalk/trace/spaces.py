@@ -1,0 +1,180 @@
+"""The address spaces of a replay: which task of the trace is which process of the machine, and what events do."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.errors import LinuxError
+from pagewalk.flags import Map, Prot
+from pagewalk.mm.mm_types import MmStruct
+from pagewalk.trace import events as ev
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+    from pagewalk.machine import Machine
+    from pagewalk.process import Process
+
+__all__ = ["Space", "Spaces"]
+
+MAP_CHUNK: Final = 64 << 10  # what is mapped around an access that nothing has mapped
+_FIXED: Final = 0x10
+_MREMAP_MAYMOVE_FIXED: Final = 3
+
+
+@dataclass
+class Space:
+    """A process, the tasks of the trace that share it, and where its heap ends."""
+
+    process: "Process"
+    users: set[int]
+    brk: int = 0
+
+    @property
+    def task(self) -> "Task":
+        """The kernel's task."""
+        return self.process._task
+
+    @property
+    def mm(self) -> MmStruct:
+        """Its address space."""
+        return self.process._task.mm
+
+
+class Spaces:
+    """All of them, by the numbers that the trace gives its tasks."""
+
+    def __init__(self, machine: "Machine", *, map_on_fault: bool) -> None:
+        self._machine = machine
+        self._map_on_fault = map_on_fault
+        self._spaces: dict[int, Space] = {}
+        self._gone = [0, 0]  # faults of processes that have ended
+        self._counts = {"inferred": 0, "on fault": 0, "stand-in": 0, "refused": 0}
+
+    def of(self, task: int) -> Space:
+        """The address space of a task; an empty one where the trace has not said how the task began."""
+        space = self._spaces.get(task)
+        if space is None:
+            space = self._spaces[task] = Space(self._machine.spawn(), {task})
+        return space
+
+    def apply(self, event: ev.Event) -> None:
+        """What an event did; a call that this machine refuses is counted and left out."""
+        try:
+            self._change(event)
+        except LinuxError:
+            self._counts["refused"] += 1
+
+    def _change(self, event: ev.Event) -> None:
+        space = self.of(event.task)
+        process = space.process
+        if isinstance(event, ev.Mmap):
+            self._mmap(space, event)
+        elif isinstance(event, ev.Munmap):
+            process.munmap(event.addr, event.length)
+        elif isinstance(event, ev.Mprotect):
+            process.mprotect(event.addr, event.length, event.prot)
+        elif isinstance(event, ev.Mremap):
+            if event.new_addr == event.addr:
+                process.mremap(event.addr, event.length, event.new_length, 0)
+            else:
+                process.mremap(event.addr, event.length, event.new_length, _MREMAP_MAYMOVE_FIXED, event.new_addr)
+        elif isinstance(event, ev.Madvise):
+            process.madvise(event.addr, event.length, event.advice)
+        elif isinstance(event, ev.Brk):
+            self._brk(space, event)
+        elif isinstance(event, ev.Fork):
+            self._leave(event.child)
+            if event.shares_mm:
+                space.users.add(event.child)
+                self._spaces[event.child] = space
+            else:
+                self._spaces[event.child] = Space(process.fork(), {event.child}, space.brk)
+        elif isinstance(event, ev.Exec):
+            self._leave(event.task)
+            self.of(event.task)
+        elif isinstance(event, ev.Exit):
+            self._leave(event.task)
+
+    def _mmap(self, space: Space, event: ev.Mmap) -> None:
+        """A file is mapped where this machine has one of that name; else anonymous memory stands in for it."""
+        self._counts["inferred"] += event.inferred
+        flags = event.flags | _FIXED
+        path = None
+        if not flags & Map.ANONYMOUS:
+            if event.name.startswith("/") and os.path.isfile(event.name) and not flags & Map.SHARED:
+                path = event.name
+                self._machine.namespace.show(path)
+            else:
+                flags |= Map.ANONYMOUS
+                self._counts["stand-in"] += event.name.startswith("/")
+        length = (event.length + 4095) & -4096
+        try:
+            space.process.mmap(
+                length, event.prot, flags, addr=event.addr, path=path, offset=event.offset if path else 0
+            )
+        except LinuxError:
+            if path is None:
+                raise
+            self._counts["stand-in"] += 1
+            space.process.mmap(length, event.prot, flags | Map.ANONYMOUS, addr=event.addr)
+
+    def _brk(self, space: Space, event: ev.Brk) -> None:
+        """The heap is a mapping like others."""
+        old = (max(space.brk, event.start) + 4095) & -4096
+        new = (event.addr + 4095) & -4096
+        if new > old:
+            space.process.mmap(new - old, Prot.READ | Prot.WRITE, Map.PRIVATE | Map.ANONYMOUS | _FIXED, addr=old)
+        elif new < old:
+            space.process.munmap(new, old - new)
+        space.brk = event.addr
+
+    def _leave(self, task: int) -> None:
+        """A task has its address space no longer; the last one frees it."""
+        space = self._spaces.pop(task, None)
+        if space is None:
+            return
+        space.users.discard(task)
+        if not space.users:
+            self._gone[0] += space.process.minor_faults
+            self._gone[1] += space.process.major_faults
+            space.process.exit()
+
+    def map_here(self, space: Space, addr: int) -> bool:
+        """Maps the memory around an access that no mapping allowed, where that is wanted and possible."""
+        if not self._map_on_fault:
+            return False
+        process = space.process
+        for chunk in (MAP_CHUNK, 4096):
+            start = addr & -chunk
+            if space.mm.find_vma_intersection(start, start + chunk) is None:
+                try:
+                    process.mmap(chunk, Prot.READ | Prot.WRITE | Prot.EXEC,
+                                 Map.PRIVATE | Map.ANONYMOUS | _FIXED, addr=start)  # fmt: skip
+                except LinuxError:
+                    return False
+                self._counts["on fault"] += 1
+                return True
+        return False
+
+    def resident_pages(self) -> int:
+        """Of all address spaces together."""
+        return sum({id(space): int(space.mm.get_mm_rss()) for space in self._spaces.values()}.values())
+
+    def faults(self) -> tuple[int, int]:
+        """(minor, major) of all processes, ended ones included."""
+        living = {id(space): space.process for space in self._spaces.values()}.values()
+        return (
+            self._gone[0] + sum(p.minor_faults for p in living),
+            self._gone[1] + sum(p.major_faults for p in living),
+        )
+
+    def notes(self) -> list[str]:
+        """What was not as the trace says, one line each."""
+        counts = self._counts
+        texts = {
+            "inferred": "mappings were inferred from what the trace touches",
+            "on fault": "regions were mapped where the trace touched them: it does not say what was mapped",
+            "stand-in": "file mappings had anonymous memory in their place: this machine has no such file",
+            "refused": "events could not be carried out on this machine and were left out",
+        }
+        return [f"{counts[name]:,} {text}" for name, text in texts.items() if counts[name]]

@@ -1,0 +1,230 @@
+"""Replaying traces: faults and look-ups as counted by hand; events; several CPUs; ASIDs; every entry true."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagewalk import Config, Machine
+from pagewalk.hw.tlb_config import TlbArray, TlbConfig
+from pagewalk.hw.tlb_parse import parse_tlb
+from pagewalk.hw.walker import OK, PEEK, walk
+from pagewalk.mm.asid import AsidAllocator
+from pagewalk.trace.cpus import Cpus
+from pagewalk.trace.events import Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
+from pagewalk.trace.format import FETCH, READ, WRITE, Batch
+from pagewalk.trace.replay import Replay, replay
+
+A = 0x10_0000_0000
+SMALL = Config(ram="64M", aslr=False)
+RW, PRIVATE_ANON = 3, 0x22
+TLB = parse_tlb("l1d=8x4,l1i=4,l2=32x4,pmd=4,pud=2")
+
+
+def mmap(addr: int = A, pages: int = 16, prot: int = RW, task: int = 1) -> Mmap:
+    return Mmap(task=task, addr=addr, length=pages * 4096, prot=prot, flags=PRIVATE_ANON)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with Machine(SMALL) as made:
+        yield made
+
+
+def test_every_page_faults_once_and_then_hits() -> None:
+    addrs = A + np.arange(4).repeat(3) * 4096
+    report = replay([Batch.of(addrs, WRITE, task=1, events=[(0, mmap())])], TLB, SMALL)
+    assert (report.accesses, report.writes, report.minor, report.major, report.refused) == (12, 12, 4, 0, 0)
+    data = report.counters.data
+    assert (data.misses, data.hits) == (8, [8, 0])  # each page: a miss that faults, a miss that fills, two hits
+    assert report.counters.faults == 4
+    assert report.pages == 4
+    assert report.counters.references["pte"] == 7  # the first fault's walk found no table
+
+
+def test_a_read_before_the_first_write_copies_and_flushes_the_page() -> None:
+    report = replay([Batch.of([A, A, A], [READ, WRITE, READ], task=1, events=[(0, mmap())])], TLB, SMALL)
+    assert report.minor == 2
+    assert report.counters.page_flushes == 1
+    assert report.counters.refused == 1
+
+
+def test_an_access_that_crosses_a_page_is_looked_up_twice() -> None:
+    batch = Batch.of([A + 4092, A + 4096, A + 8], [WRITE, READ, READ], size=[8, 8, 8], task=1, events=[(0, mmap())])
+    report = replay([batch], TLB, SMALL)
+    assert (report.accesses, report.crossing, report.minor) == (3, 1, 2)
+    assert report.counters.data.lookups == 4 + 2
+
+
+def test_an_event_stands_before_the_access_at_its_position() -> None:
+    unmap = Munmap(task=1, addr=A, length=4096)
+    batch = Batch.of([A, A, A, A], READ, task=1, events=[(0, mmap()), (2, unmap)])
+    report = replay([batch], TLB, SMALL)
+    assert (report.refused, report.minor, report.events) == (2, 1, {"mmap": 1, "munmap": 1})
+
+
+def test_rights_are_the_mapping_s() -> None:
+    batch = Batch.of([A, A, A], [READ, WRITE, FETCH], task=1, events=[(0, mmap(prot=1))])
+    assert replay([batch], TLB, SMALL).refused == 2
+
+
+def test_a_trace_without_events_is_mapped_where_it_touches() -> None:
+    batch = Batch.of([A, A + 5, A + (1 << 30)], [FETCH, WRITE, READ], task=0)
+    report = replay([batch], TLB, SMALL, map_on_fault=True)
+    assert report.refused == 0
+    assert "2 regions were mapped where the trace touched them" in report.notes[1]
+
+
+def test_all_events_have_their_effect() -> None:
+    b = A + (1 << 30)
+    steps: list[tuple[int, Event]] = [
+        (0, mmap(pages=4)),
+        (1, Mprotect(task=1, addr=A, length=4096, prot=1)),
+        (2, Mprotect(task=1, addr=A, length=4096, prot=3)),
+        (3, Mremap(task=1, addr=A, length=4096, new_addr=b, new_length=8192)),
+        (5, Madvise(task=1, addr=b, length=8192, advice=4)),
+        (6, Brk(task=1, addr=0x60_1800, start=0x60_0000)),
+        (7, Brk(task=1, addr=0x60_0000, start=0x60_0000)),
+        (8, Fork(task=1, child=2)),
+        (9, Exec(task=1, name="x")),
+        (10, Exit(task=2)),
+    ]
+    addrs = [A, A, A, A, b, b, 0x60_1000, 0x60_1000, b, b]
+    report = replay([Batch.of(addrs, WRITE, task=1, events=steps)], TLB, SMALL)
+    #        A ok, A read-only, A ok, A moved away, b ok, b zapped: fault, heap ok, heap gone, b ok, b gone with exec
+    assert report.refused == 4
+    assert report.events["fork"] == report.events["exit"] == 1
+
+
+def test_threads_on_two_cpus_share_memory_and_shoot_down() -> None:
+    steps: list[tuple[int, Event]] = [(0, mmap()), (0, Fork(task=1, child=2, shares_mm=True)),
+                                      (2, Munmap(task=1, addr=A, length=4096, cpu=0))]  # fmt: skip
+    batch = Batch.of([A, A, A + 4096, A], WRITE, task=[1, 2, 1, 2], cpu=[0, 1, 0, 1], events=steps)
+    report = replay([batch], TLB, SMALL)
+    assert (report.counters.shootdowns, report.counters.shootdown_targets) == (1, 1)
+    assert (report.minor, report.refused) == (2, 1)
+    assert set(report.by_cpu) == {0, 1}
+
+
+def test_a_lazy_cpu_is_spared_and_catches_up() -> None:
+    steps: list[tuple[int, Event]] = [(0, mmap()), (0, Fork(task=1, child=2, shares_mm=True)),
+                                      (2, Switch(task=0, cpu=1, previous=2)),
+                                      (2, Madvise(task=1, addr=A, length=4096, advice=4))]  # fmt: skip
+    batch = Batch.of([A, A, A], WRITE, task=[1, 2, 2], cpu=[0, 1, 1], events=steps)
+    report = replay([batch], TLB, SMALL)
+    assert (report.counters.shootdowns, report.counters.lazy_skips, report.minor) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("spaces", "flushes"), [(6, 0), (7, 7)])
+def test_six_tags_keep_six_address_spaces(spaces: int, flushes: int) -> None:
+    events: list[tuple[int, Event]] = [(0, mmap(task=task)) for task in range(1, spaces + 1)]
+    once = list(range(1, spaces + 1))
+    tlb = parse_tlb("l1d=16")
+    report = replay([Batch.of([A] * spaces, WRITE, task=once, events=events)], tlb, SMALL)
+    twice = replay([Batch.of([A] * 2 * spaces, WRITE, task=once * 2, events=events)], tlb, SMALL)
+    assert twice.counters.asid_flushes - report.counters.asid_flushes == flushes
+    assert twice.counters.data.misses - report.counters.data.misses == flushes
+
+
+def test_without_tags_every_switch_empties_the_tlb() -> None:
+    events: list[tuple[int, Event]] = [(0, mmap(task=1)), (0, mmap(task=2))]
+    report = replay([Batch.of([A] * 6, WRITE, task=[1, 2] * 3, events=events)], parse_tlb("l1d=8,asid=off"), SMALL)
+    assert report.counters.switches == report.counters.all_flushes == 6
+    assert report.counters.data.misses == 8
+
+
+def test_the_estimate_says_that_it_is_one_and_mpki_needs_instructions() -> None:
+    report = replay([Batch.of([A] * 10, WRITE, task=1, events=[(0, mmap())], instructions=100)], TLB, SMALL)
+    assert report.mpki == pytest.approx(20.0)
+    assert report.notes[0].startswith("cycles are an estimate")
+    assert report.cycles > 1000
+    assert replay([], TLB, SMALL).mpki is None
+
+
+def test_arm64_ids_are_kept_until_they_are_used_up() -> None:
+    ids = AsidAllocator(3, 2)  # 1 to 7
+    first = {ident: ids.check_and_switch(0, ident)[0] for ident in range(1, 8)}
+    assert sorted(first.values()) == [1, 2, 3, 4, 5, 6, 7]
+    assert ids.check_and_switch(0, 3) == (first[3], False)
+    assert ids.check_and_switch(1, 5) == (first[5], False)
+    fresh, flush = ids.check_and_switch(0, 99)
+    assert (ids.generation, ids.rollovers, flush) == (2, 1, True)
+    assert fresh not in (first[3], first[5])  # those were running
+    assert ids.check_and_switch(1, 5) == (first[5], True)
+    assert ids.check_and_switch(1, 5) == (first[5], False)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("access"), st.integers(0, 30), st.sampled_from([READ, WRITE, FETCH])),
+    st.tuples(st.just("access"), st.integers(0, 30), st.sampled_from([READ, WRITE])),
+    st.tuples(st.just("munmap"), st.integers(0, 30), st.integers(1, 40)),
+    st.tuples(st.just("mmap"), st.integers(0, 30), st.integers(1, 40)),
+    st.tuples(st.just("mprotect"), st.integers(0, 30), st.sampled_from([0, 1, 3, 5, 7])),
+    st.tuples(st.just("dontneed"), st.integers(0, 30), st.integers(1, 8)),
+    st.tuples(st.just("move"), st.integers(0, 30), st.integers(0, 30)),
+    st.tuples(st.just("fork"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("idle"), st.just(0), st.just(0)),
+)
+PLACED = st.tuples(STEP, st.integers(1, 4), st.integers(0, 2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(PLACED, max_size=40), st.booleans(), st.booleans())
+def test_an_entry_equals_the_page_table_or_a_flush_is_pending(
+    steps: list[tuple[tuple[str, int, int], int, int]], tagged: bool, flush_walks: bool
+) -> None:
+    tlb = TlbConfig(
+        "t",
+        (TlbArray("l1d", 1, "d", 2, 4), TlbArray("l1i", 1, "i", 1, 4), TlbArray("l2", 2, "id", 8, 4)),
+        parse_tlb("pmd=4,pud=2,pgd=2").walk_caches,
+        tagged=tagged, coalesce=4, prefetch=True, flush_walks=flush_walks,
+    )  # fmt: skip
+    with Machine(SMALL) as machine:
+        run = Replay(machine, tlb)
+        run.feed(Batch.of([], task=1, events=[(0, mmap(pages=40, prot=7))]))
+        run.feed(Batch.of([], events=[(0, Fork(task=1, child=2, shares_mm=True)), (0, Fork(task=1, child=3))]))
+        for (name, page, value), task, cpu in steps:
+            addr = A + page * 4096
+            event: dict[str, Event] = {
+                "munmap": Munmap(task=task, cpu=cpu, addr=addr, length=value * 4096),
+                "mmap": Mmap(task=task, cpu=cpu, addr=addr, length=value * 4096, prot=7, flags=PRIVATE_ANON),
+                "mprotect": Mprotect(task=task, cpu=cpu, addr=addr, length=3 * 4096, prot=value),
+                "dontneed": Madvise(task=task, cpu=cpu, addr=addr, length=value * 4096, advice=4),
+                "move": Mremap(task=task, cpu=cpu, addr=addr, length=8192, new_length=8192,
+                               new_addr=A + (value + 40) * 4096 + (page << 21)),
+                "fork": Fork(task=task, cpu=cpu, child=task % 4 + 1),
+                "idle": Switch(task=0, cpu=cpu),
+            }  # fmt: skip
+            if name == "access":
+                run.feed(Batch.of([addr, addr + (page << 21)], value, task=task, cpu=cpu))
+            else:
+                run.feed(Batch.of([], events=[(0, event[name])]))
+            check_entries(machine, run.cpus)
+        run.close()
+
+
+def check_entries(machine: Machine, cpus: Cpus) -> None:
+    """Every entry whose tag is its address space's and up to date says what the page table says."""
+    system = machine.system
+    spaces = {task.mm.ident: task.mm for task in machine.kernel.tasks()}
+    for cpu, mmu in cpus.mmus.items():
+        state = cpus.states[cpu]
+        for entry in mmu.entries():
+            if cpus.config.tagged:
+                context = state.ctxs[entry.asid - 1]
+                mm = spaces.get(context.ctx_id)
+            else:
+                context = state.ctxs[0]
+                mm = state.loaded_mm
+            if mm is None or mm.pgd_pfn < 0 or context.tlb_gen < mm.context_gen:
+                continue  # nobody's, or flushed before it is used again
+            walked = walk(system.ram, system.format, int(mm.pgd_pfn), entry.addr, PEEK)
+            if entry.level >= 0:
+                assert len(walked.steps) > entry.level, entry
+                assert entry.pfn == (walked.steps[entry.level].entry & system.format.pfn_mask) >> 12, entry
+            else:
+                assert walked.status == OK, entry
+                assert walked.pfn == entry.pfn, entry
+                assert entry.rights & ~walked.rights == 0, entry
