@@ -18,6 +18,7 @@ import click
 from pagewalk import __version__
 from pagewalk.errors import ConfigError, ExecError, PagewalkError
 from pagewalk.trace.commands import record_command, trace_group
+from pagewalk.trace.replay_command import replay_command
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -197,6 +198,7 @@ def layout(
 
 cli.add_command(trace_group)
 cli.add_command(record_command)
+cli.add_command(replay_command)
 
 
 def _show_progress(text: str) -> None:

@@ -1,6 +1,8 @@
 """Replaying traces: faults and look-ups as counted by hand; events; several CPUs; ASIDs; every entry true."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagewalk import Config, Machine
+from pagewalk.cli import run_command
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.walker import OK, PEEK, walk
@@ -228,3 +231,17 @@ def check_entries(machine: Machine, cpus: Cpus) -> None:
                 assert walked.status == OK, entry
                 assert walked.pfn == entry.pfn, entry
                 assert entry.rights & ~walked.rights == 0, entry
+
+
+def test_the_command_line_replays_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "t.csv"
+    trace.write_text("addr,rw\n0x10000000,W\n0x10000008,R\n0x10001000,R\n")
+    for options in ((), ("--one-pass",)):
+        assert run_command(["replay", *options, "--tlb", "l1d=64x4,l2=1536x12", str(trace)]) == 0
+        out = capsys.readouterr().out
+        assert "3 accesses (2 reads, 1 writes, 0 fetches)" in out
+        assert "faults: 2 minor, 0 major; 0 accesses refused; 1 pages resident" in out
+    assert run_command(["replay", "--json", "--tlb", "none", str(trace)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["minor"], found["counters"]["misses"]) == (2, 5)
+    assert run_command(["replay", "--tlb", "zen", str(trace)]) == 125
