@@ -37,6 +37,11 @@ def test_unix_sockets() -> None:
     check([compile_c("unix_calls"), "{work}"], work={})
 
 
+def test_the_table_of_unix_sockets_and_circles_of_them() -> None:
+    """/proc/net/unix while sockets are bound, connected and closed; SCM_RIGHTS in circles that nobody can reach."""
+    check([compile_c("unix_table", flags=["-pthread"]), "{work}"], work={})
+
+
 def test_inotify() -> None:
     check([compile_c("inotify_calls"), "{work}"], work={})
 

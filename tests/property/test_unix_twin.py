@@ -54,11 +54,16 @@ class Twin:
         self.theirs.append(theirs)
         self.ours.append(SocketFile(self.system, ours, os.O_NONBLOCK))
 
+    def made(self) -> UnixSock:
+        sock = UnixSock(self.kind)
+        self.table.insert(sock)
+        return sock
+
     def new(self) -> None:
-        self.add(socket.socket(socket.AF_UNIX, self.kind), UnixSock(self.kind))
+        self.add(socket.socket(socket.AF_UNIX, self.kind), self.made())
 
     def pair(self) -> None:
-        ours = UnixSock(self.kind), UnixSock(self.kind)
+        ours = self.made(), self.made()
         ours[0].pair_with(ours[1], ME)
         for one, other in zip(socket.socketpair(socket.AF_UNIX, self.kind), ours, strict=True):
             self.add(one, other)

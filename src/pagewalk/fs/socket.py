@@ -17,6 +17,7 @@ from pagewalk.fs.skbuff import RecvMsg, SendMsg, put_files
 from pagewalk.fs.socket_types import MSG_NOSIGNAL, SOCK_STREAM, SOCKFS_MAGIC
 from pagewalk.fs.stat import Statfs
 from pagewalk.fs.unix_dgram import dgram_recv, dgram_send
+from pagewalk.fs.unix_gc import unix_gc
 from pagewalk.fs.unix_sock import UnixSock
 from pagewalk.fs.unix_stream import stream_recv, stream_send
 from pagewalk.fs.wait import WaitQueueHead
@@ -71,11 +72,15 @@ class SocketFile(VfsFile):
     def __init__(self, system: "System", sock: UnixSock, flags: int) -> None:
         super().__init__(system, _dentry(), O_RDWR | flags & O_NONBLOCK)
         self.sock = sock
+        sock.file = self
 
     def release(self) -> None:
         """The last descriptor is closed."""
+        table = self.sock.table
         self.sock.release()
         super().release()
+        if table is not None and table.tot_inflight:
+            unix_gc(table)
 
     def send(self, msg: SendMsg, target: UnixSock | int | None = None) -> int:
         """Sends what is left of ``msg``: 0, an errno, or WOULD_BLOCK (then ``sock.blocked_on`` tells)."""

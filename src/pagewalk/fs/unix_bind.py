@@ -25,14 +25,31 @@ if TYPE_CHECKING:
 
 @final
 class UnixTable:
-    """The abstract names of one machine: by kind of socket and the whole address."""
+    """The AF_UNIX sockets of one machine.
+
+    abstract       abstract names: by kind of socket and the whole address
+    socks          all that are not closed; last_number: of the newest
+    tot_inflight   sockets may be on their way through sockets: closing one looks for circles
+    """
 
     def __init__(self) -> None:
+        self.socks: list[UnixSock] = []
+        self.last_number = 0
+        self.tot_inflight = False
         self.abstract: dict[tuple[int, bytes], UnixSock] = {}
         self.next_auto = 0
 
+    def insert(self, sock: UnixSock) -> None:
+        """A new socket."""
+        self.last_number += 1
+        sock.number = self.last_number
+        sock.table = self
+        self.socks.append(sock)
+
     def unbind(self, sock: UnixSock) -> None:
         """The socket is closed: its name leads nowhere."""
+        if sock in self.socks:
+            self.socks.remove(sock)
         if self.abstract.get((sock.kind, sock.addr)) is sock:
             del self.abstract[(sock.kind, sock.addr)]
         if sock.path is not None:
@@ -51,7 +68,6 @@ class UnixTable:
             if (sock.kind, addr) not in self.abstract:
                 self.abstract[(sock.kind, addr)] = sock
                 sock.addr = addr
-                sock.table = self
                 return 0
         return -errno.ENOSPC
 
@@ -82,7 +98,6 @@ def unix_bind(table: UnixTable, fs: FsStruct, files: "FilesStruct | None", sock:
             return -errno.EADDRINUSE
         table.abstract[(sock.kind, addr)] = sock
         sock.addr = addr
-        sock.table = table
         return 0
     raw = path_of(addr)
     path = os.fsdecode(raw)
@@ -98,7 +113,6 @@ def unix_bind(table: UnixTable, fs: FsStruct, files: "FilesStruct | None", sock:
     sock.path = dget(made)
     sock.path.inode.i_socket = sock
     sock.addr = struct.pack("<H", AF_UNIX) + raw + b"\0"
-    sock.table = table
     return 0
 
 

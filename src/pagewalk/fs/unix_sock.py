@@ -6,7 +6,7 @@ wait it answers WOULD_BLOCK and ``blocked_on`` is the queue whose waiters will b
 Sources: unix(7), socketpair(2), listen(2), accept(2), shutdown(2).
 
 Mirrors: net/unix/af_unix.c, net/core/sock.c (6.18)
-Differs: descriptors that are only on their way in a circle of sockets are not collected; no out-of-band data, no
+Differs: no out-of-band data, no
     SO_PEEK_OFF, no SO_PASSPIDFD, no limit on descriptors on their way (ETOOMANYREFS).
 """
 
@@ -35,6 +35,7 @@ from pagewalk.fs.wait import WaitQueueHead
 
 if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
+    from pagewalk.fs.file import VfsFile
     from pagewalk.fs.unix_bind import UnixTable
 
 POLLRDBAND: Final = 0x80
@@ -55,7 +56,9 @@ class UnixSock:
 
     state      TCP_CLOSE, TCP_LISTEN, TCP_ESTABLISHED
     peer       the other end, or where a datagram socket sends; fans: datagram sockets that send here
-    addr       struct sockaddr_un up to its end, b"" while it has none; path, table: what ``unix_bind.py`` made of it
+    addr       struct sockaddr_un up to its end, b"" while it has none; path: what ``unix_bind.py`` made of it
+    table, number  the machine's sockets, None for one of no machine; which of them it is
+    file       its open file, None for a connection that nobody has accepted
     queue      what has arrived; of a listening socket, connections that wait for accept(2)
     backlog    how many messages or connections may wait, and one more
     sndbuf, rcvbuf  buffer sizes; wmem_alloc: truesize of what is on its way from here
@@ -74,6 +77,8 @@ class UnixSock:
         self.addr = b""
         self.path: Dentry | None = None
         self.table: UnixTable | None = None
+        self.number = 0
+        self.file: VfsFile | None = None
         self.queue: list[SkBuff] = []
         self.backlog = MAX_DGRAM_QLEN
         self.sndbuf = WMEM_DEFAULT
@@ -128,6 +133,8 @@ class UnixSock:
         connection yet."""
         if skb.creds is None and (self.passcred or other.passcred or other.embryo):
             skb.creds = sender
+        if skb.files and self.table is not None:
+            self.table.tot_inflight = True
         self.wmem_alloc += skb.truesize
         other.queue.append(skb)
         other.data_ready()
@@ -200,6 +207,8 @@ class UnixSock:
         if self.state != TCP_CLOSE:
             return -errno.EISCONN if self.state == TCP_ESTABLISHED else -errno.EINVAL
         end = UnixSock(self.kind)
+        if self.table is not None:
+            self.table.insert(end)
         end.embryo = True
         end.set_peer(self)
         end.state = TCP_ESTABLISHED
@@ -337,6 +346,13 @@ class UnixSock:
                 total += skb.length()
             return total
         return self.queue[0].length() if self.queue else 0
+
+    def refcount(self) -> int:
+        """sk_refcnt: itself and the table, and each socket whose peer it is."""
+        count = 2 + len(self.fans)
+        if self.connection_based and self.peer is not None and self.peer.peer is self:
+            count += 1
+        return count
 
     def path_name(self) -> str:
         """The path that it is bound to, or "@" and the abstract name, for /proc/net/unix and reports."""

@@ -13,7 +13,6 @@ from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.procfs.registry import TaskRegistry
-from pagewalk.fs.unix_bind import UnixTable
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
@@ -93,7 +92,6 @@ class Kernel(TaskRegistry):
         self.boot_ns = monotonic_ns()
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
-        self.unix = UnixTable()
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.locks import LockTable
+from pagewalk.fs.unix_bind import UnixTable
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -19,7 +20,7 @@ class TaskRegistry:
     next_pid  the id that the next task gets
     on_exit   called with each task (threads too) that is about to end, while everything of it is still there
     boot_ns   the monotonic clock when the machine was started
-    file_locks  the locks on files
+    file_locks, unix  the locks on files; the AF_UNIX sockets
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
     on_fork   called with the parent and each task (threads too) that it has made, before that runs
     on_syscall  called after each system call with its task, its number and its answer
@@ -33,6 +34,7 @@ class TaskRegistry:
         self.boot_ns = 0
         self.next_pid = 0
         self.file_locks = LockTable()
+        self.unix = UnixTable()
 
     def current_task(self) -> "Task | None":
         """The running task, for /proc/self."""

@@ -101,7 +101,7 @@ def move_addr_to_user(task: "Task", name: bytes, addr: int, length_addr: int) ->
 # Making them.
 
 
-def sock_create(family: int, kind: int, protocol: int) -> UnixSock | int:
+def sock_create(task: "Task", family: int, kind: int, protocol: int) -> UnixSock | int:
     """A new socket. EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT, ESOCKTNOSUPPORT."""
     if family < 0 or family >= NPROTO:
         return -errno.EAFNOSUPPORT
@@ -113,7 +113,11 @@ def sock_create(family: int, kind: int, protocol: int) -> UnixSock | int:
         return -errno.EPROTONOSUPPORT
     if kind == SOCK_RAW:
         kind = SOCK_DGRAM
-    return UnixSock(kind) if kind in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET) else -errno.ESOCKTNOSUPPORT
+    if kind not in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
+        return -errno.ESOCKTNOSUPPORT
+    sock = UnixSock(kind)
+    task.kernel.unix.insert(sock)
+    return sock
 
 
 def install_socket(task: "Task", sock: UnixSock, flags: int) -> int:
@@ -131,7 +135,7 @@ def sys_socket(task: "Task", family: int, kind: int, protocol: int) -> int:
     flags = kind & ~SOCK_TYPE_MASK
     if flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
         return -errno.EINVAL
-    sock = sock_create(signed32(family), kind & SOCK_TYPE_MASK, signed32(protocol))
+    sock = sock_create(task, signed32(family), kind & SOCK_TYPE_MASK, signed32(protocol))
     return sock if isinstance(sock, int) else install_socket(task, sock, flags)
 
 
@@ -141,10 +145,11 @@ def sys_socketpair(task: "Task", family: int, kind: int, protocol: int, pair: in
     flags = kind & ~SOCK_TYPE_MASK
     if flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
         return -errno.EINVAL
-    one = sock_create(signed32(family), kind & SOCK_TYPE_MASK, signed32(protocol))
+    one = sock_create(task, signed32(family), kind & SOCK_TYPE_MASK, signed32(protocol))
     if isinstance(one, int):
         return one
     other = UnixSock(one.kind)
+    task.kernel.unix.insert(other)
     one.pair_with(other, current_cred(task))
     first = install_socket(task, one, flags)
     if first < 0:
