@@ -64,8 +64,13 @@ class Config:
     """One machine. Sizes are bytes or text (``"4G"``); sysctl fields carry Linux's names.
 
     ram                       system RAM, at least 16 MiB, at most 64 TiB
-    arch                      "x86_64"
-    levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit)
+    arch                      "x86_64", "x86_32" (two levels), "x86_pae", "arm64", "riscv64", "riscv32" (Sv32); programs
+                              run on x86_64, Python drives processes on all
+    levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit); riscv64: 3 (Sv39), 4 or 5 too
+    granule                   page size of arm64; machines have "4K"
+    va_bits                   bits of address of arm64: 36 to 48, or 52
+    vmsplit                   32-bit x86: where the kernel's half begins: "3G" (CONFIG_VMSPLIT_3G), "2G/2G", "3G_OPT"
+                              and the like, or an address
     aslr                      randomize_va_space 2 (True) or 0 (False, as ``setarch -R``)
     seed                      of every random choice that the machine makes
     cpus                      modelled CPUs, 1 to 64, executed in turn
@@ -95,6 +100,9 @@ class Config:
     ram: int | str = "4G"
     arch: str = "x86_64"
     levels: int = 4
+    granule: int | str = "4K"
+    va_bits: int = 48
+    vmsplit: str = "3G"
     aslr: bool = True
     seed: int = 0
     cpus: int = 1
@@ -124,10 +132,7 @@ class Config:
             raise ConfigError(f"ram: expected 16M to 64T, got {self.ram} bytes")
         if self.ram % 4096:
             raise ConfigError(f"ram: expected a multiple of 4096 bytes, got {self.ram}")
-        if self.arch != "x86_64":
-            raise NotModelled(f"arch {self.arch!r} (x86_64 is what there is)")
-        if self.levels not in (4, 5):
-            raise ConfigError(f"levels: expected 4 or 5, got {self.levels!r}")
+        self._check_arch()
         if not 1 <= self.cpus <= 64:
             raise ConfigError(f"cpus: expected 1 to 64, got {self.cpus!r}")
         for name, (low, high) in _RANGES.items():
@@ -145,6 +150,24 @@ class Config:
             raise ConfigError(f"lowmem_reserve_ratio: expected three numbers, got {self.lowmem_reserve_ratio!r}")
         if self.linux != "6.18":
             raise NotModelled(f"linux {self.linux!r} (6.18 is what there is)")
+
+    def _check_arch(self) -> None:
+        """The architecture has what is asked of it, and the rooms can carry it."""
+        from pagewalk.arch import select
+
+        self.granule = parse_size(self.granule, "granule")
+        try:
+            select.page_format(self.arch, self.levels, self.granule, self.va_bits)
+            select.layout(self.arch, self.levels, self.granule, self.va_bits, self.vmsplit)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if self.granule != 4096:
+            raise NotModelled(
+                f"a machine with pages of {self.granule >> 10} KiB (4K is what there is; the format can be walked, and "
+                "pagewalk layout shows its address space)"
+            )
+        if self.arch == "x86_32" and int(self.ram) > 3 << 30:
+            raise ConfigError(f"ram: x86_32 without PAE reaches 3G, got {self.ram} bytes (x86_pae reaches more)")
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:

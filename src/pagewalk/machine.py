@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pagewalk import _build
 from pagewalk.config import RLIMIT_NAMES, Config
-from pagewalk.errors import ConfigError
+from pagewalk.errors import ConfigError, NotModelled
 from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
 from pagewalk.fs.procfs.mem import cmdline
@@ -146,6 +146,8 @@ class Machine:
         """
         if not argv:
             raise ConfigError("run: expected a program, got an empty argv")
+        if self.config.arch != "x86_64":
+            raise NotModelled(f"running programs on {self.config.arch} (x86_64 is what there is; spawn() works on all)")
         path = program if program is not None else os.fsdecode(argv[0])
         recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env

@@ -216,8 +216,12 @@ class PageFormat:
         self.page_shift: i64 = page_shift
         self.entry_shift: i64 = entry_shift
         self.table_shift: i64 = page_shift - entry_shift  # log2 of the entries of a table
+        self.table_mask: i64 = (1 << (page_shift - entry_shift)) - 1
+        self.pmd_shift: i64 = 2 * page_shift - entry_shift  # log2 of the bytes that a last-level table serves
+        self.pmd_size: i64 = bit(self.pmd_shift)
         self.pfn_mask = pfn_mask
         self.pfn_shift: i64 = pfn_shift
+        self.pfn_left: i64 = page_shift - pfn_shift  # from its place in an entry to its place in a physical address
         self.high_shift = high_shift
         self.top_shift = top_shift
         self.halves = halves
@@ -254,6 +258,20 @@ class PageFormat:
         self.root_table: i64 = root_table if root_table else table
         self.protection_map = protection_map
         self.bit_names = bit_names
+
+    def pfn(self, entry: i64) -> i64:
+        """The frame that an entry names: a page's, or the next table's."""
+        return (entry & self.pfn_mask) >> self.pfn_shift
+
+    def table_index(self, entry: i64) -> i64:
+        """Where the table that an entry points to begins, as an index of entries (``Ram.words``)."""
+        return (entry & self.pfn_mask) >> self.pfn_shift << self.table_shift
+
+    def sync_rdonly(self, pte: i64) -> i64:
+        """``pte`` with the bit ``rdonly`` as its ``write`` and ``dirty`` ask (formats that have it)."""
+        if self.write.test(pte) and self.dirty.test(pte):
+            return pte & ~self.rdonly
+        return pte | self.rdonly
 
     def decode(self, entry: int) -> list[str]:
         """The names of the bits that are set in ``entry``, low bits first."""

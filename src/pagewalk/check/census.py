@@ -40,7 +40,7 @@ class Leaf:
         self.is_guard = pte == fmt.guard
         self.present = fmt.present.test(pte)
         self.protnone = not self.present and fmt.protnone.test(pte)
-        self.pfn = (pte & fmt.pfn_mask) >> 12
+        self.pfn = int(fmt.pfn(pte))
         self.special = fmt.special.test(pte)
         self.vma: Vma | None = next((vma for vma in mm.vmas if vma.vm_start <= addr < vma.vm_end), None)
 
@@ -98,17 +98,19 @@ class Census:
         """Visits a table and what is below it."""
         fmt = self.system.format
         shift = fmt.levels[level].shift
-        self.tables[mm.ident].append(Table(pfn, level, start, start + (512 << shift)))
-        entries = self.system.ram.words[pfn << 9 : (pfn << 9) + 512].tolist()
+        count = 1 << int(fmt.table_shift)
+        first = pfn << int(fmt.table_shift)
+        self.tables[mm.ident].append(Table(pfn, level, start, start + (count << shift)))
+        entries = self.system.ram.words[first : first + count].tolist()
         last = level == len(fmt.levels) - 1
         for index, entry in enumerate(entries):
             if not entry:
                 continue
             addr = start + (index << shift)
             if last:
-                self.leaves[mm.ident].append(Leaf(mm, addr, entry, (pfn << 9) + index))
+                self.leaves[mm.ident].append(Leaf(mm, addr, entry, first + index))
             elif fmt.present.test(entry):
-                self._walk(mm, (entry & fmt.pfn_mask) >> 12, level + 1, addr)
+                self._walk(mm, int(fmt.pfn(entry)), level + 1, addr)
             else:
                 raise Broken(f"an upper entry is 0 or points to a table: {addr:#x} level {level} holds {entry:#x}")
 

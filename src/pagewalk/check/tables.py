@@ -29,7 +29,7 @@ def rights_do_not_exceed_the_vmas(census: Census) -> None:
     """An entry grants what its VMA's vm_page_prot grants; only the right to write may come on top, where the VMA has
     it. The zero page is never writable."""
     fmt = census.system.format
-    marks = fmt.pfn_mask | fmt.accessed.mask | fmt.dirty.mask | fmt.special.mask | fmt.write.mask
+    marks = fmt.pfn_mask | fmt.accessed.mask | fmt.dirty.mask | fmt.special.mask | fmt.write.mask | fmt.rdonly
     for leaf in census.all_leaves():
         vma = leaf.vma
         if vma is None or leaf.is_guard:
@@ -39,6 +39,7 @@ def rights_do_not_exceed_the_vmas(census: Census) -> None:
         if leaf.present:
             writable, executable = fmt.write.test(leaf.pte), fmt.execute.test(leaf.pte)
             require(not writable or bool(vma.vm_flags & VM_WRITE), "writable within rights", f"{leaf} in {vma!r}")
+            executable = executable and fmt.execute.mask != 0  # without such a bit all pages are
             require(not executable or bool(vma.vm_flags & VM_EXEC), "executable within rights", f"{leaf} in {vma!r}")
             zero = leaf.pfn == census.system.zero_pfn
             require(not (zero and writable), "the zero page is never writable", repr(leaf))
@@ -111,8 +112,10 @@ def tables_are_counted_and_needed(census: Census) -> None:
                 served = any(vma.vm_start < table.end and vma.vm_end > table.start for vma in mm.vmas)
                 require(served, "a table serves a VMA", f"level {table.level} {table.start:#x}-{table.end:#x}")
         if mm.pte_cache_tag >= 0:
-            start = int(mm.pte_cache_tag) << 21
-            walked = [table.pfn << 9 for table in tables if table.level == len(counts) - 1 and table.start == start]
+            fmt = census.system.format
+            start = int(mm.pte_cache_tag) << int(fmt.pmd_shift)
+            shift = int(fmt.table_shift)
+            walked = [table.pfn << shift for table in tables if table.level == len(counts) - 1 and table.start == start]
             require(walked == [mm.pte_cache_base], "the remembered table is the one in use", f"{start:#x}: {walked}")
 
 

@@ -317,7 +317,7 @@ def walk(ram: "Ram", fmt: PageFormat, root_pfn: int, addr: int, access: int, hig
     high_root  frame of the root table of the upper half where that has its own (TTBR1); -1 for none
     """
     out = [0] * OUT_WORDS
-    status = walk_table(ram.words, ram.size >> 3, pack_format(fmt, high_root), root_pfn, addr, access, out)
+    status = walk_table(ram.quads, ram.size >> 3, pack_format(fmt, high_root), root_pfn, addr, access, out)
     steps = tuple(
         Step(fmt.levels[at], out[OUT_ENTRIES + 2 * at], out[OUT_ENTRIES + 2 * at + 1])
         for at in range(out[OUT_LEVEL] + 1)

@@ -31,7 +31,15 @@ def copy_page_range(vma: Vma, source: Vma) -> bool:
     if not vma_needs_copy(source):
         return True
     mm = vma.vm_mm
-    return copy_range(vma, source, 0, source.vm_mm.pgd_pfn << 9, mm.pgd_pfn << 9, source.vm_start, source.vm_end)
+    return copy_range(
+        vma,
+        source,
+        0,
+        source.vm_mm.pgd_pfn << mm.system.format.table_shift,
+        mm.pgd_pfn << mm.system.format.table_shift,
+        source.vm_start,
+        source.vm_end,
+    )
 
 
 def copy_range(vma: Vma, source: Vma, level: int, from_table: i64, to_table: i64, start: i64, end: i64) -> bool:
@@ -46,15 +54,15 @@ def copy_range(vma: Vma, source: Vma, level: int, from_table: i64, to_table: i64
     addr = start
     while addr < end:
         following: i64 = min((addr & -size) + size, end)
-        slot: i64 = (addr >> shift) & 511
+        slot: i64 = (addr >> shift) & fmt.table_mask
         entry: i64 = words[from_table + slot]
         if entry & fmt.present.mask == fmt.present.value:
             below = child_table(mm, level + 1, to_table + slot)
             if below < 0:
                 return False
-            child: i64 = (entry & fmt.pfn_mask) >> 3
+            child: i64 = fmt.table_index(entry)
             if last:
-                first: i64 = (addr >> 12) & 511
+                first: i64 = (addr >> 12) & fmt.table_mask
                 copy_pte_range(vma, source, child + first, below + first, (following - addr) >> 12)
             elif not copy_range(vma, source, level + 1, child, below, addr, following):
                 return False
@@ -70,7 +78,7 @@ def child_table(mm: MmStruct, level: int, index: i64) -> i64:
     words = system.ram.words
     entry: i64 = words[index]
     if entry & fmt.present.mask == fmt.present.value:
-        return (entry & fmt.pfn_mask) >> 3
+        return fmt.table_index(entry)
     page = system.node.alloc_page(GFP_ZERO)
     if page is None:
         return -1
@@ -78,8 +86,8 @@ def child_table(mm: MmStruct, level: int, index: i64) -> i64:
     system.vmstat.nr_page_table_pages += 1
     mm.nr_tables[level] += 1
     mm.pte_cache_tag = -1
-    words[index] = (page.pfn << 12) | fmt.table
-    return page.pfn << 9
+    words[index] = (page.pfn << fmt.pfn_shift) | (fmt.root_table if level == 1 else fmt.table)
+    return page.pfn << fmt.table_shift
 
 
 def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count: i64) -> None:
@@ -93,10 +101,13 @@ def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count:
     protnone_mask, protnone = fmt.protnone.mask, fmt.protnone.value
     special_mask, special = fmt.special.mask, fmt.special.value
     write_mask, write = fmt.write.mask, fmt.write.value
-    pfn_mask = fmt.pfn_mask
+    pfn_mask, pfn_shift = fmt.pfn_mask, fmt.pfn_shift
+    rdonly = fmt.rdonly
+    typecode = "q" if fmt.entry_shift == 3 else "I"
     cow = source.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
     dropped: i64 = fmt.accessed.mask
-    if source.vm_flags & VM_SHARED:
+    drops_dirty = source.vm_flags & VM_SHARED != 0
+    if drops_dirty:
         dropped |= fmt.dirty.mask
     keep: i64 = ~dropped
     pages = system.mem_map
@@ -107,21 +118,21 @@ def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count:
         pte: i64 = raw
         if pte & present_mask == present or pte & protnone_mask == protnone:
             if pte & special_mask != special:
-                page = pages.page((pte & pfn_mask) >> 12)
+                page = pages.page((pte & pfn_mask) >> pfn_shift)
                 page.refcount += 1
                 page.mapcount += 1
                 if page.flags & PG_anon:
                     page.flags &= ~PG_anon_exclusive
                 rss[mm_counter(page)] += 1
             if cow and pte & write_mask == write:
-                pte = pte & ~write_mask
+                pte = (pte & ~write_mask) | rdonly
             protected.append(pte)
-            copied.append(pte & keep)
+            copied.append((pte & keep) | (rdonly if drops_dirty else 0))
         else:  # nothing, or the mark of a guard region
             protected.append(pte)
             copied.append(pte)
     for kind in range(4):
         mm.rss_stat[kind] += rss[kind]
-    words[to_index : to_index + count] = memoryview(array("q", copied))
+    words[to_index : to_index + count] = memoryview(array(typecode, copied))
     if cow:
-        words[from_index : from_index + count] = memoryview(array("q", protected))
+        words[from_index : from_index + count] = memoryview(array(typecode, protected))

@@ -131,7 +131,7 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
                 if fmt.dirty.test(pte):
                     set_page_dirty(system, page)
                 if fmt.dirty.test(pte) or fmt.write.test(pte):  # a child's copy of a dirty entry is clean, but writable
-                    words[index] = fmt.write.clear(fmt.dirty.clear(pte))
+                    words[index] = fmt.write.clear(fmt.dirty.clear(pte)) | fmt.rdonly
                     vma.vm_mm.flush_tlb_range(address, address + 4096)
             low += 1
 

@@ -26,13 +26,14 @@ def folio_to_map(vmf: VmFault, mapping: AddressSpace, pgoff: i64, file_end: i64)
     before page ``file_end`` of the file; else the page alone."""
     first, end = folio_range(mapping, pgoff)
     vma = vmf.vma
-    entry: i64 = (vmf.address >> 12) & 511
+    mask = vma.vm_mm.system.format.table_mask
+    entry: i64 = (vmf.address >> 12) & mask
     if (
         first < vma.vm_pgoff
         or end > vma.vm_pgoff + vma.nr_pages()
         or end > file_end
         or entry + first - vmf.pgoff < 0
-        or entry + end - vmf.pgoff > 512
+        or entry + end - vmf.pgoff > mask + 1
     ):
         return int(pgoff), 1
     return first, end - first

@@ -82,7 +82,7 @@ class IovIter:
                 if pte & fmt.present.mask != fmt.present.value:
                     break
                 words[index] = fmt.accessed.set(pte)
-                copy_forward(system.ram, target + done, (pte & fmt.pfn_mask) | (addr & 4095), part)
+                copy_forward(system.ram, target + done, ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095), part)
             self.advance(part)
             done += part
         return done

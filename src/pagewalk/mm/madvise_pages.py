@@ -55,7 +55,7 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
         else:
             page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
         if fmt.accessed.test(pte) or fmt.dirty.test(pte):
-            words[index] = fmt.dirty.clear(fmt.accessed.clear(pte))
+            words[index] = fmt.dirty.clear(fmt.accessed.clear(pte)) | fmt.rdonly
             changed = True
     if changed:
         mm.flush_tlb_range(start, end)

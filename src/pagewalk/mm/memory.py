@@ -75,6 +75,8 @@ def handle_pte_fault(vmf: VmFault) -> i64:
         if pte & fmt.write.mask != fmt.write.value:
             return do_wp_page(vmf, pte)
         pte = fmt.dirty.set(pte)
+        if fmt.rdonly:
+            pte = fmt.sync_rdonly(pte)
     mm.faults.spurious += 1
     words[index] = fmt.accessed.set(pte)
     return 0
@@ -89,7 +91,7 @@ def do_anonymous_page(vmf: VmFault) -> i64:
     if vma.vm_flags & VM_SHARED:
         return VM_FAULT_SIGBUS
     if not vmf.flags & FAULT_FLAG_WRITE:
-        system.ram.words[vmf.pte_index] = fmt.special.set((system.zero_pfn << 12) | vma.vm_page_prot)
+        system.ram.words[vmf.pte_index] = fmt.special.set((system.zero_pfn << fmt.pfn_shift) | vma.vm_page_prot)
         mm.faults.zero_page += 1
         return 0
     if vma.anon_vma is None:
@@ -98,9 +100,10 @@ def do_anonymous_page(vmf: VmFault) -> i64:
     if page is None:
         return VM_FAULT_OOM
     add_new_anon_rmap(page, vma, vmf.address)
-    pte: i64 = (page.pfn << 12) | vma.vm_page_prot
+    pte: i64 = (page.pfn << fmt.pfn_shift) | vma.vm_page_prot
     if vma.vm_flags & VM_WRITE:
         pte = (pte & ~(fmt.write.mask | fmt.dirty.mask)) | fmt.write.value | fmt.dirty.value
+        pte = pte & ~fmt.rdonly
     system.ram.words[vmf.pte_index] = pte
     mm.rss_stat[MM_ANONPAGES] += 1
     system.vmstat.nr_anon_mapped += 1
@@ -140,10 +143,11 @@ def do_fault_around(vmf: VmFault) -> bool:
     vma = vmf.vma
     assert vma.vm_ops is not None
     nr_pages: i64 = vma.vm_mm.system.config.fault_around_bytes >> 12
-    pte_off: i64 = (vmf.address >> 12) & 511
+    mask = vma.vm_mm.system.format.table_mask
+    pte_off: i64 = (vmf.address >> 12) & mask
     vma_off: i64 = vmf.pgoff - vma.vm_pgoff
     first: i64 = max(pte_off & -nr_pages, pte_off - min(pte_off, vma_off))
-    last: i64 = min(first + nr_pages, min(512, pte_off + vma.nr_pages() - vma_off)) - 1
+    last: i64 = min(first + nr_pages, min(mask + 1, pte_off + vma.nr_pages() - vma_off)) - 1
     return vma.vm_ops.map_pages(vmf, vmf.pgoff + first - pte_off, vmf.pgoff + last - pte_off)
 
 
@@ -225,11 +229,13 @@ def set_file_pte(vma: Vma, pte_index: i64, page: Page, write: bool) -> None:
     """Maps a page of a file or of shared memory (set_pte_range); the caller's reference becomes the page table's."""
     mm = vma.vm_mm
     fmt = mm.system.format
-    pte: i64 = (page.pfn << 12) | vma.vm_page_prot
+    pte: i64 = (page.pfn << fmt.pfn_shift) | vma.vm_page_prot
     if write:
         pte = fmt.dirty.set(pte)
         if vma.vm_flags & VM_WRITE:
             pte = fmt.write.set(pte)
+        if fmt.rdonly:
+            pte = fmt.sync_rdonly(pte)
     mm.system.ram.words[pte_index] = pte
     page.mapcount += 1
     mm.rss_stat[mm_counter_file(page)] += 1
@@ -252,7 +258,7 @@ def vm_normal_page(system: System, pte: i64) -> Page | None:
     fmt = system.format
     if pte & fmt.special.mask == fmt.special.value:
         return None
-    return system.page((pte & fmt.pfn_mask) >> 12)
+    return system.page((pte & fmt.pfn_mask) >> fmt.pfn_shift)
 
 
 def do_wp_page(vmf: VmFault, pte: i64) -> i64:
@@ -276,6 +282,8 @@ def wp_page_reuse(vmf: VmFault, pte: i64) -> None:
     pte = fmt.dirty.set(fmt.accessed.set(pte))
     if vmf.vma.vm_flags & VM_WRITE:
         pte = fmt.write.set(pte)
+    if fmt.rdonly:
+        pte = fmt.sync_rdonly(pte)
     mm.system.ram.words[vmf.pte_index] = pte
     mm.system.vmstat.pgreuse += 1
     mm.faults.reuse += 1
@@ -327,9 +335,11 @@ def map_anon_copy(vmf: VmFault, page: Page) -> None:
     fmt = system.format
     add_new_anon_rmap(page, vma, vmf.address)
     system.vmstat.nr_anon_mapped += 1
-    pte = fmt.dirty.set((page.pfn << 12) | vma.vm_page_prot)
+    pte = fmt.dirty.set((page.pfn << fmt.pfn_shift) | vma.vm_page_prot)
     if vma.vm_flags & VM_WRITE:
         pte = fmt.write.set(pte)
+    if fmt.rdonly:
+        pte = fmt.sync_rdonly(pte)
     system.ram.words[vmf.pte_index] = pte
 
 

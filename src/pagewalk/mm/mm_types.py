@@ -222,7 +222,7 @@ class MmStruct:
 
     def pgtables_bytes(self) -> int:
         """mm_pgtables_bytes: the pud, pmd and pte tables."""
-        return sum(self.nr_tables[-3:]) * 4096
+        return sum(self.nr_tables[max(1, len(self.nr_tables) - 3) :]) * 4096
 
     def flush_tlb_range(self, start: i64, end: i64) -> None:
         """Translations of [start, end) have lost rights."""

@@ -11,7 +11,7 @@ from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import Page, PG_anon
 from pagewalk.mm.page_writeback import set_page_dirty
-from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_lookup, try_to_free_pte
+from pagewalk.mm.pgtable import next_table, pte_lookup, try_to_free_pte
 from pagewalk.mm.vma import Vma
 
 
@@ -26,10 +26,11 @@ def zap_page_range(vma: Vma, start: i64, end: i64) -> None:
     regions stay. Last-level tables that became empty go too (CONFIG_PT_RECLAIM)."""
     if zap_pte_range(vma, start, end, keep_anon=False, drop_markers=False):
         vma.vm_mm.flush_tlb_range(start, end)
-    table: i64 = (start + PMD_SIZE - 1) & -PMD_SIZE
-    while table + PMD_SIZE <= end:
+    size = vma.vm_mm.system.format.pmd_size
+    table: i64 = (start + size - 1) & -size
+    while table + size <= end:
         try_to_free_pte(vma.vm_mm, table)
-        table += PMD_SIZE
+        table += size
 
 
 def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers: bool) -> bool:
@@ -39,6 +40,7 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
     system = mm.system
     words = system.ram.words
     fmt = system.format
+    size = fmt.pmd_size
     mm.update_hiwater()
     zapped = False
     addr = start
@@ -47,7 +49,7 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
         if index < 0:
             addr = next_table(addr, index)
             continue
-        table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
+        table_end: i64 = min(end, (addr & -size) + size)
         while addr < table_end:
             pte: i64 = words[index]
             if pte == fmt.guard:

@@ -23,7 +23,7 @@ from pagewalk.mm.mmap_flags import (
 )
 from pagewalk.mm.munmap import vm_stat_account
 from pagewalk.mm.page import PG_anon, PG_anon_exclusive
-from pagewalk.mm.pgtable import PMD_SIZE, next_table, pte_lookup
+from pagewalk.mm.pgtable import next_table, pte_lookup
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
     VM_ACCESS_FLAGS,
@@ -151,6 +151,7 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
     system = mm.system
     fmt = system.format
     words = system.ram.words
+    size = fmt.pmd_size
     keep: i64 = fmt.pfn_mask | fmt.dirty.mask | fmt.special.mask | fmt.accessed.mask
     shared = vma.vm_flags & VM_SHARED != 0
     upgrade = vma_wants_writenotify(vma, vma.vm_flags) if shared else vma.vm_flags & VM_WRITE != 0
@@ -161,7 +162,7 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
         if index < 0:
             addr = next_table(addr, index)
             continue
-        table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
+        table_end: i64 = min(end, (addr & -size) + size)
         while addr < table_end:
             old: i64 = words[index]
             if old != 0 and old != fmt.guard:
@@ -174,6 +175,8 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
                         page = vm_normal_page(system, new)
                         if page is not None and page.flags & PG_anon and page.flags & PG_anon_exclusive:
                             new = fmt.write.set(new)
+                if fmt.rdonly:
+                    new = fmt.sync_rdonly(new)
                 words[index] = new
                 changed = True
             addr += 4096

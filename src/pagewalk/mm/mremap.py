@@ -15,7 +15,7 @@ from pagewalk.mm.limits import may_expand_vm, mlock_future_ok
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap_flags import MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from pagewalk.mm.munmap import do_munmap, vm_stat_account
-from pagewalk.mm.pgtable import PMD_SIZE, move_normal_pmd, next_table, pte_alloc, pte_lookup
+from pagewalk.mm.pgtable import move_normal_pmd, next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_clone, unlink_anon_vmas
 from pagewalk.mm.unmapped_area import get_unmapped_area
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
@@ -321,11 +321,12 @@ def copy_vma(vma: Vma, addr: i64, length: i64, pgoff: i64) -> Vma:
 def whole_first_table(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) -> bool:
     """Whether the last-level table that the range begins within may move as a whole: both places lie alike within
     theirs, the range reaches the table's end, and nothing else is mapped by the part of it below (try_realign_addr)."""
-    offset: i64 = old_addr & (PMD_SIZE - 1)
-    if offset == 0 or offset != new_addr & (PMD_SIZE - 1) or length < PMD_SIZE - offset:
+    size = mm.system.format.pmd_size
+    offset: i64 = old_addr & (size - 1)
+    if offset == 0 or offset != new_addr & (size - 1) or length < size - offset:
         return False
     for start in (old_addr, new_addr):
-        first = mm.find_vma(start & -PMD_SIZE)
+        first = mm.find_vma(start & -size)
         if first is None or first.vm_start != start:
             return False
     return True
@@ -335,10 +336,11 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
     """Moves the entries of [old_addr, old_addr + length) to ``new_addr``; the bytes done, fewer where no frame is
     left for a page table."""
     words = mm.system.ram.words
+    size = mm.system.format.pmd_size
     addr = old_addr
     end: i64 = old_addr + length
     if whole_first_table(mm, old_addr, new_addr, length):
-        addr &= -PMD_SIZE
+        addr &= -size
     moved = False
     while addr < end:
         index = pte_lookup(mm, addr)
@@ -346,14 +348,14 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
             addr = next_table(addr, index)
             continue
         target_addr: i64 = new_addr + addr - old_addr
-        whole = addr & (PMD_SIZE - 1) == 0 and target_addr & (PMD_SIZE - 1) == 0 and end - addr >= PMD_SIZE
+        whole = addr & (size - 1) == 0 and target_addr & (size - 1) == 0 and end - addr >= size
         if whole and move_normal_pmd(mm, addr, target_addr):
             moved = True
-            addr += PMD_SIZE
+            addr += size
             continue
         # What one table of either place serves, at a time; the new place gets its table also for nothing but holes.
-        table_end: i64 = min(end, (addr & -PMD_SIZE) + PMD_SIZE)
-        table_end = min(table_end, addr + PMD_SIZE - (target_addr & (PMD_SIZE - 1)))
+        table_end: i64 = min(end, (addr & -size) + size)
+        table_end = min(table_end, addr + size - (target_addr & (size - 1)))
         target = pte_alloc(mm, target_addr)
         if target < 0:
             mm.flush_tlb_range(old_addr, end)

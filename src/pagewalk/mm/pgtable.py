@@ -1,13 +1,14 @@
 """Page tables: finding, making and freeing them, in RAM, in the architecture's own bits.
 
-An entry is addressed by its index in ``ram.words`` (physical address / 8). Levels are data (``system.format.levels``);
-the code below knows only "a level above the last" and "the last".
+An entry is addressed by its index in ``ram.words`` (physical address / size of an entry). Levels are data
+(``system.format.levels``); the code below knows only "a level above the last" and "the last".
 
 Mirrors: mm/memory.c (__pte_alloc, free_pgd_range), mm/pt_reclaim.c, arch/x86/mm/pgtable.c (6.18)
-Differs: no kernel half in a process's root table; one page-table lock, none needed.
+Differs: no kernel half in a process's root table; one page-table lock, none needed; under PAE the tables below the root
+    are made when they are needed (Linux makes all at once).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
@@ -17,10 +18,6 @@ from pagewalk.mm.page_alloc import GFP_ZERO
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
-
-PTRS_PER_TABLE: Final = 512
-PMD_SHIFT: Final = 21
-PMD_SIZE: Final = 1 << 21
 
 
 def pgd_alloc(mm: "MmStruct") -> bool:
@@ -51,32 +48,34 @@ def _free_table(mm: "MmStruct", pfn: i64) -> None:
 def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
     """Index of the last-level entry for ``addr``; where a table is missing, minus the shift of the level it is
     missing from (nothing is mapped up to the next multiple of ``1 << shift``)."""
-    if addr >> PMD_SHIFT == mm.pte_cache_tag:
-        return mm.pte_cache_base + ((addr >> 12) & 511)
     fmt = mm.system.format
+    mask = fmt.table_mask
+    if addr >> fmt.pmd_shift == mm.pte_cache_tag:
+        return mm.pte_cache_base + ((addr >> 12) & mask)
     words = mm.system.ram.words
-    table: i64 = mm.pgd_pfn << 9
+    table: i64 = mm.pgd_pfn << fmt.table_shift
     for shift in mm.upper_shifts:
-        entry: i64 = words[table + ((addr >> shift) & 511)]
+        entry: i64 = words[table + ((addr >> shift) & mask)]
         if entry & fmt.present.mask != fmt.present.value:
             return -shift
-        table = (entry & fmt.pfn_mask) >> 3
-    mm.pte_cache_tag = addr >> PMD_SHIFT
+        table = fmt.table_index(entry)
+    mm.pte_cache_tag = addr >> fmt.pmd_shift
     mm.pte_cache_base = table
-    return table + ((addr >> 12) & 511)
+    return table + ((addr >> 12) & mask)
 
 
 def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
     """Index of the last-level entry for ``addr``, tables made as needed; -1 where there is no frame for one."""
-    if addr >> PMD_SHIFT == mm.pte_cache_tag:
-        return mm.pte_cache_base + ((addr >> 12) & 511)
     system = mm.system
     fmt = system.format
+    mask = fmt.table_mask
+    if addr >> fmt.pmd_shift == mm.pte_cache_tag:
+        return mm.pte_cache_base + ((addr >> 12) & mask)
     words = system.ram.words
-    table: i64 = mm.pgd_pfn << 9
+    table: i64 = mm.pgd_pfn << fmt.table_shift
     level = 0
     for shift in mm.upper_shifts:
-        index: i64 = table + ((addr >> shift) & 511)
+        index: i64 = table + ((addr >> shift) & mask)
         entry: i64 = words[index]
         level += 1
         if entry & fmt.present.mask != fmt.present.value:
@@ -86,12 +85,12 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
             page.flags |= PG_table
             system.vmstat.nr_page_table_pages += 1
             mm.nr_tables[level] += 1
-            entry = (page.pfn << 12) | fmt.table
+            entry = (page.pfn << fmt.pfn_shift) | (fmt.root_table if level == 1 else fmt.table)
             words[index] = entry
-        table = (entry & fmt.pfn_mask) >> 3
-    mm.pte_cache_tag = addr >> PMD_SHIFT
+        table = fmt.table_index(entry)
+    mm.pte_cache_tag = addr >> fmt.pmd_shift
     mm.pte_cache_base = table
-    return table + ((addr >> 12) & 511)
+    return table + ((addr >> 12) & mask)
 
 
 def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
@@ -99,13 +98,14 @@ def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
     ``create``: where there is no frame for one)."""
     system = mm.system
     fmt = system.format
+    mask = fmt.table_mask
     words = system.ram.words
-    table: i64 = mm.pgd_pfn << 9
+    table: i64 = mm.pgd_pfn << fmt.table_shift
     level = 0
     for shift in mm.upper_shifts:
-        index: i64 = table + ((addr >> shift) & 511)
+        index: i64 = table + ((addr >> shift) & mask)
         level += 1
-        if shift == PMD_SHIFT:
+        if shift == fmt.pmd_shift:
             return index
         entry: i64 = words[index]
         if entry & fmt.present.mask != fmt.present.value:
@@ -115,9 +115,9 @@ def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
             page.flags |= PG_table
             system.vmstat.nr_page_table_pages += 1
             mm.nr_tables[level] += 1
-            entry = (page.pfn << 12) | fmt.table
+            entry = (page.pfn << fmt.pfn_shift) | (fmt.root_table if level == 1 else fmt.table)
             words[index] = entry
-        table = (entry & fmt.pfn_mask) >> 3
+        table = fmt.table_index(entry)
     return -1
 
 
@@ -146,7 +146,7 @@ def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64
     mapping below) and ``ceiling`` (start of the mapping above)."""
     mm.pte_cache_tag = -1
     before: i64 = mm.system.vmstat.nr_page_table_pages
-    _free_range(mm, mm.pgd_pfn << 9, 0, start, end, floor, ceiling)
+    _free_range(mm, mm.pgd_pfn << mm.system.format.table_shift, 0, start, end, floor, ceiling)
     if mm.system.vmstat.nr_page_table_pages != before:
         mm.note_flush(floor, ceiling)
 
@@ -154,22 +154,23 @@ def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64
 def _free_range(mm: "MmStruct", table: i64, level: i64, start: i64, end: i64, floor: i64, ceiling: i64) -> None:
     """One table of ``level``: frees the tables below it that cover [start, end) and lie within [floor, ceiling)."""
     fmt = mm.system.format
+    mask = fmt.table_mask
     words = mm.system.ram.words
     shift: i64 = fmt.levels[level].shift
     size = bit(shift)
     addr: i64 = start & -size
     while addr < end:
-        index: i64 = table + ((addr >> shift) & 511)
+        index: i64 = table + ((addr >> shift) & mask)
         entry: i64 = words[index]
         following: i64 = addr + size
         if fmt.present.test(entry):
-            child: i64 = (entry & fmt.pfn_mask) >> 3
+            child: i64 = fmt.table_index(entry)
             if level + 2 < len(fmt.levels):
                 _free_range(mm, child, level + 1, max(addr, start), min(following, end), floor, ceiling)
             if addr >= floor and following <= ceiling:
                 words[index] = 0
                 mm.nr_tables[level + 1] -= 1
-                _free_table(mm, child >> 9)
+                _free_table(mm, child >> fmt.table_shift)
         addr = following
 
 
@@ -178,22 +179,23 @@ def try_to_free_pte(mm: "MmStruct", addr: i64) -> None:
     index = pte_lookup(mm, addr)
     if index < 0:
         return
+    fmt = mm.system.format
+    mask = fmt.table_mask
     words = mm.system.ram.words
-    base: i64 = index & -PTRS_PER_TABLE
+    base: i64 = index & ~mask
     offset: i64 = 0
-    while offset < PTRS_PER_TABLE:
+    while offset <= mask:
         if words[base + offset] != 0:
             return
         offset += 1
-    fmt = mm.system.format
-    table: i64 = mm.pgd_pfn << 9
+    table: i64 = mm.pgd_pfn << fmt.table_shift
     slot: i64 = -1
     for shift in mm.upper_shifts:
-        slot = table + ((addr >> shift) & 511)
-        table = (mm.system.ram.words[slot] & fmt.pfn_mask) >> 3
+        slot = table + ((addr >> shift) & mask)
+        table = fmt.table_index(mm.system.ram.words[slot])
     words[slot] = 0
     mm.pte_cache_tag = -1
     mm.nr_tables[len(fmt.levels) - 1] -= 1
-    _free_table(mm, base >> 9)
-    start: i64 = addr & -PMD_SIZE
-    mm.note_flush(start, start + PMD_SIZE)
+    _free_table(mm, base >> fmt.table_shift)
+    start: i64 = addr & -fmt.pmd_size
+    mm.note_flush(start, start + fmt.pmd_size)

@@ -1,7 +1,8 @@
 """RAM: one sparse anonymous mapping that the kernel, the walker and the CPU share.
 
-Untouched frames cost nothing. Kernel code sees 64-bit words (``words``, indexed by physical address / 8) and bytes
-(``bytes``, indexed by physical address); ``address`` is where the host has it, for the walker and the emulator.
+Untouched frames cost nothing. Kernel code sees page-table entries (``words``, indexed by physical address / the size of
+an entry, 8 or 4 bytes) and bytes (``bytes``, indexed by physical address); the walker sees 64-bit words (``quads``);
+``address`` is where the host has it, for the walker and the emulator.
 
 Mirrors: arch/x86/mm/init_64.c (the direct map) (6.18)
 Differs: indexed by physical address; a hole is address space that nobody touches.
@@ -19,16 +20,18 @@ _ZERO_PAGE = bytes(4096)
 class Ram:
     """``size`` bytes of physical address space, holes included (a hole is never touched).
 
+    entry_shift  log2 of the size of a page-table entry: signed words of 8 bytes, or unsigned ones of 4
     code_frames  one byte a frame, non-zero where the CPU has translated code from it
     stale_code   frames whose translated code the CPU must forget before it runs again
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, entry_shift: int = 3) -> None:
         self.size = size
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
         self.bytes = memoryview(self._map)
-        self.words = self.bytes.cast("q")
+        self.quads = self.bytes.cast("q")
+        self.words = self.quads if entry_shift == 3 else self.bytes.cast("I")
         self._code_map = mmap.mmap(-1, max(size >> 12, 4096), flags=flags)
         self.code_frames = memoryview(self._code_map)
         self.stale_code: list[int] = []

@@ -156,4 +156,4 @@ def pte_maps(mm: "MmStruct", address: i64, pfn: i64) -> bool:
         return False
     pte: i64 = mm.system.ram.words[index]
     fmt = mm.system.format
-    return (fmt.present.test(pte) or fmt.protnone.test(pte)) and (pte & fmt.pfn_mask) >> 12 == pfn
+    return (fmt.present.test(pte) or fmt.protnone.test(pte)) and (pte & fmt.pfn_mask) >> fmt.pfn_shift == pfn

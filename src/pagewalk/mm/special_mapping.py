@@ -38,7 +38,7 @@ class SpecialMapping(VmOps):
         system = vmf.vma.vm_mm.system
         pfn: i64 = self.pfns[vmf.pgoff]
         if vmf.vma.vm_flags & VM_PFNMAP:
-            pte: i64 = (pfn << 12) | vmf.vma.vm_page_prot
+            pte: i64 = (pfn << system.format.pfn_shift) | vmf.vma.vm_page_prot
             system.ram.words[vmf.pte_index] = system.format.special.set(pte)
             vmf.vma.vm_mm.faults.file_read += 1
             return VM_FAULT_NOPAGE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from mypy_extensions import i64
 
-from pagewalk.arch import x86_64
+from pagewalk.arch import select
 from pagewalk.config import Config
 from pagewalk.mm.current import Current
 from pagewalk.mm.mm_init import build_zones, memory_map
@@ -43,12 +43,13 @@ class System:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.format = x86_64.page_format(config.levels)
-        self.layout = x86_64.layout(config.levels)
+        granule = int(config.granule)
+        self.format = select.page_format(config.arch, config.levels, granule, config.va_bits)
+        self.layout = select.layout(config.arch, config.levels, granule, config.va_bits, config.vmsplit)
         self.random = random.Random(config.seed)
         self.vmstat = VmStat()
         max_pfn = memory_map(int(config.ram))[-1][1]
-        self.ram = Ram(max_pfn << 12)
+        self.ram = Ram(max_pfn << 12, int(self.format.entry_shift))
         self.mem_map = MemMap(max_pfn)
         self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
         self.current = Current()

@@ -31,10 +31,11 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
             if pte & fmt.present.mask == fmt.present.value:
                 if access != WRITE:
                     words[index] = fmt.accessed.set(pte)
-                    return (pte & fmt.pfn_mask) | (addr & 4095)
+                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
                 if pte & fmt.write.mask == fmt.write.value:
-                    words[index] = fmt.dirty.set(fmt.accessed.set(pte))
-                    return (pte & fmt.pfn_mask) | (addr & 4095)
+                    pte = fmt.dirty.set(fmt.accessed.set(pte))
+                    words[index] = fmt.sync_rdonly(pte) if fmt.rdonly else pte
+                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
         if mm.system.on_uaccess_fault is not None:
             mm.system.on_uaccess_fault(mm, addr, access)
         outcome = do_user_addr_fault(mm, addr, access)

@@ -2,7 +2,8 @@
 
 Mirrors: mm/mmap.c, mm/util.c, mm/huge_memory.c (thp_get_unmapped_area), arch/x86/mm/mmap.c,
     arch/x86/kernel/sys_x86_64.c (6.18)
-Differs: no per-model alignment of file mappings (AMD family 15h); 32-bit processes come with their architecture.
+Differs: no per-model alignment of file mappings (AMD family 15h); one search for all architectures, which differ only
+    in the numbers of their layout.
 """
 
 import errno
@@ -37,8 +38,7 @@ def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
     rnd = 0
     if randomize:
         rnd = mm.system.random.getrandbits(layout.mmap_rnd_bits) << 12
-    legacy_base = ((layout.mmap_top // 3) + 4095) & -4096
-    mm.mmap_legacy_base = legacy_base + rnd
+    mm.mmap_legacy_base = layout.mmap_legacy + rnd
     personality = mm.system.current.personality
     legacy = mm.system.config.legacy_va_layout or personality & ADDR_COMPAT_LAYOUT != 0
     mm.topdown = not legacy
@@ -64,8 +64,9 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
         if file is not None and file.huge_page_size and addr & (file.huge_page_size - 1):
             return -errno.EINVAL
         found = addr
-    elif (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED)) or (
-        file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0
+    elif mm.system.format.halves and (
+        (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED))
+        or (file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0)
     ):
         found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
     else:

@@ -35,7 +35,7 @@ def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Expla
     explanation.steps = _steps(system, found)
     pte = found.steps[-1].entry if found.steps else 0
     kept = found.pfn < 0 and vma is not None and system.format.protnone.test(pte)
-    pfn = (pte & system.format.pfn_mask) >> 12 if kept else found.pfn
+    pfn = int(system.format.pfn(pte)) if kept else found.pfn
     if pfn >= 0:
         explanation.frame = _frame(system, pfn, owner)
     explanation.reason = _reason(mm, addr, vma, found, explanation.frame)
@@ -45,17 +45,21 @@ def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Expla
 def _steps(system: "System", found: Walk) -> list[WalkStep]:
     """The levels that the walk read, in words."""
     fmt = system.format
+    page = 1 << int(fmt.page_shift)
     steps = []
     for step in found.steps:
-        target = step.entry & fmt.pfn_mask
+        target = int(fmt.pfn(step.entry))
         if not fmt.present.test(step.entry):
-            then = f"not present, keeps frame {target >> 12:#x}" if fmt.protnone.test(step.entry) else "not present"
+            then = f"not present, keeps frame {target:#x}" if fmt.protnone.test(step.entry) else "not present"
         elif step is found.steps[-1]:
-            then = f"frame {target >> 12:#x}"
+            then = f"frame {target:#x}"
         else:
-            then = f"table at {target:#x}"
-        index = (step.paddr >> 3) & ((1 << step.level.nr_bits) - 1)
-        steps.append(WalkStep(step.level.name, index, step.paddr & -4096, step.entry, fmt.decode(step.entry), then))
+            then = f"table at {target << int(fmt.page_shift):#x}"
+        index = (step.paddr & page - 1) >> int(fmt.entry_shift)
+        folded = list(fmt.folded(step.level.name))
+        bits = fmt.decode(step.entry)
+        size = 1 << int(fmt.entry_shift)
+        steps.append(WalkStep(step.level.name, index, step.paddr & -page, step.entry, bits, then, size, folded))
     return steps
 
 
@@ -86,6 +90,8 @@ def _kind(page: Page) -> str:
 def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None) -> str:
     """What an access would find."""
     if found.status == NON_CANONICAL:
+        if not mm.system.format.name.startswith("x86_64"):
+            return "not an address: an access raises SIGSEGV (SEGV_MAPERR)"
         return "not a canonical address: an access raises a general protection fault, SIGSEGV"
     if vma is None:
         above = mm.find_vma(addr) if addr >= 0 else None

@@ -22,6 +22,8 @@ class WalkStep:
     entry   the entry, as a signed or unsigned 64-bit word
     bits    names of the bits that are set in it
     then    what follows from it: "table at 0x...", "frame 0x...", "not present"
+    size    bytes of an entry
+    folded  levels that the format does not have, which Linux folds into this one
     """
 
     level: str
@@ -30,11 +32,13 @@ class WalkStep:
     entry: int
     bits: list[str] = field(default_factory=list)
     then: str = ""
+    size: int = 8
+    folded: list[str] = field(default_factory=list)
 
     @property
     def entry_addr(self) -> int:
         """Physical address of the entry."""
-        return self.table + 8 * self.index
+        return self.table + self.size * self.index
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Explanation:
         data["addr"] = f"{self.addr & WORD:#x}"
         for step, row in zip(self.steps, data["steps"], strict=True):
             row["table"] = f"{step.table:#x}"
-            row["entry"] = f"{step.entry & WORD:#018x}"
+            row["entry"] = f"{step.entry & WORD:#0{2 + 2 * step.size}x}"
             row["entry_addr"] = f"{step.entry_addr:#x}"
         if data["frame"]:
             for row in data["frame"]["sharers"]:
@@ -101,12 +105,12 @@ class Explanation:
         if self.flags:
             lines.append(f"         flags {' '.join(self.flags)}")
         for step in self.steps:
-            lines.append(
-                f"{step.level:<8} [{step.index:3}] at {step.entry_addr:#012x} = {step.entry & WORD:#018x}"
-                f"  {' '.join(step.bits) or '-'}"
-            )
-            if step.then:
-                lines.append(f"{'':15}{step.then}")
+            entry = f"{step.entry & WORD:#0{2 + 2 * step.size}x}"
+            bits = " ".join(step.bits) or "-"
+            lines.append(f"{step.level:<8} [{step.index:3}] at {step.entry_addr:#012x} = {entry}  {bits}")
+            folded = f"{', '.join(step.folded)} folded into the {step.level}" if step.folded else ""
+            if step.then or folded:
+                lines.append(f"{'':15}{'; '.join(filter(None, (step.then, folded)))}")
         lines.extend(self._frame_lines())
         if self.reason:
             lines.append(f"so       {self.reason}")

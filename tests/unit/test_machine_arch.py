@@ -1,0 +1,204 @@
+"""The same script on every architecture: the answers are the same, the bits in RAM are each one's own."""
+
+from typing import Any
+
+import pytest
+
+from pagewalk import Machine, Map, Prot
+from pagewalk.check import check_machine
+from pagewalk.errors import ConfigError, NotModelled, SegmentationFault
+from pagewalk.hw.walker import (
+    FETCH,
+    NO_RIGHT,
+    NOT_ACCESSED,
+    NOT_DIRTY,
+    NOT_PRESENT,
+    OK,
+    PEEK,
+    READ,
+    RIGHT_WRITE,
+    WRITE,
+    walk,
+)
+
+MACHINES: list[dict[str, Any]] = [
+    {"arch": "x86_64"},
+    {"arch": "x86_64", "levels": 5},
+    {"arch": "x86_pae"},
+    {"arch": "x86_pae", "vmsplit": "1G/3G"},
+    {"arch": "x86_32"},
+    {"arch": "x86_32", "vmsplit": "2G/2G"},
+    {"arch": "arm64"},
+    {"arch": "arm64", "va_bits": 39},
+    {"arch": "arm64", "va_bits": 52},
+    {"arch": "riscv64", "levels": 3},
+    {"arch": "riscv64"},
+    {"arch": "riscv64", "levels": 5},
+    {"arch": "riscv32"},
+]
+every_machine = pytest.mark.parametrize(
+    "settings", MACHINES, ids=lambda settings: "-".join(str(value).replace("/", "_") for value in settings.values())
+)
+
+
+def mm_of(process: Any) -> Any:
+    return process._task.mm
+
+
+def hardware(process: Any, addr: int, access: int) -> int:
+    """How the hardware's walk for an access ends; the tables are left as they were."""
+    mm = mm_of(process)
+    ram = mm.system.ram
+    looked = walk(ram, mm.system.format, int(mm.pgd_pfn), addr, PEEK)
+    ended = walk(ram, mm.system.format, int(mm.pgd_pfn), addr, access).status
+    size = 1 << int(mm.system.format.entry_shift)
+    for step in looked.steps:
+        ram.bytes[step.paddr : step.paddr + size] = (step.entry & (1 << 8 * size) - 1).to_bytes(size, "little")
+    return ended
+
+
+@every_machine
+def test_one_script_has_the_same_answers_on_every_architecture(settings: dict[str, Any]) -> None:
+    with Machine(ram="256M", aslr=False, **settings) as machine:
+        parent = machine.spawn()
+        mm = mm_of(parent)
+        page = 4096
+        area = parent.mmap("64M")
+        assert area + (64 << 20) <= machine.system.layout.mmap_top
+        parent.write(area + 5 * page - 3, b"across pages")
+        parent.touch(area + (40 << 20), "256K")
+        assert parent.read(area + 5 * page - 3, 12) == b"across pages"
+        assert parent.read(area + 9 * page, 4) == bytes(4)
+        assert mm.get_mm_rss() == 2 + 64
+        check_machine(machine)
+
+        child = parent.fork()
+        assert child.read(area + 5 * page - 3, 12) == b"across pages"
+        child.write(area + 5 * page, b"CHILD")
+        assert parent.read(area + 5 * page, 4) == b"oss "
+        assert child.read(area + 5 * page, 5) == b"CHILD"
+        assert [mm_of(child).faults.cow, mm.faults.cow] == [1, 0]
+        parent.write(area + 5 * page, b"PARENT")
+        assert mm.faults.reuse == 1
+        check_machine(machine)
+
+        parent.mprotect(area, "1M", Prot.READ)
+        with pytest.raises(SegmentationFault, match="SEGV_ACCERR"):
+            parent.write(area + 5 * page, b"x")
+        assert parent.read(area + 5 * page, 6) == b"PARENT"
+        parent.mprotect(area, "1M", Prot.NONE)
+        with pytest.raises(SegmentationFault, match="SEGV_ACCERR"):
+            parent.read(area + 5 * page, 1)
+        assert "keeps frame" in str(parent.explain(area + 5 * page))
+        parent.mprotect(area, "1M", Prot.READ | Prot.WRITE)
+        assert parent.read(area + 5 * page, 6) == b"PARENT"
+        check_machine(machine)
+
+        moved = parent.mremap(area + (40 << 20), "256K", "512K")
+        parent.touch(moved, "512K")
+        assert mm.get_mm_rss() == 2 + 128
+        parent.madvise(area, "1M", 4)  # MADV_DONTNEED
+        assert parent.read(area + 5 * page, 4) == bytes(4)
+        check_machine(machine)
+
+        parent.munmap(area, "64M")
+        with pytest.raises(SegmentationFault, match="SEGV_MAPERR"):
+            parent.read(area, 1)
+        shared = parent.mmap("1M", Prot.READ | Prot.WRITE, Map.SHARED | Map.ANONYMOUS)
+        parent.write(shared, b"seen by both")
+        other = parent.fork()
+        other.write(shared + 4, b" BY ")
+        assert parent.read(shared, 12) == b"seen BY both"
+        check_machine(machine)
+
+
+@every_machine
+def test_the_hardware_grants_what_the_kernel_meant(settings: dict[str, Any]) -> None:
+    marks = (OK, NOT_ACCESSED, NOT_DIRTY)  # what an access may need beyond the rights
+    with Machine(ram="64M", **settings) as machine:
+        process = machine.spawn()
+        area = process.mmap("1M")
+        assert hardware(process, area, READ) == NOT_PRESENT
+        process.read(area, 1)
+        assert hardware(process, area, READ) in marks
+        assert hardware(process, area, WRITE) == NO_RIGHT  # the zero page
+        process.write(area, b"x")
+        for access in (READ, WRITE):
+            assert hardware(process, area, access) == OK
+        executable = settings["arch"] == "x86_32"  # no NX
+        assert (hardware(process, area, FETCH) == OK) == executable
+        child = process.fork()
+        for each in (process, child):
+            assert hardware(each, area, WRITE) == NO_RIGHT
+        child.write(area, b"y")
+        assert hardware(child, area, WRITE) == OK
+        process.mprotect(area, "1M", Prot.READ | Prot.EXEC)
+        assert hardware(process, area, FETCH) in marks
+        assert hardware(process, area, WRITE) == NO_RIGHT
+
+
+@every_machine
+def test_explain_shows_the_levels_that_there_are_and_what_is_folded(settings: dict[str, Any]) -> None:
+    with Machine(ram="64M", **settings) as machine:
+        process = machine.spawn()
+        addr = process.mmap("1M")
+        process.write(addr, b"x")
+        found = process.explain(addr)
+        fmt = machine.system.format
+        assert [step.level for step in found.steps] == [level.name for level in fmt.levels]
+        every = [name for step in found.steps for name in (step.level, *step.folded)]
+        assert every == ["pgd", "p4d", "pud", "pmd", "pte"]
+        for step in found.steps:
+            size = 1 << int(fmt.entry_shift)
+            raw = machine.system.ram.bytes[step.entry_addr : step.entry_addr + size]
+            assert int.from_bytes(raw, "little") == step.entry & (1 << 8 * size) - 1
+        assert found.frame is not None
+        assert "a read goes ahead; a write goes ahead" in str(found)
+        walked = walk(machine.system.ram, fmt, int(mm_of(process).pgd_pfn), addr, PEEK)
+        assert (walked.pfn, bool(walked.rights & RIGHT_WRITE)) == (found.frame.pfn, True)
+
+
+@pytest.mark.parametrize(
+    ("arch", "top", "base"),
+    [
+        ("x86_pae", 0xC000_0000, 0xB800_0000),
+        ("arm64", 1 << 48, 0xFFFF_F800_0000),
+        ("riscv64", 1 << 47, (1 << 47) - (128 << 20)),
+    ],
+)
+def test_mmap_goes_down_from_where_that_kernel_has_it(arch: str, top: int, base: int) -> None:
+    with Machine(arch=arch, ram="64M", aslr=False) as machine:
+        process = machine.spawn()
+        assert machine.system.layout.task_size == top
+        assert process.mmap("4K") == base - 4096
+
+
+def test_page_tables_are_counted_by_their_levels() -> None:
+    """VmPTE: what lies below the root, at most three levels."""
+    for arch, tables in (("x86_32", 1), ("x86_pae", 2), ("riscv64", 3), ("arm64", 3)):
+        with Machine(arch=arch, ram="64M") as machine:
+            process = machine.spawn()
+            process.touch(process.mmap("4K"))
+            assert mm_of(process).pgtables_bytes() == tables * 4096
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"arch": "vax"}, ConfigError, "expected one of x86_64, x86_32"),
+        ({"arch": "arm64", "granule": "64K"}, NotModelled, "a machine with pages of 64 KiB"),
+        ({"arch": "arm64", "granule": "8K"}, ConfigError, "a granule of 4096"),
+        ({"arch": "arm64", "va_bits": 50}, ConfigError, "36 to 48"),
+        ({"arch": "riscv64", "levels": 2}, ConfigError, "3 .Sv39., 4"),
+        ({"arch": "x86_pae", "vmsplit": "2G_OPT"}, ConfigError, "multiple of 0x40000000"),
+        ({"arch": "x86_32", "ram": "4G"}, ConfigError, "without PAE reaches 3G"),
+    ],
+)
+def test_what_is_not_there_is_said(settings: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        Machine(**{"ram": "64M", **settings})
+
+
+def test_programs_run_on_x86_64_alone() -> None:
+    with Machine(arch="arm64", ram="64M") as machine, pytest.raises(NotModelled, match="running programs on arm64"):
+        machine.run(["/bin/true"])
