@@ -1,5 +1,5 @@
 """Families of processes: forks, writes, reads, advice and exits in any order, against ``tests/naive/family.py`` and
-with every invariant after each step."""
+with every invariant after each step; on every architecture, whose hardware walk finds what the kernel wrote."""
 
 import os
 
@@ -7,10 +7,11 @@ import pytest
 from family import ZERO, Area
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from pagewalk import Machine, Map, Process
 from pagewalk.check import check_machine
+from pagewalk.hw.walker import OK, PEEK, RIGHT_WRITE, walk
 from pagewalk.mm.pgtable import pte_lookup
 
 EXAMPLES = int(os.environ.get("PAGEWALK_FORK_EXAMPLES", "40"))
@@ -30,9 +31,11 @@ bytes_ = st.integers(1, 255)
 class Families(RuleBasedStateMachine):
     """Up to ``MOST`` processes that descend from one."""
 
+    arch = "x86_64"
+
     def __init__(self) -> None:
         super().__init__()
-        self.machine = Machine(ram="32M", aslr=False)
+        self.machine = Machine(ram="32M", aslr=False, arch=self.arch)
         first = self.machine.spawn()
         for addr in ADDRESSES:
             first.mmap(PAGES << 12, addr=addr, flags=Map.PRIVATE | Map.ANONYMOUS | Map.FIXED)
@@ -63,10 +66,14 @@ class Families(RuleBasedStateMachine):
                     index = pte_lookup(mm, addr + (page << 12))
                     pte = mm.system.ram.words[index] if index >= 0 else 0
                     assert mm.system.format.present.test(pte) == (page in area.entries)
+                    walked = walk(mm.system.ram, mm.system.format, int(mm.pgd_pfn), addr + (page << 12), PEEK)
+                    assert (walked.status == OK) == (page in area.entries)
+                    assert not walked.rights & RIGHT_WRITE or area.entries[page][1]
                     if page in area.entries:
                         assert mm.system.format.write.test(pte) == area.entries[page][1]
                         if area.frame(page) is not ZERO:
-                            frame = mm.system.page((pte & mm.system.format.pfn_mask) >> 12)
+                            frame = mm.system.page(mm.system.format.pfn(pte))
+                            assert frame.pfn == walked.pfn
                             assert frame.mapcount == area.frame(page).count
                             private += 1
             assert process.rss["anon"] == private << 12
@@ -163,6 +170,14 @@ Families.TestCase.settings = settings(
 @pytest.mark.slow
 class TestFamilies(Families.TestCase):  # type: ignore[misc,name-defined]
     """CI's search: more than a thousand steps."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["x86_32", "x86_pae", "arm64", "riscv64", "riscv32"])
+def test_families_on_other_architectures(arch: str) -> None:
+    machine = type(f"Families_{arch}", (Families,), {"arch": arch})
+    few = settings(Families.TestCase.settings, max_examples=max(EXAMPLES // 8, 1))
+    run_state_machine_as_test(machine, settings=few)
 
 
 if "PAGEWALK_SEED" in os.environ:
