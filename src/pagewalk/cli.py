@@ -63,6 +63,7 @@ def cli() -> None:
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
 @click.option("--record", metavar="FILE", help="Write all accesses and changes of address spaces to FILE, a trace.")
 @click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
+@click.option("--dump-ram", metavar="FILE", help="Write the RAM as it is at the end, as an ELF core.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
 def run(
     no_aslr: bool,
@@ -82,6 +83,7 @@ def run(
     settings: tuple[str, ...],
     procfs: str | None,
     record: str | None,
+    dump_ram: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
@@ -95,6 +97,7 @@ def run(
     if timeout is not None and not 0 < timeout < 1e9:
         raise ConfigError(f"--timeout: expected a number of seconds above 0, got {timeout:g}")
     json_path = open_json(json_file)
+    open_json(dump_ram, "--dump-ram")
     program = find_program(command[0], os.environ.get("PATH"))
 
     from pagewalk.machine import Machine
@@ -104,7 +107,13 @@ def run(
     machine = Machine(config, rw=writable)
     with Session(machine, timeout, quiet) as session, open_recorder(record, config, command) as recorder:
         result = machine.run(
-            list(command), program=program, env=environment, detail=smaps, procfs=procfs, record=recorder
+            list(command),
+            program=program,
+            env=environment,
+            detail=smaps,
+            procfs=procfs,
+            record=recorder,
+            dump_ram=dump_ram,
         )
     report = result.report
     say_interpreted_once(report.interpreted)
@@ -238,7 +247,7 @@ def open_recorder(name: str | None, config: "Config", command: Sequence[str]) ->
     return Recorder(Path(name), config, command)
 
 
-def open_json(name: str | None) -> Path | None:
+def open_json(name: str | None, option: str = "--json") -> Path | None:
     """Where to write the JSON, checked before the program runs; None for nowhere and for "-"."""
     if name is None or name == "-":
         return None
@@ -246,7 +255,7 @@ def open_json(name: str | None) -> Path | None:
         with open(name, "a", encoding="utf-8"):
             return Path(name)
     except OSError as error:
-        raise ConfigError(f"--json: cannot write {name!r}: {error.strerror}") from None
+        raise ConfigError(f"{option}: cannot write {name!r}: {error.strerror}") from None
 
 
 def say_interpreted_once(why: str) -> None:

@@ -128,6 +128,7 @@ class Machine:
         detail: bool = False,
         procfs: str | None = None,
         record: Recording | None = None,
+        dump_ram: str | None = None,
     ) -> Result:
         """Runs a program to its end, with this process's standard streams as its own.
 
@@ -140,6 +141,7 @@ class Machine:
         detail   the report's ``smaps`` are wanted too
         procfs   a directory that gets the machine's /proc as files: all processes as they were when most of them were
                  there, those that lived at other times as they were before they ended
+        dump_ram a file that gets the machine's RAM as it was when the program ended, an ELF core
         record   who gets everything that the program and its children access, and what changes their address spaces
 
         Raises ExecError where the program cannot be executed, OutOfMemory where the machine's RAM does not suffice.
@@ -164,10 +166,16 @@ class Machine:
         )
         inherit(task)
         self._recorder = recorder
-        return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail, record)
+        return self._run_task(task, [os.fsdecode(word) for word in argv], timeout, detail, record, dump_ram)
 
     def _run_task(
-        self, task: "Task", command: list[str], timeout: float | None, detail: bool, record: Recording | None = None
+        self,
+        task: "Task",
+        command: list[str],
+        timeout: float | None,
+        detail: bool,
+        record: Recording | None = None,
+        dump_ram: str | None = None,
     ) -> Result:
         """Runs a task that has its program; the report, then its memory is freed."""
         from pagewalk.kernel.sched import run
@@ -184,6 +192,8 @@ class Machine:
                 record.begin(self.kernel, self._the_cpu(), task)
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
+            if dump_ram is not None:
+                self.dump_ram(dump_ram)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -4,7 +4,10 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,27 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
             machine.dump_ram(tmp_path / "no" / "such")
         with pytest.raises(ConfigError, match="elf or raw, got 'lime'"):
             machine.dump_ram(tmp_path / "x", format="lime")
+
+
+def test_run_leaves_the_ram_of_the_program(tmp_path: Path) -> None:
+    echo = shutil.which("echo")
+    if echo is None:
+        pytest.skip("needs an echo program")
+    core = tmp_path / "echo.core"
+    done = subprocess.run(
+        [sys.executable, "-m", "pagewalk", "run", "-q", "--ram", "64M", "--dump-ram", str(core), "--", echo, "needle"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"needle\n"
+    assert b"needle\0" in core.read_bytes()
+    failed = subprocess.run(
+        [sys.executable, "-m", "pagewalk", "run", "--dump-ram", str(tmp_path / "no" / "x"), "--", echo],
+        capture_output=True,
+        text=True,
+    )
+    assert failed.returncode == 125
+    assert "--dump-ram: cannot write" in failed.stderr
 
 
 # volatility3 walks our tables from our roots, in our files.
