@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.linux]
 
 
 def test_every_call_that_blocks_is_interrupted_and_restarted_as_in_the_kernel() -> None:
-    """Fifty-eight calls, each with a handler, with a handler under SA_RESTART, and stopped and continued; what time is
+    """Sixty calls, each with a handler, with a handler under SA_RESTART, and stopped and continued; what time is
     left; and that a call which goes on still ends in its time."""
     harness.need_reference_kernel()
     check([compile_c("interrupted_calls", flags=["-pthread"]), "{work}"], work={})

@@ -33,6 +33,11 @@ def test_threads_end_by_cancellation_by_exec_and_with_their_process(link: str) -
     check([compile_c("thread_ends", link=link, flags=["-pthread"])])
 
 
+def test_system_v_semaphores() -> None:
+    """Values and errors, who waits and in which order they go on, what is undone when a process ends."""
+    check([compile_c("sem_calls", flags=["-pthread"])])
+
+
 def test_signals_reach_the_thread_in_the_order_and_number_of_the_kernel() -> None:
     """Queued signals and their values, who of several threads gets one, sigwait, RLIMIT_SIGPENDING."""
     check([compile_c("thread_signals", flags=["-pthread"])])

@@ -8,10 +8,11 @@ Differs: there is no init: an orphan has no parent, answers 1 to getppid, and is
 
 from typing import TYPE_CHECKING
 
-from pagewalk.kernel.clock import IntervalTimer
+from pagewalk.kernel.clock import CLOCK_REALTIME, IntervalTimer
 from pagewalk.kernel.futex import exit_robust_list, futex_wake_user
 from pagewalk.kernel.futex_pi import exit_pi_state_list
 from pagewalk.kernel.posix_timers import exit_posix_timers
+from pagewalk.kernel.sem import exit_sem
 from pagewalk.kernel.signal_send import kill_pgrp, send_signal, wake_for_signal
 from pagewalk.kernel.signal_struct import SIGNAL_GROUP_EXIT, SIGNAL_STOP_STOPPED
 from pagewalk.kernel.signal_types import (
@@ -83,6 +84,7 @@ def do_exit(task: "Task", code: int) -> None:
     exit_robust_list(task)
     exit_pi_state_list(task)
     mm_release(task)
+    exit_sem(task, kernel.clock_ns(CLOCK_REALTIME) // 1_000_000_000)
     task.exit_code = code
     if not task.keep_mm:
         mmput(task.mm)

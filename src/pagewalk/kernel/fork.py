@@ -10,6 +10,7 @@ import errno
 from typing import Final
 
 from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.sem import UndoList
 from pagewalk.kernel.signal_send import signal_pending
 from pagewalk.kernel.task import INIT_PID, Task
 from pagewalk.mm.current import RLIMIT_NPROC
@@ -95,6 +96,11 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
         parent.files.count += 1
     else:
         task.files = parent.files.copy(task)
+    if flags & CLONE_SYSVSEM:
+        if parent.sysvsem is None:
+            parent.sysvsem = UndoList()
+        parent.sysvsem.users += 1
+        task.sysvsem = parent.sysvsem
     copy_credentials(task, parent)
     copy_signals(task, parent, args)
     copy_thread(task, parent, args)

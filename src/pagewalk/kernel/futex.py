@@ -61,6 +61,11 @@ class FutexQ:
         self.pi_state: PiState | None = None
         self.requeue_key: FutexKey | None = None
 
+    def has_moved(self) -> bool:
+        """Whether a waiter for a requeue was moved to its lock, or given it. (A method: compiled code would go on
+        believing what it has seen of an attribute before it slept.)"""
+        return self.woken or self.pi_state is not None
+
     def is_plain(self) -> bool:
         """Whether FUTEX_WAKE and FUTEX_REQUEUE may touch it."""
         return self.pi_state is None and self.requeue_key is None

@@ -18,6 +18,7 @@ from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
 from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
+from pagewalk.kernel.sem import SemNamespace
 from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
@@ -92,6 +93,7 @@ class Kernel(TaskRegistry):
         self.boot_ns = monotonic_ns()
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
+        self.sem = SemNamespace()
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1

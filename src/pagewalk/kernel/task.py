@@ -19,6 +19,7 @@ from pagewalk.mm.mm_types import MmStruct
 if TYPE_CHECKING:
     from pagewalk.kernel.futex import FutexQ, PiState
     from pagewalk.kernel.kernel import Kernel
+    from pagewalk.kernel.sem import UndoList
 
 TASK_RUNNING: Final = 0
 TASK_INTERRUPTIBLE: Final = 1
@@ -48,6 +49,7 @@ class Task(Current):
     error_code, trap_nr, cr2    of the last fault that became a signal; fault_sig, fault_code: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
     pi_states     locks with priority inheritance that it owns and others wait for; pi_blocked_on: it waits for one
+    sysvsem       what its System V semaphore operations are undone by at its end, None while there is nothing
     state         TASK_* or EXIT_*; on_rq: it is in a run queue or runs; cpu: the CPU of that queue
     cpus_allowed  mask of CPUs
     wchan         what it waits in, by the name that Linux has for the place, "" where it runs
@@ -102,6 +104,7 @@ class Task(Current):
         self.set_child_tid = 0
         self.robust_list = 0
         self.pi_states: list[PiState] = []
+        self.sysvsem: UndoList | None = None
         self.pi_blocked_on: FutexQ | None = None
         self.rseq = 0
         self.rseq_len = 0

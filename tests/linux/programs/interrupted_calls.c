@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -18,6 +19,7 @@ static struct shared {
 	volatile long result;
 	volatile int rest; /* 1: what is left of the time is given, and plausible; 2: given, and not */
 	unsigned word;
+	volatile int semaphore; /* its id, and one */
 } *s;
 
 static char buffer[200000];
@@ -330,6 +332,16 @@ static long lock_of(int how)
 static long setlkw(void) { return lock_of(F_SETLKW); }
 static long ofd_setlkw(void) { return lock_of(F_OFD_SETLKW); }
 
+static long semaphore(void *timeout)
+{
+	struct sembuf down = { 0, -1, 0 };
+	int id = semget(IPC_PRIVATE, 1, 0600);
+	s->semaphore = id + 1;
+	return CALL(SYS_semtimedop, id, &down, 1, timeout);
+}
+static long semop_(void) { return semaphore(0); }
+static long semtimedop_(void) { return semaphore(&far); }
+
 #define C(f) { #f, f }
 static const struct {
 	const char *name;
@@ -343,7 +355,7 @@ static const struct {
 	C(connect_), C(read_socket), C(recv_stream), C(recv_all), C(recv_dgram), C(recv_seqpacket), C(recv_timed),
 	C(recv_dgram_timed), C(recvmsg_), C(recvmmsg_), C(send_stream), C(send_dgram), C(send_timed), C(send_dgram_timed),
 	C(pause_), C(sigsuspend_), C(sigtimedwait_), C(sigwaitinfo_), C(read_signalfd), C(read_eventfd), C(write_eventfd),
-	C(read_timerfd), C(read_inotify), C(flock_), C(setlkw), C(ofd_setlkw),
+	C(read_timerfd), C(read_inotify), C(flock_), C(setlkw), C(ofd_setlkw), C(semop_), C(semtimedop_),
 };
 
 static void until_state(int child, char state)
@@ -391,6 +403,8 @@ static void one(int which, int mode)
 		    s->rest == 1 ? " time left" : s->rest == 2 ? " odd time" : "");
 	kill(-child, SIGKILL);
 	waitpid(child, &status, 0);
+	if (s->semaphore)
+		semctl(s->semaphore - 1, 0, IPC_RMID);
 }
 
 /* What a stop interrupts goes on where it was, and ends when it would have. */

@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.pidfd import make_pidfd
+from pagewalk.kernel.clock import CLOCK_REALTIME
 from pagewalk.kernel.exit import do_exit, do_group_exit
 from pagewalk.kernel.fork import (
     CLONE_CLEAR_SIGHAND,
@@ -30,6 +31,7 @@ from pagewalk.kernel.fork import (
     CloneArgs,
     copy_process,
 )
+from pagewalk.kernel.sem import exit_sem
 from pagewalk.kernel.signal_types import NSIG, SIGCHLD
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user, put_user_u32
@@ -191,6 +193,8 @@ def sys_unshare(task: "Task", flags: int) -> int:
         return -errno.EINVAL
     if flags & CLONE_VM and task.mm.mm_users > 1:
         return -errno.EINVAL
+    if flags & CLONE_SYSVSEM:
+        exit_sem(task, task.kernel.clock_ns(CLOCK_REALTIME) // 1_000_000_000)
     if flags & CLONE_FS and task.fs.count > 1:
         task.unshare_fs()
     if flags & CLONE_FILES and task.files.count > 1:

@@ -75,9 +75,9 @@ def futex_wait_requeue_pi(task: "Task", uaddr: int, val: int, deadline: int, uad
     waiter = FutexQ(task, key, FUTEX_BITSET_MATCH_ANY, uaddr2)
     waiter.requeue_key = target
     task.kernel.futexes.queue(waiter)
-    while not waiter.woken and waiter.pi_state is None:
+    while not waiter.has_moved():
         in_time = task.kernel.wait(task, deadline, [], [], "futex_do_wait")
-        if waiter.woken or waiter.pi_state is not None:
+        if waiter.has_moved():
             break
         if not in_time or signal_pending(task):
             task.kernel.futexes.unqueue(waiter)
