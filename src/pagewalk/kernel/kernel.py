@@ -116,6 +116,14 @@ class Kernel(TaskRegistry):
         """Every task, threads too, in the order in which they were made."""
         return list(self.tasks_by_pid.values())
 
+    def sysvipc_sem_lines(self) -> str:
+        """The lines of /proc/sysvipc/sem below its heading."""
+        return self.sem.proc_lines()
+
+    def sysvipc_shm_lines(self) -> str:
+        """The lines of /proc/sysvipc/shm below its heading."""
+        return self.shm.proc_lines()
+
     def nr_tasks_of(self, uid: int) -> int:
         """What counts against RLIMIT_NPROC of a user: threads and zombies too."""
         count = 0

@@ -170,6 +170,16 @@ class SemNamespace:
         self.arrays[ident] = SemArray(ident, key, count, mode & 0o777, owner, now)
         return ident
 
+    def proc_lines(self) -> str:
+        """The lines of /proc/sysvipc/sem below its heading."""
+        out = ""
+        for array in self.arrays.values():
+            out += (
+                f"{array.key:10d} {array.ident:10d}  {array.mode:4o} {len(array.values):10d} {array.uid:5d} "
+                f"{array.gid:5d} {array.cuid:5d} {array.cgid:5d} {array.otime:10d} {array.ctime:10d}\n"
+            )
+        return out
+
     def remove(self, array: SemArray) -> None:
         """freeary: who waits gets EIDRM."""
         del self.arrays[array.ident]

@@ -123,6 +123,18 @@ class ShmNamespace:
             del self.segments[segment.ident]
             segment.file.put()
 
+    def proc_lines(self) -> str:
+        """The lines of /proc/sysvipc/shm below its heading."""
+        out = ""
+        for segment in self.segments.values():
+            out += (
+                f"{segment.key:10d} {segment.ident:10d}  {segment.mode:4o} {segment.size:21d} {segment.cpid:5d} "
+                f"{segment.lpid:5d}  {segment.nattch:5d} {segment.uid:5d} {segment.gid:5d} {segment.cuid:5d} "
+                f"{segment.cgid:5d} {segment.atime:10d} {segment.dtime:10d} {segment.ctime:10d} "
+                f"{len(segment.mapping().i_pages) << 12:21d} {0:21d}\n"
+            )
+        return out
+
     def remove(self, segment: Segment) -> None:
         """shmctl(IPC_RMID): no key finds it any more; it goes with its last attachment."""
         segment.mode |= SHM_DEST

@@ -169,8 +169,54 @@ static void undone(void)
 	V(ctl(0, IPC_RMID, 0));
 }
 
+/* The lines of a key in /proc/sysvipc, with the id taken out and times as whether there is one. */
+static void table(const char *path, int key, int ident)
+{
+	static char text[1 << 18];
+	char start_[32];
+	read_whole(path, text, sizeof text);
+	sprintf(start_, "%10d %10d ", key, ident);
+	for (char *line = strtok(text, "\n"); line; line = strtok(0, "\n")) {
+		if (strstr(line, "key"))
+			say("%s\n", line);
+		if (strncmp(line, start_, strlen(start_)))
+			continue;
+		for (char *at = line + strlen(start_); *at;) {
+			long number = atol(at);
+			int width = strspn(at, " ");
+			width += strcspn(at + width, " ");
+			say("%*s ", width, number > 1600000000 ? "now" : number == getpid() ? "me" : "");
+			if (number <= 1600000000 && number != getpid())
+				say("%.*s", width, at);
+			at += width;
+		}
+		say("\n");
+	}
+}
+
+static void tables(void)
+{
+	int key = 0x70677701 ^ getpid();
+	say("== tables\n");
+	id = SC(SYS_semget, key, 7, IPC_CREAT | 0631);
+	V(op(1, 3, 1, 0));
+	table("/proc/sysvipc/sem", key, id);
+	ctl(0, IPC_RMID, 0);
+	table("/proc/sysvipc/sem", key, id);
+	int shm = SC(SYS_shmget, key, 20000, IPC_CREAT | 0640);
+	table("/proc/sysvipc/shm", key, shm);
+	char *at = (char *)SC(SYS_shmat, shm, 0, 0);
+	at[0] = at[8192] = 1;
+	table("/proc/sysvipc/shm", key, shm);
+	SC(SYS_shmctl, shm, IPC_RMID, 0);
+	table("/proc/sysvipc/shm", 0, shm);
+	SC(SYS_shmdt, at);
+	table("/proc/sysvipc/shm", 0, shm);
+}
+
 int main(void)
 {
+	tables();
 	arguments(), waiting(), undone();
 	quit(0);
 }

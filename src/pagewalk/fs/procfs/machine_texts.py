@@ -136,7 +136,8 @@ def _sysvipc_msg(sb: ProcSuper) -> str:
 
 
 def _sysvipc_sem(sb: ProcSuper) -> str:
-    return "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"
+    heading = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"
+    return heading + sb.kernel.sysvipc_sem_lines()
 
 
 def sysvipc_shm(sb: ProcSuper) -> str:

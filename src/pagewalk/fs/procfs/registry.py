@@ -56,6 +56,10 @@ class TaskRegistry:
         """What a system call is called, for wchan and stack."""
         return str(number)
 
+    def sysvipc_sem_lines(self) -> str:
+        """The lines of /proc/sysvipc/sem below its heading, one for each System V semaphore set."""
+        return ""
+
     def sysvipc_shm_lines(self) -> str:
         """The lines of /proc/sysvipc/shm below its heading, one for each System V segment."""
         return ""

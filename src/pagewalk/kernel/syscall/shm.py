@@ -107,19 +107,3 @@ def _info(task: "Task", command: int, buffer: int) -> int:
     if not copy_to_user(task.mm, buffer, data):
         return -errno.EFAULT
     return max(segments, default=0)
-
-
-def shm_proc_text(task: "Task") -> str:
-    """/proc/sysvipc/shm."""
-    lines = [
-        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid"
-        "      atime      dtime      ctime                   rss                  swap\n"
-    ]
-    for segment in task.kernel.shm.segments.values():
-        lines.append(
-            f"{segment.key:10d} {segment.ident:10d}  {segment.mode:4o} {segment.size:21d} {segment.cpid:5d}"
-            f" {segment.lpid:5d}  {segment.nattch:5d} {segment.uid:5d} {segment.gid:5d} {segment.cuid:5d}"
-            f" {segment.cgid:5d} {segment.atime:10d} {segment.dtime:10d} {segment.ctime:10d}"
-            f" {len(segment.mapping().i_pages) << 12:21d} {0:21d}\n"
-        )
-    return "".join(lines)
