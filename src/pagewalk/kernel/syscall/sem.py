@@ -56,7 +56,9 @@ SEMMNS: Final = 32000 * 32000
 
 _SEMID64_DS: Final = "<iIIIIIHH4xQQqQqQQQQ"
 _STATS: Final = (IPC_STAT, SEM_STAT, SEM_STAT_ANY)
-_ONE: Final = (GETVAL, GETPID, GETNCNT, GETZCNT)
+_COMMANDS: Final = (
+    IPC_RMID, IPC_SET, IPC_STAT, SEM_STAT, SEM_STAT_ANY, GETPID, GETVAL, GETALL, GETNCNT, GETZCNT, SETVAL, SETALL,
+)  # fmt: skip
 
 
 def seconds() -> int:
@@ -179,7 +181,7 @@ def sys_semctl(task: "Task", ident: int, number: int, command: int, arg: int) ->
     if command == SETVAL and not 0 <= value <= SEMVMX:
         return -errno.ERANGE
     array = task.kernel.sem.arrays.get(ident)
-    if array is None or command not in (*_STATS, *_ONE, GETALL, SETALL, SETVAL, IPC_RMID, IPC_SET):
+    if array is None or command not in _COMMANDS:
         return -errno.EINVAL
     if command in (IPC_RMID, IPC_SET):
         return control(task, array, command, change)
