@@ -25,16 +25,17 @@ from pagewalk.hw.tlb_state import (
     C_FLUSH_ASID,
     C_FLUSH_PAGE,
     EMPTY,
+    FRAME,
     HINTS,
+    IDENT,
     NOWHERE,
     S_ASID,
     S_CLASS_SHIFT,
-    S_FRAME,
     S_HINTS,
-    S_IDENT,
     S_LEVEL_SHIFT,
     S_ROOT,
-    S_TAG,
+    S_SLOTS,
+    SLOT_WORDS,
     TAG_CLASS,
     TAG_NUMBER,
     build_state,
@@ -172,19 +173,19 @@ class Mmu:
     def entries(self) -> Iterator[Entry]:
         """Every entry, array by array."""
         words = self.state
-        slot = 0
+        slot = S_SLOTS
         for array in self.config.all_arrays():
             walks = isinstance(array, WalkCache)
             shifts = S_LEVEL_SHIFT if walks else S_CLASS_SHIFT
-            end = slot + array.sets * stride(array.ways)
-            for at in range(slot, end):
-                tag = int(words[words[S_TAG] + at])
+            end = slot + array.sets * stride(array.ways) * SLOT_WORDS
+            for at in range(slot, end, SLOT_WORDS):
+                tag = int(words[at])
                 if tag == EMPTY:
                     continue
                 cls = tag >> TAG_CLASS & 7
                 shift = int(words[shifts + cls])
                 yield Entry(
                     array.name, tag & ASID_MASK, (tag >> TAG_NUMBER) << shift, 1 << shift,
-                    int(words[words[S_FRAME] + at]), int(words[words[S_IDENT] + at]) & 7, cls if walks else -1,
+                    int(words[at + FRAME]), int(words[at + IDENT]) & 7, cls if walks else -1,
                 )  # fmt: skip
             slot = end

@@ -30,6 +30,8 @@ from pagewalk.hw.tlb_state import (
     D_WAYS,
     EMPTY,
     FIFO,
+    FRAME,
+    IDENT,
     IDENT_SERIAL,
     IDENT_SLOT,
     IDENT_STAMPED,
@@ -41,16 +43,15 @@ from pagewalk.hw.tlb_state import (
     S_ARRAYS,
     S_CLOCK,
     S_FLUSH_WALKS,
-    S_FRAME,
-    S_IDENT,
     S_NR_ARRAYS,
     S_NR_CLASSES,
     S_NR_TLBS,
     S_PLACE,
     S_RANDOM,
     S_SERIAL,
-    S_STAMP,
-    S_TAG,
+    S_SLOTS,
+    SLOT_WORDS,
+    STAMP,
     STAMP_WAY,
     TAG_CLASS,
     TAG_NUMBER,
@@ -81,21 +82,25 @@ def probe(s: Words, array: int, cls: int, addr: int, asid: int) -> int:
     else:
         base += number % s[d + D_SETS] * stride
     tag = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
-    at = s[S_TAG] + base
     found = -1
-    for way in range(0, stride, 4):  # to the end, without a branch on what is found: that could not be predicted
-        found = base + way if s[at + way] == tag else found
-        found = base + way + 1 if s[at + way + 1] == tag else found
-        found = base + way + 2 if s[at + way + 2] == tag else found
-        found = base + way + 3 if s[at + way + 3] == tag else found
+    for at in range(
+        base, base + stride, 4 * SLOT_WORDS
+    ):  # no branch on what is found
+        found = at if s[at] == tag else found
+        found = at + SLOT_WORDS if s[at + SLOT_WORDS] == tag else found
+        found = at + 2 * SLOT_WORDS if s[at + 2 * SLOT_WORDS] == tag else found
+        found = at + 3 * SLOT_WORDS if s[at + 3 * SLOT_WORDS] == tag else found
     return found
 
 
 def find(s: Words, array: int, nr_classes: int, addr: int, asid: int) -> int:
     """The slot that translates ``addr``, smaller pages first, the ASID's own before global ones; -1 where none does."""
     d = S_ARRAYS + array * ARRAY_WORDS
-    if s[d + D_USED] == 0:
+    used = s[d + D_USED]
+    if used == 0:
         return -1
+    if used == s[d + D_COUNT] and s[d + D_NR_GLOBAL] == 0:  # the usual case: base pages alone
+        return probe(s, array, 0, addr, asid)
     for cls in range(nr_classes):
         if s[d + D_COUNT + cls] != 0:
             slot = probe(s, array, cls, addr, asid)
@@ -114,9 +119,9 @@ def touch(s: Words, array: int, slot: int, fill: int) -> None:
     policy = s[d + D_POLICY]
     if policy == LRU or (policy == FIFO and fill != 0):
         s[S_CLOCK] += 1
-        s[s[S_STAMP] + slot] = s[S_CLOCK]
+        s[slot + STAMP] = s[S_CLOCK]
     elif policy == PLRU:
-        place = s[s[S_PLACE] + slot]
+        place = s[s[S_PLACE] + ((slot - S_SLOTS) >> 2)]
         meta = place >> 20
         way = place & 0xFFFFF
         bits = s[meta]
@@ -132,29 +137,33 @@ def touch(s: Words, array: int, slot: int, fill: int) -> None:
             half >>= 1
         s[meta] = bits
     elif policy == USER:
-        place = s[s[S_PLACE] + slot]
+        place = s[s[S_PLACE] + ((slot - S_SLOTS) >> 2)]
         call_touch(s[d + D_TOUCH], s, place >> 20, s[d + D_META_WORDS], s[d + D_WAYS], place & 0xFFFFF, fill)
 
 
+def oldest(s: Words, base: int, stride: int) -> int:
+    """The slot of the set at ``base`` that was used (filled) longest ago; an empty one has stamp 0."""
+    best = PADDING << STAMP_WAY
+    for at in range(0, stride, 4 * SLOT_WORDS):
+        slot = base + at + STAMP
+        one = min((s[slot] << STAMP_WAY) | at, (s[slot + SLOT_WORDS] << STAMP_WAY) | (at + SLOT_WORDS))
+        slot += 2 * SLOT_WORDS
+        two = min(
+            (s[slot] << STAMP_WAY) | (at + 2 * SLOT_WORDS), (s[slot + SLOT_WORDS] << STAMP_WAY) | (at + 3 * SLOT_WORDS)
+        )
+        best = min(best, min(one, two))
+    return base + (best & ((1 << STAMP_WAY) - 1))
+
+
 def choose(s: Words, array: int, set_number: int) -> int:
-    """The way to fill: an empty one, or whom the policy gives up."""
+    """The way to fill by plru, random or a user's policy: an empty one, or whom the policy gives up."""
     d = S_ARRAYS + array * ARRAY_WORDS
     ways = s[d + D_WAYS]
-    stride = s[d + D_STRIDE]
-    base = s[d + D_BASE] + set_number * stride
+    base = s[d + D_BASE] + set_number * s[d + D_STRIDE]
     policy = s[d + D_POLICY]
-    if policy == LRU or policy == FIFO:
-        at = s[S_STAMP] + base
-        oldest = PADDING << STAMP_WAY  # an empty way has stamp 0
-        for way in range(0, stride, 4):
-            one = min((s[at + way] << STAMP_WAY) | way, (s[at + way + 1] << STAMP_WAY) | (way + 1))
-            two = min((s[at + way + 2] << STAMP_WAY) | (way + 2), (s[at + way + 3] << STAMP_WAY) | (way + 3))
-            oldest = min(oldest, min(one, two))
-        return oldest & ((1 << STAMP_WAY) - 1)
     best = 0
-    at = s[S_TAG] + base
     for way in range(ways):
-        if s[at + way] == EMPTY:
+        if s[base + way * SLOT_WORDS] == EMPTY:
             return way
     meta = s[d + D_META] + set_number * s[d + D_META_WORDS]
     if policy == RANDOM:
@@ -178,14 +187,14 @@ def choose(s: Words, array: int, set_number: int) -> int:
 def drop(s: Words, array: int, slot: int) -> None:
     """Empties a slot that is in use."""
     d = S_ARRAYS + array * ARRAY_WORDS
-    tag = s[s[S_TAG] + slot]
+    tag = s[slot]
     s[d + D_USED] -= 1
     s[d + D_COUNT + ((tag >> TAG_CLASS) & 7)] -= 1
     if tag & ASID_MASK == 0:
         s[d + D_NR_GLOBAL] -= 1
-    s[s[S_TAG] + slot] = EMPTY
-    s[s[S_IDENT] + slot] = 0
-    s[s[S_STAMP] + slot] = 0
+    s[slot] = EMPTY
+    s[slot + IDENT] = 0
+    s[slot + STAMP] = 0
 
 
 def insert(s: Words, array: int, cls: int, addr: int, asid: int, frame: int, rights: int) -> int:
@@ -197,26 +206,40 @@ def insert(s: Words, array: int, cls: int, addr: int, asid: int, frame: int, rig
         set_number = number & mask
     else:
         set_number = number % s[d + D_SETS]
-    slot = s[d + D_BASE] + set_number * s[d + D_STRIDE] + choose(s, array, set_number)
-    if s[s[S_TAG] + slot] != EMPTY:
+    policy = s[d + D_POLICY]
+    by_stamp = policy == LRU or policy == FIFO
+    slot = s[d + D_BASE] + set_number * s[d + D_STRIDE]
+    if by_stamp:
+        slot = oldest(s, slot, s[d + D_STRIDE])
+    else:
+        slot += choose(s, array, set_number) * SLOT_WORDS
+    tag = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
+    old = s[slot]
+    if old == EMPTY:
+        s[d + D_USED] += 1
+        s[d + D_COUNT + cls] += 1
+        s[d + D_NR_GLOBAL] += asid == 0
+    else:
         s[C_EVICT + array] += 1
-        drop(s, array, slot)
-    s[d + D_USED] += 1
-    s[d + D_COUNT + cls] += 1
-    if asid == 0:
-        s[d + D_NR_GLOBAL] += 1
+        if (old ^ tag) & (7 << TAG_CLASS) != 0 or (old & ASID_MASK == 0) != (asid == 0):
+            s[d + D_COUNT + ((old >> TAG_CLASS) & 7)] -= 1
+            s[d + D_COUNT + cls] += 1
+            s[d + D_NR_GLOBAL] += (asid == 0) - (old & ASID_MASK == 0)
     s[C_FILL + array] += 1
     s[S_SERIAL] += 1
     ident = (s[S_SERIAL] << IDENT_SERIAL) | (slot << IDENT_SLOT) | rights
-    policy = s[d + D_POLICY]
-    if policy == LRU:
-        ident |= IDENT_STAMPED
-    elif policy == PLRU or policy == USER:
-        ident |= IDENT_TOUCHED
-    s[s[S_TAG] + slot] = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
-    s[s[S_IDENT] + slot] = ident
-    s[s[S_FRAME] + slot] = frame
-    touch(s, array, slot, 1)
+    s[slot] = tag
+    s[slot + FRAME] = frame
+    if by_stamp:
+        if policy == LRU:
+            ident |= IDENT_STAMPED
+        s[S_CLOCK] += 1
+        s[slot + STAMP] = s[S_CLOCK]
+    else:
+        if policy != RANDOM:
+            ident |= IDENT_TOUCHED
+        touch(s, array, slot, 1)
+    s[slot + IDENT] = ident
     return slot
 
 
@@ -252,8 +275,8 @@ def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
             dropped += drop_range(s, array, first, last, asid)
             continue
         base = s[d + D_BASE]
-        for slot in range(base, base + s[d + D_SETS] * s[d + D_STRIDE]):
-            tag = s[s[S_TAG] + slot]
+        for slot in range(base, base + s[d + D_SETS] * s[d + D_STRIDE], SLOT_WORDS):
+            tag = s[slot]
             if tag == EMPTY:
                 continue
             owner = tag & ASID_MASK

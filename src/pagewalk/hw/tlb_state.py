@@ -1,15 +1,15 @@
 """One CPU's translation caches as one array of 64-bit words: what lies where, and how a configuration becomes words.
 
 One array keeps compiled calls cheap. It holds registers and settings, counters, a descriptor for each array of entries,
-the hints of the fast path, then the slots: five columns of one word for each slot (``S_TAG`` ... say where they begin).
+the hints of the fast path, then the slots, of four words each. A slot is named by the index of its first word.
 
 A slot's words
   tag    (page number << 19) | (size class << 16) | ASID; ASID 0 is a global entry; -1 is an empty slot
-  ident  (serial number of the fill << 25) | (slot << 5) | IDENT_* | rights: no two fills have the same; 0 when empty
+  ident  (serial number of the fill << 28) | (slot << 5) | IDENT_* | rights: no two fills have the same; 0 when empty
   stamp  when it was used (or filled), by the CPU's own clock of uses; 0 when empty
   frame  where the page begins (a frame of the format's smallest pages); of a walk-cache entry the frame of the table
          that it points to
-  place  (index of its set's policy words << 20) | way
+and in a column of their own (S_PLACE) for policies that need it: (index of its set's policy words << 20) | way.
 
 A hint is a page number and an ident: the page was found in that slot, and still is when the slot's ident is the same.
 Size classes are numbers into S_CLASS_SHIFT, sizes ascending, class 0 the base page; those of a walk cache are levels.
@@ -56,11 +56,7 @@ S_ASID: Final = 4
 S_ROOT: Final = 5  # frame of the root table
 S_NR_TLBS: Final = 6  # the first arrays are TLBs, the others walk caches
 S_NR_ARRAYS: Final = 7
-S_TAG: Final = 8  # where the columns begin
-S_IDENT: Final = 9
-S_STAMP: Final = 10
-S_FRAME: Final = 11
-S_PLACE: Final = 12
+S_PLACE: Final = 12  # where the column of places begins
 S_PAGE_SHIFT: Final = 13
 S_COALESCE: Final = 14  # pages
 S_COALESCED_CLASS: Final = 15  # -1: off
@@ -137,7 +133,7 @@ D_MASK: Final = 2  # sets - 1 where that is a power of two, else -1
 D_WAYS: Final = 3
 D_POLICY: Final = 4
 D_CLASSES: Final = 5  # bits: the size classes (levels) it holds
-D_STRIDE: Final = 6  # slots of a set: ways, up to a multiple of 4; those that are too many are never used
+D_STRIDE: Final = 6  # words of a set: its slots are its ways, up to a multiple of 4; those too many are never used
 D_SHIFTS: Final = 7  # S_CLASS_SHIFT or S_LEVEL_SHIFT
 D_TOUCH: Final = 8  # a user's policy: addresses of its functions
 D_VICTIM: Final = 9
@@ -157,15 +153,19 @@ USER: Final = 4
 IDENT_STAMPED: Final = 8  # a hit stamps the slot
 IDENT_TOUCHED: Final = 16  # a hit calls ``touch``
 IDENT_SLOT: Final = 5
-IDENT_SERIAL: Final = 25
-SLOT_MASK: Final = (1 << 20) - 1
+IDENT_SERIAL: Final = 28
+SLOT_MASK: Final = (1 << 23) - 1
 
 TAG_CLASS: Final = 16
 TAG_NUMBER: Final = 19
 ASID_MASK: Final = 0xFFFF
 EMPTY: Final = -1
-STAMP_WAY: Final = 20  # a stamp and a way in one word
-PADDING: Final = 1 << 42  # the stamp of a slot that is never used
+STAMP_WAY: Final = 23  # a stamp and a slot's place in its set in one word
+PADDING: Final = 1 << 39  # the stamp of a slot that is never used
+SLOT_WORDS: Final = 4
+IDENT: Final = 1
+STAMP: Final = 2
+FRAME: Final = 3
 NOWHERE: Final = 1 << 60  # no page has this number
 
 
@@ -221,10 +221,9 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
     arrays = config.all_arrays()
     nr_slots = sum(each.sets * stride(each.ways) for each in arrays)
     shifts, pages, coalesced = size_classes(config, fmt)
-    words = [0] * (S_SLOTS + 5 * nr_slots)
-    for column, at in enumerate((S_TAG, S_IDENT, S_STAMP, S_FRAME, S_PLACE)):
-        words[at] = S_SLOTS + column * nr_slots
-    words[S_SLOTS : S_SLOTS + nr_slots] = [EMPTY] * nr_slots
+    words = [0] * (S_SLOTS + (SLOT_WORDS + 1) * nr_slots)
+    words[S_PLACE] = S_SLOTS + SLOT_WORDS * nr_slots
+    words[S_SLOTS : words[S_PLACE] : SLOT_WORDS] = [EMPTY] * nr_slots
     words[S_RANDOM] = config.seed % 2147483646 + 1
     words[S_ASID] = 1
     words[S_NR_TLBS], words[S_NR_ARRAYS] = len(config.arrays), len(arrays)
@@ -252,7 +251,7 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
         for offset in range(array.sets * stride(array.ways)):
             set_number, way = divmod(offset, stride(array.ways))
             words[words[S_PLACE] + slot + offset] = len(words) + set_number * meta_words << 20 | way
-            words[words[S_STAMP] + slot + offset] = PADDING if way >= array.ways else 0
+            words[S_SLOTS + SLOT_WORDS * (slot + offset) + STAMP] = PADDING if way >= array.ways else 0
         words += [0] * (array.sets * meta_words)
         slot += array.sets * stride(array.ways)
     _pack_paths(words, config)
@@ -266,9 +265,9 @@ def _describe(
     """An array's geometry and policy; how many policy words a set has."""
     at = S_ARRAYS + number * ARRAY_WORDS
     sets, ways = array.sets, array.ways
-    words[at + D_BASE], words[at + D_SETS], words[at + D_WAYS] = slot, sets, ways
+    words[at + D_BASE], words[at + D_SETS], words[at + D_WAYS] = S_SLOTS + SLOT_WORDS * slot, sets, ways
     words[at + D_MASK] = sets - 1 if sets & (sets - 1) == 0 else -1
-    words[at + D_STRIDE] = stride(ways)
+    words[at + D_STRIDE] = stride(ways) * SLOT_WORDS
     words[at + D_LEAVES] = 1 << (ways - 1).bit_length()
     if isinstance(array.policy, Policy):
         words[at + D_POLICY] = USER

@@ -24,7 +24,9 @@ from pagewalk.hw.tlb_state import (
     C_WALKS,
     D_CLASSES,
     FILL_WORDS,
+    FRAME,
     HINTS,
+    IDENT,
     IDENT_SLOT,
     IDENT_STAMPED,
     IDENT_TOUCHED,
@@ -45,12 +47,10 @@ from pagewalk.hw.tlb_state import (
     S_EXECUTE_VALUE,
     S_FAULT_DROPS,
     S_FILL,
-    S_FRAME,
     S_GLOBAL_MASK,
     S_GLOBAL_VALUE,
     S_GLOBALS,
     S_HINTS,
-    S_IDENT,
     S_LEAF_ENTRY,
     S_LEAF_LEVEL,
     S_LEAF_WORD,
@@ -70,11 +70,10 @@ from pagewalk.hw.tlb_state import (
     S_REPEAT,
     S_ROOT,
     S_SPLIT,
-    S_STAMP,
-    S_TAG,
     S_WRITE_MASK,
     S_WRITE_VALUE,
     SLOT_MASK,
+    STAMP,
     TAG_CLASS,
 )
 from pagewalk.hw.walker import (
@@ -102,7 +101,7 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
     the whole walk has to say."""
     last = s[S_NR_LEVELS] - 1
     shift = s[S_LEVEL_SHIFT + last]
-    index = (s[s[S_FRAME] + slot] << (shift - 3)) + ((addr >> shift) & s[S_QUICK])
+    index = (s[slot + FRAME] << (shift - 3)) + ((addr >> shift) & s[S_QUICK])
     if index < 0 or index >= nr_words:
         return 0
     entry = words[index]
@@ -114,7 +113,7 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
     if entry & s[S_EXECUTE_MASK] == s[S_EXECUTE_VALUE]:
         rights |= RIGHT_EXECUTE
     pfn = (entry & s[S_PFN_MASK]) >> shift
-    if rights & ~s[s[S_IDENT] + slot] != 0 or pfn << (shift - 3) >= nr_words:
+    if rights & ~s[slot + IDENT] != 0 or pfn << (shift - 3) >= nr_words:
         return 0
     s[S_OUT + OUT_PFN] = pfn
     s[S_OUT + OUT_RIGHTS] = rights
@@ -178,7 +177,7 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
         return status
     rights = s[S_OUT + OUT_RIGHTS]
     if slot >= 0:
-        s[s[S_IDENT] + slot] |= rights  # the upper levels are known to grant these
+        s[slot + IDENT] |= rights  # the upper levels are known to grant these
     for level in range(start, end):
         table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> s[S_PAGE_SHIFT]
         for array in range(s[S_NR_TLBS], nr_arrays):
@@ -297,7 +296,7 @@ def hint(s: Words, side: int, addr: int, slot: int) -> None:
     s[at] = vpn
     s[at + 1] = 0
     if slot >= 0:
-        s[at + 1] = s[s[S_IDENT] + slot]
+        s[at + 1] = s[slot + IDENT]
 
 
 def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
@@ -320,17 +319,17 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             slot = find(s, array, nr_classes, addr, asid)
             if slot < 0:
                 continue
-            ident = s[s[S_IDENT] + slot]
+            ident = s[slot + IDENT]
             if (ident >> access) & 1 == 0:
                 refused = True
                 break
             s[C_HIT + side * 4 + level] += 1
             touch(s, array, slot, 0)
             if level > 0:
-                tag = s[s[S_TAG] + slot]
+                tag = s[slot]
                 reach = (tag >> TAG_CLASS) & 7
                 inside = (1 << (s[S_CLASS_SHIFT + reach] - s[S_PAGE_SHIFT])) - 1
-                pfn = s[s[S_FRAME] + slot] + ((addr >> s[S_PAGE_SHIFT]) & inside)
+                pfn = s[slot + FRAME] + ((addr >> s[S_PAGE_SHIFT]) & inside)
                 for before in range(level):
                     filled = fill_level(s, side, before, addr, tag & ASID_MASK, reach, pfn, ident & 7)
                     if before == 0:
@@ -373,8 +372,6 @@ def replay_batch(
     kinds  READ, WRITE or FETCH each
     """
     clock = s[S_CLOCK]
-    idents = s[S_IDENT]
-    stamps = s[S_STAMP]
     repeat = s[S_REPEAT] != 0
     split = s[S_SPLIT] != 0
     last_d = NOWHERE
@@ -403,10 +400,10 @@ def replay_batch(
             h = S_HINTS + 2 * (vpn & (HINTS - 1))
         word = s[h + 1]
         slot = (word >> IDENT_SLOT) & SLOT_MASK
-        if s[h] == vpn and (word >> kind) & 1 != 0 and s[idents + slot] == word:
+        if s[h] == vpn and (word >> kind) & 1 != 0 and s[slot + IDENT] == word:
             if word & IDENT_STAMPED != 0:
                 clock += 1
-                s[stamps + slot] = clock
+                s[slot + STAMP] = clock
             elif word & IDENT_TOUCHED != 0:
                 touch(s, array_of(s, kind >> 1, slot), slot, 0)
             if kind == FETCH:
