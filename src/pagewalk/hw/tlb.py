@@ -83,9 +83,7 @@ def probe(s: Words, array: int, cls: int, addr: int, asid: int) -> int:
         base += number % s[d + D_SETS] * stride
     tag = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
     found = -1
-    for at in range(
-        base, base + stride, 4 * SLOT_WORDS
-    ):  # no branch on what is found
+    for at in range(base, base + stride, 4 * SLOT_WORDS):  # no branch on what is found
         found = at if s[at] == tag else found
         found = at + SLOT_WORDS if s[at + SLOT_WORDS] == tag else found
         found = at + 2 * SLOT_WORDS if s[at + 2 * SLOT_WORDS] == tag else found

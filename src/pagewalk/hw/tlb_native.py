@@ -8,6 +8,7 @@ import functools
 from typing import Any, Final
 
 import numba as _numba
+import numpy as np
 from llvmlite import ir
 from numba import extending
 
@@ -86,6 +87,7 @@ def _address() -> Any:
 touch_at = _call_policy(4, types.void)
 victim_at = _call_policy(2, _word)
 words_at = _pointer(_word)
+halves_at = _pointer(types.uint16)
 bytes_at = _pointer(types.uint8)
 address_of = _address()
 
@@ -119,6 +121,15 @@ def _translate(s: int, words: int, nr_words: int, fmt: int, addr: int, access: i
 
 def _invalidate(s: int, what: int, first: int, last: int, asid: int) -> int:
     return invalidate(words_at(s), what, first, last, asid)
+
+
+def _crossings(addrs: int, sizes: int, count: int, page: int, found: int) -> int:
+    addr, size, out = words_at(addrs), halves_at(sizes), words_at(found)
+    n = 0
+    for at in range(count):
+        out[n] = at
+        n += (addr[at] & (page - 1)) + size[at] > page
+    return n
 
 
 @functools.cache
@@ -156,7 +167,15 @@ def machine_code() -> MachineCode:
     code.make(_replay, w, w, w, w, w, w, w, w, w)
     code.make(_translate, w, w, w, w, w, w, w)
     code.make(_invalidate, w, w, w, w, w, w)
+    code.make(_crossings, w, w, w, w, w, w)
     return code
+
+
+def crossings(addrs: Any, sizes: Any, page: int) -> Any:
+    """The accesses that reach beyond their page, as positions: of int64 addresses and uint16 sizes in bytes."""
+    found = np.empty(len(addrs) + 1, dtype=np.int64)
+    count = machine_code()["_crossings"](addrs.ctypes.data, sizes.ctypes.data, len(addrs), page, found.ctypes.data)
+    return found[:count].copy()
 
 
 _kept: Final[dict[Policy, tuple[Any, Any]]] = {}

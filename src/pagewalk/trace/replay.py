@@ -20,6 +20,7 @@ from pagewalk.config import Config
 from pagewalk.errors import ConfigError
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
+from pagewalk.hw.tlb_native import crossings
 from pagewalk.hw.tlb_presets import preset
 from pagewalk.hw.walker import FETCH, WRITE
 from pagewalk.machine import Machine
@@ -111,7 +112,7 @@ class Replay:
         report.fetches += fetches
         report.reads += count - writes - fetches
         report.instructions += batch.instructions
-        addrs, kinds, places = self._split(batch)
+        addrs, kinds, crossing = self._split(batch)
         starts = segment_starts(batch)
         events = batch.events
         next_event = 0
@@ -121,29 +122,26 @@ class Replay:
                 next_event += 1
             end = starts[number + 1] if number + 1 < len(starts) else count
             if start < end:
-                first, last = (start, end) if places is None else (int(places[start]), int(places[end]))
-                self._run(int(batch.task[start]), int(batch.cpu[start]), addrs, kinds, first, last)
+                first, last = np.searchsorted(crossing, (start, end))  # accesses before these that became two
+                self._run(
+                    int(batch.task[start]), int(batch.cpu[start]), addrs, kinds, start + int(first), end + int(last)
+                )
         for _, event in events[next_event:]:
             self._apply(event)
         report.pages = max(report.pages, self.spaces.resident_pages())
 
     def _split(self, batch: Batch) -> tuple[Any, Any, Any]:
-        """Addresses and kinds with accesses that cross a page made two; where each access went, None for its place."""
+        """Addresses and kinds with accesses that cross a page made two; the positions of those."""
         addrs = np.ascontiguousarray(batch.addr)
         kinds = np.ascontiguousarray(batch.kind)
-        page = 1 << self.machine.system.format.page_shift
-        crossing = np.flatnonzero((addrs & (page - 1)) + batch.size > page)
-        if not len(crossing):
-            return addrs, kinds, None
-        self.report.crossing += len(crossing)
-        second = (addrs[crossing] + batch.size[crossing].astype(np.int64) - 1) & -page
-        shift = np.zeros(len(addrs) + 1, dtype=np.int64)
-        shift[crossing + 1] = 1
-        return (
-            np.insert(addrs, crossing + 1, second),
-            np.insert(kinds, crossing + 1, kinds[crossing]),
-            np.arange(len(addrs) + 1) + np.cumsum(shift),
-        )
+        page = 1 << int(self.machine.system.format.page_shift)
+        crossing = crossings(addrs, np.ascontiguousarray(batch.size), page)
+        if len(crossing):
+            self.report.crossing += len(crossing)
+            second = (addrs[crossing] + batch.size[crossing].astype(np.int64) - 1) & -page
+            addrs = np.insert(addrs, crossing + 1, second)
+            kinds = np.insert(kinds, crossing + 1, kinds[crossing])
+        return addrs, kinds, crossing
 
     def _apply(self, event: Any) -> None:
         self.report.events[event.kind] = self.report.events.get(event.kind, 0) + 1
@@ -191,9 +189,10 @@ class Replay:
 def segment_starts(batch: Batch) -> list[int]:
     """Where the task or the CPU changes or an event stands, ascending; 0 is always among them."""
     cuts = [position for position, _ in batch.events if position < len(batch)]
-    task, cpu = batch.task, batch.cpu
-    changed = np.flatnonzero((task[1:] != task[:-1]) | (cpu[1:] != cpu[:-1])) + 1
-    return sorted({0, *cuts, *changed.tolist()})
+    for column in (batch.task, batch.cpu):
+        if len(column) and not (column == column[0]).all():
+            cuts += (np.flatnonzero(column[1:] != column[:-1]) + 1).tolist()
+    return sorted({0, *cuts})
 
 
 def replay(

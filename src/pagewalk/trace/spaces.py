@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.errors import LinuxError
+from pagewalk.errors import BusError, LinuxError, SegmentationFault
 from pagewalk.flags import Map, Prot
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.trace import events as ev
@@ -61,7 +61,7 @@ class Spaces:
         """What an event did; a call that this machine refuses is counted and left out."""
         try:
             self._change(event)
-        except LinuxError:
+        except (LinuxError, SegmentationFault, BusError):
             self._counts["refused"] += 1
 
     def _change(self, event: ev.Event) -> None:
@@ -82,6 +82,8 @@ class Spaces:
             process.madvise(event.addr, event.length, event.advice)
         elif isinstance(event, ev.Brk):
             self._brk(space, event)
+        elif isinstance(event, ev.Touch):
+            process.touch(event.addr, 1, write=event.write)
         elif isinstance(event, ev.Fork):
             self._leave(event.child)
             if event.shares_mm:
