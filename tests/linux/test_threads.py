@@ -38,6 +38,11 @@ def test_system_v_semaphores() -> None:
     check([compile_c("sem_calls", flags=["-pthread"])])
 
 
+@pytest.mark.parametrize("link", ["static", "dynamic"])
+def test_keys_names_attributes_clocks_and_handlers_of_threads(link: str) -> None:
+    check([compile_c("pthread_more", link=link, flags=["-pthread"])])
+
+
 def test_signals_reach_the_thread_in_the_order_and_number_of_the_kernel() -> None:
     """Queued signals and their values, who of several threads gets one, sigwait, RLIMIT_SIGPENDING."""
     check([compile_c("thread_signals", flags=["-pthread"])])
