@@ -1,5 +1,6 @@
 """``pagewalk run --record``: what is recorded of an emulated program is what Valgrind records of the same program."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from pagewalk.cli import run_command
+from pagewalk.config import Config
+from pagewalk.hw.tlb_presets import preset
 from pagewalk.machine import Machine
 from pagewalk.trace.events import Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch, Touch
 from pagewalk.trace.format import FETCH
@@ -15,6 +18,7 @@ from pagewalk.trace.infer import infer_mappings
 from pagewalk.trace.open import open_trace
 from pagewalk.trace.readers.base import FileTrace
 from pagewalk.trace.recorder import Recorder
+from pagewalk.trace.replay import replay
 
 pytestmark = [pytest.mark.linux, pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")]
 
@@ -153,3 +157,15 @@ def test_a_file_that_cannot_be_written_is_told_before_the_program_runs(capfd: py
     heard = capfd.readouterr()
     assert heard.out == ""
     assert "/nonexistent/trace: cannot be written: No such file or directory" in heard.err
+
+
+def test_a_replay_counts_the_faults_of_the_run(work: Path) -> None:
+    program = compiled(work, CALLS)
+    out, report = work / "trace.pwt", work / "report.json"
+    arguments = ["run", "-q", "--no-aslr", "--record", str(out), "--json", str(report), "--", str(program)]
+    assert run_command(arguments) == 7
+    run = json.loads(report.read_text())
+    replayed = replay(open_trace(out), tlb=preset("none"), config=Config(aslr=False))
+    assert replayed.minor == sum(process["minor"] for process in run["processes"])
+    assert replayed.major == 0
+    assert replayed.refused == 0

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import BusError, LinuxError, SegmentationFault
 from pagewalk.flags import Map, Prot
+from pagewalk.mm.fault import READ, WRITE
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.uaccess import user_paddr
 from pagewalk.trace import events as ev
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Spaces:
                 process.mremap(event.addr, event.length, event.new_length, _MREMAP_MAYMOVE_FIXED, event.new_addr)
         elif isinstance(event, ev.Madvise):
             process.madvise(event.addr, event.length, event.advice)
+        elif isinstance(event, ev.Touch):
+            user_paddr(space.mm, event.addr, WRITE if event.write else READ)
         elif isinstance(event, ev.Brk):
             self._brk(space, event)
         elif isinstance(event, ev.Touch):
@@ -103,8 +107,10 @@ class Spaces:
         flags = event.flags | _FIXED
         path = None
         if not flags & Map.ANONYMOUS:
-            if event.name.startswith("/") and os.path.isfile(event.name) and not flags & Map.SHARED:
+            safe = not flags & Map.SHARED or not event.prot & Prot.WRITE
+            if event.name.startswith("/") and os.path.isfile(event.name) and safe:
                 path = event.name
+                flags = flags & ~Map.SHARED | Map.PRIVATE  # nobody writes: it is the same, and the host's file is safe
                 self._machine.namespace.show(path)
             else:
                 flags |= Map.ANONYMOUS
