@@ -5,15 +5,18 @@ instruction (older releases leave it out), thread (``W0.T292`` or ``T292`` in so
 fetches, reads and writes are accesses; markers, prefetches, flushes and the tool's own lines are passed over.
 """
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from pagewalk.trace.compressed import head
-from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceInfo
-from pagewalk.trace.readers.base import TextTrace
-from pagewalk.trace.readers.rows import Rows
+from pagewalk.trace.format import TraceInfo
+from pagewalk.trace.readers.scan import ScannedTrace, signature
+from pagewalk.trace.readers.scan_memref import scan_memref
 
 __all__ = ["DynamorioTrace"]
 
@@ -24,11 +27,21 @@ _OWN: Final = re.compile(
     rb"\s*$|Output format:|<-|-{5,}|={5,}|View tool results:|[ \t]*\d+ : total |<record#>|[ \t]*\d+: T\d+ <"
 )
 _PAGE_SIZE: Final = re.compile(rb"<marker: page size (\d+)>")
-_KINDS: Final = {b"ifetch": FETCH, b"read": READ, b"write": WRITE}
-_ASIDE: Final = re.compile(rb"pref|iflush|dflush|non-fetched|header|encoding")
+_ASIDE: Final = re.compile(_PREFIX + rb"(?:pref|iflush|dflush|non-fetched|header|encoding)")
+_MIDDLE: Final = np.frombuffer(b" byte(s) @ 0x", np.uint8)
 
 
-class DynamorioTrace(TextTrace):
+@functools.cache
+def _scanner() -> Callable[..., bool]:
+    import numba
+
+    from pagewalk.hw import jit
+
+    types: Any = numba.types
+    return jit.compiled(scan_memref, signature(types.Array(types.uint8, 1, "C", readonly=True)))
+
+
+class DynamorioTrace(ScannedTrace):
     """See above."""
 
     name = "dynamorio"
@@ -51,21 +64,14 @@ class DynamorioTrace(TextTrace):
                 return False
         return False
 
-    def lines(self, data: bytes, first: int) -> Iterator[Batch]:
-        """See TextTrace."""
-        rows = Rows()
-        for number, line in enumerate(data.split(b"\n")[:-1], first):
-            match = _RECORD.match(line)
-            if match is None:
-                if not (_OWN.match(line) or _MARKER.match(line)):
-                    self.malformed(f"line {number}", self.expected, line)
-                continue
-            tid, what, size, addr = match.groups()
-            kind = _KINDS.get(what)
-            if kind is None:
-                if not _ASIDE.match(what):
-                    self.malformed(f"line {number}", self.expected, line)
-            elif not rows.add(int(addr, 16), kind, int(size[:9]), int(tid[:12])):
-                self.malformed(f"line {number}", "numbers in range", line)
-        if rows:
-            yield rows.batch(instructions=rows.nr_fetches)
+    def scanner(self) -> Callable[..., bool]:
+        """See ScannedTrace."""
+        return _scanner()
+
+    def more_arguments(self, data: bytes) -> tuple[Any, ...]:
+        """See ScannedTrace."""
+        return (_MIDDLE,)
+
+    def passes_over(self, line: bytes) -> bool:
+        """See ScannedTrace."""
+        return bool(_MARKER.match(line) or _ASIDE.match(line) or _OWN.match(line))

@@ -19,7 +19,7 @@ from pagewalk.trace.readers.rows import Rows
 __all__ = ["PerfTrace"]
 
 _SAMPLE: Final = re.compile(
-    rb"[ \t]*\S.*?[ \t]+(?:\d+/[ \t]*)?(\d+)[ \t]+(?:\[(\d+)\][ \t]+)?\d+\.\d+:[ \t]+(?:\d+[ \t]+)?(\S+):[ \t]+(\S.*)"
+    rb"\S[ \t]+(?:\d+/[ \t]*)?(\d+)[ \t]+(?:\[(\d+)\][ \t]+)?\d+\.\d+:[ \t]+(?:\d+[ \t]+)?(\S+):[ \t]+(\S.*)"
 )
 _ADDRESS: Final = re.compile(rb"(?:0x)?([0-9a-f]{1,16})(?:\s|$)")
 _FIELD: Final = re.compile(rb"\baddress=(?:0x)?([0-9a-f]{1,16})\b")
@@ -41,20 +41,20 @@ class PerfTrace(TextTrace):
         """The first line that is no comment decides."""
         for line in head.split(b"\n")[:256]:
             if line.strip() and not line.startswith(b"#"):
-                return _SAMPLE.match(line) is not None
+                return _SAMPLE.search(line) is not None
         return False
 
     def lines(self, data: bytes, first: int) -> Iterator[Batch]:
         """See TextTrace."""
         rows = Rows()
         for number, line in enumerate(data.split(b"\n")[:-1], first):
-            match = _SAMPLE.match(line)
+            match = _SAMPLE.search(line) if line[:1] != b"#" else None
             if match is None:
                 if not _ASIDE.match(line):
                     self.malformed(f"line {number}", self.expected, line)
                 continue
             tid, cpu, event, rest = match.groups()
-            address = _FIELD.search(rest) or _ADDRESS.match(rest)
+            address = (b"address=" in rest and _FIELD.search(rest)) or _ADDRESS.match(rest)
             if address is None:
                 self.malformed(f"line {number}", self.expected, line)
                 continue
@@ -67,7 +67,7 @@ class PerfTrace(TextTrace):
 
 def _kind(event: bytes, rest: bytes) -> int:
     """Read, write or fetch, as far as the sample tells."""
-    code = _ERROR_CODE.search(rest)
+    code = _ERROR_CODE.search(rest) if b"error_code=" in rest else None
     if code is not None:
         bits = int(code[1], 16)
         if bits & _X86_PF_INSTR:

@@ -30,6 +30,10 @@ class ScannedTrace(TextTrace):
         """``scan(data, state, addr, kind, size, task, cpu, ...)``: False where it has stopped at a malformed line."""
         raise NotImplementedError
 
+    def passes_over(self, line: bytes) -> bool:
+        """Whether a line that the scanner does not know is none of an access, and well-formed."""
+        return False
+
     def title(self, data: bytes) -> int:
         """Bytes at the beginning of the file that are its title: 0, where there is none."""
         return 0
@@ -54,7 +58,8 @@ class ScannedTrace(TextTrace):
         while not scan(text, state, *columns, *more):
             at = int(state[POSITION])
             end = data.index(b"\n", at)
-            self.malformed(f"line {first + data.count(bytes([10]), 0, at)}", self.expected, data[at:end])
+            if not self.passes_over(data[at:end]):
+                self.malformed(f"line {first + data.count(bytes([10]), 0, at)}", self.expected, data[at:end])
             state[POSITION] = end + 1
         count = int(state[COUNT])
         events = self.events(data, first, more)
