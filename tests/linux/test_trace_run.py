@@ -169,3 +169,19 @@ def test_a_replay_counts_the_faults_of_the_run(work: Path) -> None:
     assert replayed.minor == sum(process["minor"] for process in run["processes"])
     assert replayed.major == 0
     assert replayed.refused == 0
+
+
+def test_processes_that_share_two_cpus_are_told_apart(work: Path) -> None:
+    program = compiled(work, LOOPS, "-nostdlib")
+    out = work / "trace.pwt"
+    script = f"{program} & {program} & {program}; wait"
+    assert run_command(["run", "-q", "--cpus", "2", "--record", str(out), "--", "/bin/sh", "-c", script]) == 0
+    counts: dict[int, list[int]] = {}
+    for batch in open_trace(out):
+        mine = (batch.addr >= 0x401000) & (batch.addr < 1 << 24)
+        for task in np.unique(batch.task[mine]).tolist():
+            kinds = np.bincount(batch.kind[mine & (batch.task == task)], minlength=3)
+            counts[task] = (np.array(counts.get(task, [0, 0, 0])) + kinds).tolist()
+    first, second, third = counts.values()
+    assert first == second == third
+    assert min(first) > 10_000
