@@ -15,6 +15,7 @@ from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.walker import OK, PEEK, walk
 from pagewalk.mm.asid import AsidAllocator
+from pagewalk.trace import replay as trace_replay
 from pagewalk.trace.cpus import Cpus
 from pagewalk.trace.events import Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch
@@ -59,6 +60,21 @@ def test_an_access_that_crosses_a_page_is_looked_up_twice() -> None:
     report = replay([batch], TLB, SMALL)
     assert (report.accesses, report.crossing, report.minor) == (3, 1, 2)
     assert report.counters.data.lookups == 4 + 2
+
+
+def test_few_and_many_crossings_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    addrs = A + rng.integers(0, 15 * 4096, 3000)
+    task = (np.arange(3000) // 700) % 2 + 1
+    events: list[tuple[int, Event]] = [(0, mmap(task=1)), (0, mmap(task=2)), (500, Munmap(task=1, addr=A, length=8192))]
+    batch = Batch.of(addrs, rng.integers(0, 2, 3000), rng.integers(1, 300, 3000), task, events=events)
+    found = []
+    for few in (1, 1 << 20):
+        monkeypatch.setattr(trace_replay, "FEW", few)
+        report = replay([batch], TLB, SMALL)
+        found.append((report.crossing, report.minor, report.refused, report.counters))
+    assert found[0] == found[1]
+    assert found[0][0] > 50
 
 
 def test_an_event_stands_before_the_access_at_its_position() -> None:

@@ -129,17 +129,24 @@ class Mmu:
     ) -> int:
         """Accesses ``start`` to ``end``; the index of the one that faulted, or ``end``. Kinds: READ, WRITE, FETCH."""
         stop = len(addrs) if end is None else end
-        if not 0 <= start <= stop <= min(len(addrs), len(kinds)):
-            raise ValueError(f"expected 0 <= start <= end <= {min(len(addrs), len(kinds))}, got {start}, {stop}")
-        if (
-            addrs.dtype != np.int64
-            or kinds.dtype != np.uint8
-            or not (addrs.flags.c_contiguous and kinds.flags.c_contiguous)
-        ):
-            raise ValueError(f"expected contiguous arrays of int64 and uint8, got {addrs.dtype} and {kinds.dtype}")
-        a: Any = memoryview(addrs.data) if self._interpreted else addrs.ctypes.data
-        k: Any = memoryview(kinds.data) if self._interpreted else kinds.ctypes.data
-        return int(self._replay(self._state, self._words, self._nr_words, self._packed, a, k, start, stop))
+        if not 0 <= start <= stop <= len(addrs):
+            raise ValueError(f"expected 0 <= start <= end <= {len(addrs)}, got {start}, {stop}")
+        return self.run(self.batch(addrs, kinds), start, stop)
+
+    def batch(self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
+        """The two arrays as ``run`` takes them; they must live as long."""
+        if addrs.dtype != np.int64 or kinds.dtype != np.uint8 or len(addrs) != len(kinds):
+            raise ValueError(f"expected int64 and uint8 of one length, got {addrs.dtype} and {kinds.dtype}")
+        if not (addrs.flags.c_contiguous and kinds.flags.c_contiguous):
+            raise ValueError("expected contiguous arrays")
+        if self._interpreted:
+            return memoryview(addrs.data), memoryview(kinds.data)
+        return addrs.ctypes.data, kinds.ctypes.data
+
+    def run(self, batch: tuple[Any, Any], start: int, end: int) -> int:
+        """``replay`` of what ``batch`` made, without checks: 0 <= start <= end <= its length."""
+        addrs, kinds = batch
+        return int(self._replay(self._state, self._words, self._nr_words, self._packed, addrs, kinds, start, end))
 
     def translate(self, addr: int, access: int) -> int:
         """One access, without the short cuts of ``replay``; its status."""

@@ -10,9 +10,9 @@ a time. An access that reaches into the next page is two.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from pagewalk.trace.spaces import Spaces
 
 __all__ = ["Replay", "ReplayReport", "replay"]
 
+FEW: Final = 512  # one access in so many may cross a page before arrays are copied to make two of it
 ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
 
 
@@ -112,7 +113,8 @@ class Replay:
         report.fetches += fetches
         report.reads += count - writes - fetches
         report.instructions += batch.instructions
-        addrs, kinds, crossing = self._split(batch)
+        accesses = _Accesses(batch, 1 << int(self.machine.system.format.page_shift))
+        report.crossing += len(accesses.crossing)
         starts = segment_starts(batch)
         events = batch.events
         next_event = 0
@@ -122,26 +124,12 @@ class Replay:
                 next_event += 1
             end = starts[number + 1] if number + 1 < len(starts) else count
             if start < end:
-                first, last = np.searchsorted(crossing, (start, end))  # accesses before these that became two
-                self._run(
-                    int(batch.task[start]), int(batch.cpu[start]), addrs, kinds, start + int(first), end + int(last)
-                )
+                task, cpu = int(batch.task[start]), int(batch.cpu[start])
+                for chosen, first, last in accesses.pieces(start, end):
+                    self._run(task, cpu, chosen, first, last)
         for _, event in events[next_event:]:
             self._apply(event)
         report.pages = max(report.pages, self.spaces.resident_pages())
-
-    def _split(self, batch: Batch) -> tuple[Any, Any, Any]:
-        """Addresses and kinds with accesses that cross a page made two; the positions of those."""
-        addrs = np.ascontiguousarray(batch.addr)
-        kinds = np.ascontiguousarray(batch.kind)
-        page = 1 << int(self.machine.system.format.page_shift)
-        crossing = crossings(addrs, np.ascontiguousarray(batch.size), page)
-        if len(crossing):
-            self.report.crossing += len(crossing)
-            second = (addrs[crossing] + batch.size[crossing].astype(np.int64) - 1) & -page
-            addrs = np.insert(addrs, crossing + 1, second)
-            kinds = np.insert(kinds, crossing + 1, kinds[crossing])
-        return addrs, kinds, crossing
 
     def _apply(self, event: Any) -> None:
         self.report.events[event.kind] = self.report.events.get(event.kind, 0) + 1
@@ -151,17 +139,19 @@ class Replay:
         else:
             self.spaces.apply(event)
 
-    def _run(self, task: int, cpu: int, addrs: Any, kinds: Any, start: int, end: int) -> None:
+    def _run(self, task: int, cpu: int, arrays: tuple[Any, Any], start: int, end: int) -> None:
         """Accesses ``start`` to ``end`` of one task on one CPU."""
+        addrs, kinds = arrays
         space = self.spaces.of(task)
         mm = space.mm
         system = self.machine.system
         system.current = space.task
         mmu = self.cpus.switch(cpu, mm)
+        batch = mmu.batch(addrs, kinds)
         at = start
         before = -1
         while True:
-            at = mmu.replay(addrs, kinds, at, end)
+            at = mmu.run(batch, at, end)
             if at == end:
                 return
             addr, kind = int(addrs[at]), int(kinds[at])
@@ -184,6 +174,38 @@ class Replay:
         report.seconds = time.perf_counter() - self._start
         report.notes = [ESTIMATE, *self.spaces.notes()]
         return report
+
+
+class _Accesses:
+    """A batch's accesses with those that cross a page made two.
+
+    crossing  positions of those
+    """
+
+    def __init__(self, batch: Batch, page: int) -> None:
+        addrs, kinds = np.ascontiguousarray(batch.addr), np.ascontiguousarray(batch.kind)
+        self.crossing = at = crossings(addrs, np.ascontiguousarray(batch.size), page)
+        second = ((addrs[at] + batch.size[at].astype(np.int64) - 1) & -page, kinds[at])
+        self._arrays = (addrs, kinds)
+        self._second = second
+        self._inserted = len(at) * FEW > len(batch)
+        if self._inserted:
+            self._arrays = (np.insert(addrs, at + 1, second[0]), np.insert(kinds, at + 1, second[1]))
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[tuple[Any, Any], int, int]]:
+        """Accesses ``start`` to ``end`` of the batch as ranges of arrays: where few cross, their second halves stand
+        in arrays of their own; where many do, in the copies with all of them."""
+        first, last = (int(number) for number in np.searchsorted(self.crossing, (start, end)))
+        if self._inserted:
+            yield self._arrays, start + first, end + last
+            return
+        for number in range(first, last):
+            behind = int(self.crossing[number]) + 1
+            yield self._arrays, start, behind
+            yield self._second, number, number + 1
+            start = behind
+        if start < end:
+            yield self._arrays, start, end
 
 
 def segment_starts(batch: Batch) -> list[int]:
