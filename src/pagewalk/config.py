@@ -166,6 +166,8 @@ class Config:
                 f"a machine with pages of {self.granule >> 10} KiB (4K is what there is; the format can be walked, and "
                 "pagewalk layout shows its address space)"
             )
+        if self.arch == "riscv32" and int(self.ram) > 15 << 30:
+            raise ConfigError(f"ram: Sv32 reaches 16G, of which 1G is no RAM here: at most 15G, got {self.ram} bytes")
         if self.arch == "x86_32" and int(self.ram) > 3 << 30:
             raise ConfigError(f"ram: x86_32 without PAE reaches 3G, got {self.ram} bytes (x86_pae reaches more)")
 

@@ -192,6 +192,7 @@ def test_page_tables_are_counted_by_their_levels() -> None:
         ({"arch": "riscv64", "levels": 2}, ConfigError, "3 .Sv39., 4"),
         ({"arch": "x86_pae", "vmsplit": "2G_OPT"}, ConfigError, "multiple of 0x40000000"),
         ({"arch": "x86_32", "ram": "4G"}, ConfigError, "without PAE reaches 3G"),
+        ({"arch": "riscv32", "ram": "16G"}, ConfigError, "at most 15G"),
     ],
 )
 def test_what_is_not_there_is_said(settings: dict[str, Any], error: type[Exception], text: str) -> None:
