@@ -101,14 +101,16 @@ def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count:
     protnone_mask, protnone = fmt.protnone.mask, fmt.protnone.value
     special_mask, special = fmt.special.mask, fmt.special.value
     write_mask, write = fmt.write.mask, fmt.write.value
-    pfn_mask, pfn_shift = fmt.pfn_mask, fmt.pfn_shift
-    rdonly = fmt.rdonly
+    pfn_mask = fmt.pfn_mask
+    pfn_shift = fmt.pfn_shift
+    rdonly: i64 = fmt.rdonly
+    gained: i64 = 0
     typecode = "q" if fmt.entry_shift == 3 else "I"
     cow = source.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
     dropped: i64 = fmt.accessed.mask
-    drops_dirty = source.vm_flags & VM_SHARED != 0
-    if drops_dirty:
+    if source.vm_flags & VM_SHARED:
         dropped |= fmt.dirty.mask
+        gained = rdonly
     keep: i64 = ~dropped
     pages = system.mem_map
     rss = [0, 0, 0, 0]
@@ -127,7 +129,8 @@ def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count:
             if cow and pte & write_mask == write:
                 pte = (pte & ~write_mask) | rdonly
             protected.append(pte)
-            copied.append((pte & keep) | (rdonly if drops_dirty else 0))
+            pte = (pte & keep) | gained
+            copied.append(pte)
         else:  # nothing, or the mark of a guard region
             protected.append(pte)
             copied.append(pte)
