@@ -42,6 +42,10 @@ def test_the_table_of_unix_sockets_and_circles_of_them() -> None:
     check([compile_c("unix_table", flags=["-pthread"]), "{work}"], work={})
 
 
+def test_urgent_bytes_of_unix_streams() -> None:
+    check([compile_c("unix_oob")])
+
+
 def test_inotify() -> None:
     check([compile_c("inotify_calls"), "{work}"], work={})
 

@@ -25,6 +25,7 @@ TIOCGSID: Final = 0x5429
 FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
 FIOASYNC: Final = 0x5452
+SIOCATMARK: Final = 0x8905
 TCGETS2: Final = 0x802C542A
 TCSETS2: Final = 0x402C542B
 
@@ -42,6 +43,7 @@ _SIZES: Final = {
     TIOCSWINSZ: (8, 0),
     TIOCGSID: (0, 4),
     FIONREAD: (0, 4),
+    SIOCATMARK: (0, 4),
     FIONBIO: (4, 0),
     FIOASYNC: (4, 0),
 }

@@ -12,7 +12,7 @@ from pagewalk.fs.dcache import Dentry, Mount
 from pagewalk.fs.fcntl import O_NONBLOCK, O_RDWR, POLLIN, S_IFSOCK
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
 from pagewalk.fs.inode import Inode, InodeNumbers, SuperBlock
-from pagewalk.fs.ioctl import FIONREAD, TIOCOUTQ
+from pagewalk.fs.ioctl import FIONREAD, SIOCATMARK, TIOCOUTQ
 from pagewalk.fs.skbuff import RecvMsg, SendMsg, put_files
 from pagewalk.fs.socket_types import MSG_NOSIGNAL, SOCK_STREAM, SOCKFS_MAGIC
 from pagewalk.fs.stat import Statfs
@@ -142,7 +142,11 @@ class SocketFile(VfsFile):
         return [self.sock.wq]
 
     def ioctl_bytes(self, cmd: int, data: bytes) -> bytes | int:
-        """FIONREAD (SIOCINQ) and TIOCOUTQ (SIOCOUTQ)."""
+        """FIONREAD (SIOCINQ), TIOCOUTQ (SIOCOUTQ), SIOCATMARK."""
+        if cmd == SIOCATMARK:
+            if self.sock.kind != SOCK_STREAM:
+                return -errno.EOPNOTSUPP
+            return struct.pack("<i", self.sock.at_mark())
         if cmd == FIONREAD:
             length = self.sock.inq_len()
             return length if length < 0 else struct.pack("<i", length)

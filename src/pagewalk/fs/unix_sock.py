@@ -6,8 +6,7 @@ wait it answers WOULD_BLOCK and ``blocked_on`` is the queue whose waiters will b
 Sources: unix(7), socketpair(2), listen(2), accept(2), shutdown(2).
 
 Mirrors: net/unix/af_unix.c, net/core/sock.c (6.18)
-Differs: no out-of-band data, no
-    SO_PEEK_OFF, no SO_PASSPIDFD, no limit on descriptors on their way (ETOOMANYREFS).
+Differs: no SO_PEEK_OFF, no SO_PASSPIDFD, no limit on descriptors on their way (ETOOMANYREFS).
 """
 
 import errno
@@ -60,6 +59,8 @@ class UnixSock:
     table, number  the machine's sockets, None for one of no machine; which of them it is
     file       its open file, None for a connection that nobody has accepted
     queue      what has arrived; of a listening socket, connections that wait for accept(2)
+    oob        the message of one urgent byte, which has not been taken; inq_lost: such bytes as were passed over, which
+               FIONREAD goes on counting
     backlog    how many messages or connections may wait, and one more
     sndbuf, rcvbuf  buffer sizes; wmem_alloc: truesize of what is on its way from here
     err        the error that the next call reports
@@ -80,6 +81,8 @@ class UnixSock:
         self.number = 0
         self.file: VfsFile | None = None
         self.queue: list[SkBuff] = []
+        self.oob: SkBuff | None = None
+        self.inq_lost = 0
         self.backlog = MAX_DGRAM_QLEN
         self.sndbuf = WMEM_DEFAULT
         self.rcvbuf = WMEM_DEFAULT
@@ -157,6 +160,7 @@ class UnixSock:
         """Everything in the queue is lost."""
         queue = self.queue
         self.queue = []
+        self.oob = None
         for skb in queue:
             if self.state == TCP_LISTEN:
                 skb.sock.release()
@@ -325,6 +329,8 @@ class UnixSock:
             events |= POLLRDHUP | _READABLE
         if self.queue:
             events |= _READABLE
+        if self.oob is not None:
+            events |= POLLPRI
         if self.connection_based and self.state == TCP_CLOSE:
             events |= POLLHUP
         if self.writable() and not self.peer_full():
@@ -341,7 +347,7 @@ class UnixSock:
         if self.state == TCP_LISTEN:
             return -errno.EINVAL
         if self.kind in (SOCK_STREAM, SOCK_SEQPACKET):
-            total = 0
+            total = self.inq_lost
             for skb in self.queue:
                 total += skb.length()
             return total
@@ -353,6 +359,15 @@ class UnixSock:
         if self.connection_based and self.peer is not None and self.peer.peer is self:
             count += 1
         return count
+
+    def at_mark(self) -> bool:
+        """SIOCATMARK: whether the next byte is the urgent one, or was it."""
+        if not self.queue:
+            return False
+        first = self.queue[0]
+        if first is self.oob:
+            return True
+        return first.length() == 0 and (self.oob is None or (len(self.queue) > 1 and self.queue[1] is self.oob))
 
     def path_name(self) -> str:
         """The path that it is bound to, or "@" and the abstract name, for /proc/net/unix and reports."""

@@ -4,13 +4,17 @@ A stream is a queue of messages too: what is sent in one call goes in pieces of 
 receiver takes as many as he has room for, but stops behind one that brought descriptors, and before one of somebody
 else where he asked for credentials.
 
+The last byte of what is sent with MSG_OOB is a message of its own, urgent until another one is. Reading stops before
+it; the next read passes over it, unless recv(MSG_OOB) has taken it, or SO_OOBINLINE makes it a byte like any other.
+
 Sources: unix(7), recv(2), send(2).
 
 Mirrors: net/unix/af_unix.c (unix_stream_sendmsg, unix_stream_read_generic) (6.18)
-Differs: no out-of-band data (MSG_OOB: EOPNOTSUPP).
+Differs: no SIGURG for out-of-band data.
 """
 
 import errno
+from typing import Final
 
 from pagewalk.fs.skbuff import NOBODY, STREAM_MOST, RecvMsg, SendMsg, SkBuff, Ucred, stream_truesize
 from pagewalk.fs.socket_types import (
@@ -20,9 +24,16 @@ from pagewalk.fs.socket_types import (
     MSG_WAITALL,
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
+    SO_OOBINLINE,
     TCP_ESTABLISHED,
 )
 from pagewalk.fs.unix_sock import UnixSock
+
+# What reading does at a message.
+_TAKE: Final = 0
+_STOP: Final = 1
+_PASS: Final = 2
+_DROP: Final = 3
 
 
 def stream_send(sock: UnixSock, msg: SendMsg) -> int:
@@ -32,7 +43,7 @@ def stream_send(sock: UnixSock, msg: SendMsg) -> int:
     """
     other = sock.peer
     if not msg.begun:
-        if msg.flags & MSG_OOB:
+        if msg.flags & MSG_OOB and not msg.data:
             return -errno.EOPNOTSUPP
         if msg.name:
             return -errno.EISCONN if sock.state == TCP_ESTABLISHED else -errno.EOPNOTSUPP
@@ -49,7 +60,9 @@ def stream_send(sock: UnixSock, msg: SendMsg) -> int:
             return -errno.EPIPE
         if sock.wmem_alloc >= sock.sndbuf:
             return sock.wait_on(sock.wq)
-        size = min(len(msg.data) - msg.sent, (sock.sndbuf >> 1) - 64, STREAM_MOST)
+        left = len(msg.data) - msg.sent
+        urgent = bool(msg.flags & MSG_OOB) and left == 1
+        size = min(left - 1 if msg.flags & MSG_OOB and left > 1 else left, (sock.sndbuf >> 1) - 64, STREAM_MOST)
         if other.dead or other.shutdown & RCV_SHUTDOWN:
             return -errno.EPIPE
         piece = msg.data if size == len(msg.data) else msg.data[msg.sent : msg.sent + size]
@@ -58,6 +71,8 @@ def stream_send(sock: UnixSock, msg: SendMsg) -> int:
         skb.creds = msg.creds
         msg.files = []
         msg.sent += size
+        if urgent:
+            other.oob = skb
         sock.deliver(other, skb, msg.sender)
     return 0
 
@@ -71,7 +86,7 @@ def stream_recv(sock: UnixSock, msg: RecvMsg) -> int:
     if sock.state != TCP_ESTABLISHED:
         return -errno.EINVAL
     if msg.flags & MSG_OOB:
-        return -errno.EINVAL
+        return recv_urg(sock, msg)
     target = max(1, msg.size if msg.flags & MSG_WAITALL else min(sock.rcvlowat, msg.size))
     if msg.flags & MSG_PEEK:
         msg.parts = []
@@ -79,7 +94,7 @@ def stream_recv(sock: UnixSock, msg: RecvMsg) -> int:
     at = 0
     while True:
         if at >= len(sock.queue):
-            if msg.copied >= target or (at and msg.flags & MSG_PEEK):
+            if msg.copied >= target or (msg.copied and msg.flags & MSG_PEEK):
                 break
             if sock.err and not msg.copied:
                 return sock.sock_error()
@@ -87,6 +102,16 @@ def stream_recv(sock: UnixSock, msg: RecvMsg) -> int:
                 break
             return sock.wait_on(sock.wq)
         skb = sock.queue[at]
+        step = manage_oob(sock, skb, msg)
+        if step == _STOP:
+            break
+        if step == _PASS:
+            at += 1
+            continue
+        if step == _DROP:
+            del sock.queue[at]
+            skb.free()
+            continue
         if not same_writer(sock, skb, msg):
             break
         if not msg.name:
@@ -116,6 +141,44 @@ def stream_recv(sock: UnixSock, msg: RecvMsg) -> int:
             break
     msg.result = msg.copied
     return 0
+
+
+def recv_urg(sock: UnixSock, msg: RecvMsg) -> int:
+    """recv(MSG_OOB): the urgent byte, of which a mark stays in the stream. EINVAL where there is none, or it is among
+    the others (SO_OOBINLINE)."""
+    skb = sock.oob
+    if skb is None or sock.options.get(SO_OOBINLINE, 0):
+        return -errno.EINVAL
+    msg.parts = [skb.data[: msg.size]]
+    msg.copied = len(msg.parts[0])
+    msg.result = 1
+    msg.out_flags |= MSG_OOB
+    msg.name = skb.sock.addr
+    if not msg.flags & MSG_PEEK:
+        skb.consumed = len(skb.data)
+        sock.oob = None
+    return 0
+
+
+def manage_oob(sock: UnixSock, skb: SkBuff, msg: RecvMsg) -> int:
+    """What reading does at the next message: _TAKE it; _STOP before the urgent byte or its mark; _DROP either where
+    reading begins there, or _PASS over it where it only looks."""
+    if skb.length() == 0:
+        if msg.copied and sock.oob is None:
+            return _STOP
+        return _PASS if msg.flags & MSG_PEEK else _DROP
+    if skb is not sock.oob:
+        return _TAKE
+    if msg.copied:
+        return _STOP
+    inline = bool(sock.options.get(SO_OOBINLINE, 0))
+    if msg.flags & MSG_PEEK:
+        return _TAKE if inline else _PASS
+    sock.oob = None
+    if inline:
+        return _TAKE
+    sock.inq_lost += skb.length()
+    return _DROP
 
 
 def same_writer(sock: UnixSock, skb: SkBuff, msg: RecvMsg) -> bool:
