@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pagewalk import Config, Machine
 from pagewalk.cli import run_command
+from pagewalk.errors import OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.walker import OK, PEEK, walk
@@ -82,6 +83,14 @@ def test_an_event_stands_before_the_access_at_its_position() -> None:
     batch = Batch.of([A, A, A, A], READ, task=1, events=[(0, mmap()), (2, unmap)])
     report = replay([batch], TLB, SMALL)
     assert (report.refused, report.minor, report.events) == (2, 1, {"mmap": 1, "munmap": 1})
+
+
+def test_a_machine_that_is_too_small_says_so() -> None:
+    batch = Batch.of(
+        A + np.arange(5000) * 4096, WRITE, task=1, events=[(0, mmap(pages=2500)), (0, mmap(A + 2500 * 4096, 2500))]
+    )
+    with pytest.raises(OutOfMemory, match="the machine's RAM of 16,777,216 bytes is full"):
+        replay([batch], TLB, Config(ram="16M", aslr=False))
 
 
 def test_rights_are_the_mapping_s() -> None:

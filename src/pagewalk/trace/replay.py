@@ -17,14 +17,14 @@ from typing import Any, Final
 import numpy as np
 
 from pagewalk.config import Config
-from pagewalk.errors import ConfigError
+from pagewalk.errors import ConfigError, OutOfMemory
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
 from pagewalk.hw.tlb_native import crossings
 from pagewalk.hw.tlb_presets import preset
 from pagewalk.hw.walker import FETCH, WRITE
 from pagewalk.machine import Machine
-from pagewalk.mm.fault import FAULT_SERVED, do_user_addr_fault
+from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED, do_user_addr_fault
 from pagewalk.trace.cpus import Cpus
 from pagewalk.trace.format import Batch
 from pagewalk.trace.spaces import Spaces
@@ -156,6 +156,9 @@ class Replay:
                 return
             addr, kind = int(addrs[at]), int(kinds[at])
             outcome = do_user_addr_fault(mm, addr, kind)
+            if outcome == FAULT_OOM:
+                ram = self.machine.config.ram
+                raise OutOfMemory(f"replay: access to {addr:#x}: the machine's RAM of {ram:,} bytes is full")
             if outcome == FAULT_SERVED and before != at:
                 before = at
             elif outcome == FAULT_SERVED and mmu.translate(addr, kind) == 0:
