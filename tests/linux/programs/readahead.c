@@ -15,6 +15,7 @@ static void settle(void)
 	static unsigned char in[PAGES];
 	ul range[2] = { 0, PAGES * PAGE }, counts[5], resident;
 	struct timespec time = { 0, 1000000 };
+	int left = 2000;
 	do {
 		SC(SYS_nanosleep, &time, 0);
 		if (SC(451 /* cachestat */, fd, range, counts, 0) || MINCORE(WATCH, PAGES * PAGE, in))
@@ -22,7 +23,7 @@ static void settle(void)
 		resident = 0;
 		for (ul i = 0; i < PAGES; i++)
 			resident += in[i] & 1;
-	} while (resident != counts[0]);
+	} while (resident != counts[0] && left--);
 }
 
 /* The cached pages as ranges. */
