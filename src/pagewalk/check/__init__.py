@@ -27,6 +27,7 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     tables.entries_lie_within_vmas,
     tables.rights_do_not_exceed_the_vmas,
     tables.a_writable_entry_may_be_written,
+    tables.an_exclusive_page_is_mapped_once,
     tables.mapped_pages_belong_to_the_object_of_their_vma,
     tables.rmap_and_page_tables_agree,
     tables.guard_entries_are_of_anonymous_or_file_memory,
@@ -41,6 +42,7 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     counts.committed_memory_equals_the_promises,
     counts.vmstat_equals_a_recount,
     counts.dirty_sets_hold_cached_pages,
+    counts.folios_are_whole,
 )
 
 

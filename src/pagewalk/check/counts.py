@@ -95,5 +95,18 @@ def dirty_sets_hold_cached_pages(census: Census) -> None:
         require(not lost, "a dirty page is cached", f"indices {sorted(lost)}")
         require(not (space.is_shmem and space.dirty), "shared memory is never dirty", f"{space.dirty}")
         end = (int(space.i_size) + 4095) >> 12
-        beyond = [index for index in space.i_pages if index >= end]
-        require(not beyond or not space.i_mmap, "no page is mapped beyond the end", f"{beyond}, end {end}")
+        beyond = [index for index, page in space.i_pages.items() if index >= end and page.mapcount]
+        require(not beyond, "no page is mapped beyond the end", f"{beyond}, end {end}")
+
+
+def folios_are_whole(census: Census) -> None:
+    """The pages of a folio are cached, follow each other, and are dirty all or none; what is to be written is dirty."""
+    for space in census.spaces:
+        lost = space.dirty_blocks - space.dirty
+        require(not lost, "a page that is to be written is dirty", f"indices {sorted(lost)}")
+        for index, head in space.folio_heads.items():
+            require(index in space.i_pages, "a page of a folio is cached", f"index {index} of the folio at {head}")
+            joined = index == head or space.folio_heads.get(index - 1) == head
+            require(joined, "the pages of a folio follow each other", f"index {index} of the folio at {head}")
+            same = (index in space.dirty) == (head in space.dirty)
+            require(same, "a folio is dirty as a whole", f"index {index} of the folio at {head}")

@@ -63,6 +63,15 @@ def a_writable_entry_may_be_written(census: Census) -> None:
             require(known, "a writable page of a file is dirty", f"{leaf} index {page.index}")
 
 
+def an_exclusive_page_is_mapped_once(census: Census) -> None:
+    """An exclusive anonymous page has one entry that maps it, of one process."""
+    for leaf in census.all_leaves():
+        if leaf.maps_page:
+            page = census.system.page(leaf.pfn)
+            alone = not page.flags & PG_anon_exclusive or page.mapcount == 1
+            require(alone, "an exclusive page is mapped once", f"{leaf} mapped {int(page.mapcount)} times")
+
+
 def mapped_pages_belong_to_the_object_of_their_vma(census: Census) -> None:
     """An anonymous page belongs to an AnonVma of its VMA's chain, a cached one to the VMA's file, at the offset that
     the VMA gives its address."""

@@ -114,7 +114,7 @@ def _refused_write(vma: Vma, frame: Frame | None) -> str:
         return "raises SIGSEGV (SEGV_ACCERR)"
     if vma.vm_flags & VM_SHARED:
         return "tells the file first (a fault)"
-    if frame is not None and "anon_exclusive" in frame.flags:
+    if frame is not None and "anon" in frame.flags and ("anon_exclusive" in frame.flags or frame.refcount == 1):
         return "takes the page over, nobody else has it (a fault)"
     return "copies the page (a fault)"
 
