@@ -30,7 +30,7 @@ from pagewalk.trace.readers.base import FileTrace
 __all__ = ["MAGIC", "NativeTrace", "NativeWriter"]
 
 MAGIC: Final = b"ARROW1\0\0"
-VERSION: Final = 1
+VERSION: Final = 2
 _KEY: Final = b"pagewalk"
 _COLUMNS: Final = (("addr", "int64"), ("kind", "uint8"), ("size", "uint16"), ("task", "int32"), ("cpu", "uint8"))
 _MOST: Final = 1 << 24  # rows that a batch may have: a corrupt length must not take all memory
@@ -242,11 +242,14 @@ class _Opened:
 
 
 def _checksum(batch: Batch) -> int:
-    """A number that changes with any one value of the batch: sums of words, wrapped."""
+    """A number that changes with any one value of the batch: sums of 64-bit words, wrapped."""
     total = 0
     columns: tuple[Any, ...] = batch.columns
-    for at, column in enumerate(columns):
-        total = (total * 31 + at + int(np.add.reduce(column, dtype=np.int64))) & (1 << 63) - 1
+    for column in columns:
+        raw = column.view(np.uint8)
+        whole = len(raw) & ~7
+        words = int(np.add.reduce(raw[:whole].view(np.int64)))
+        total = (total * 31 + words + int.from_bytes(raw[whole:].tobytes(), "little")) & (1 << 63) - 1
     return total
 
 
