@@ -228,7 +228,7 @@ static void show_status(void)
 	}
 }
 
-/* Dropping a page makes the CPU do what it has put off, such as to make pages of MADV_FREE free for the taking. */
+/* Populating makes the CPU do what it has put off, such as to make pages of MADV_FREE free for the taking. */
 #define DRAIN 0x310000000000UL
 
 /* All but Referenced: what populating sets there, the second time takes away whenever the kernel has drained a batch of
@@ -238,9 +238,7 @@ static void show_smaps(void)
 	static char text[1 << 20];
 	static const char *wanted[] = { "Size:", "Rss:", "Pss:", "Shared_Clean:", "Shared_Dirty:", "Private_Clean:", "Private_Dirty:",
 	                                "Anonymous:", "LazyFree:", "Swap:", "Locked:", "VmFlags:" };
-	MMAP(DRAIN, PAGE, RW, ANON | MAP_FIXED | MAP_POPULATE, -1, 0);
-	MADVISE(DRAIN, PAGE, MADV_DONTNEED);
-	MUNMAP(DRAIN, PAGE);
+	MADVISE(DRAIN, PAGE, 22 /* POPULATE_READ */);
 	read_whole("/proc/self/smaps", text, sizeof text);
 	int in_arena = 0;
 	for (char *line = text; *line;) {
@@ -729,6 +727,7 @@ int main(int argc, char **argv)
 	MMAP(P(80), 12 * PAGE, RW, MAP_SHARED | MAP_FIXED, memory, 0);
 	MMAP(WATCH, (FILE_PAGES + 4) * PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, memory, 0);
 	MMAP(WATCH + MB, (FILE_PAGES + 4) * PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, disk, 0);
+	MMAP(DRAIN, PAGE, RW, ANON | MAP_FIXED | MAP_POPULATE, -1, 0);
 	SC(SYS_getrusage, RUSAGE_SELF, &before);
 	for (number = 0; number < count; number++) {
 		if (conform) {
