@@ -5,9 +5,11 @@ and lengths are in pages. Calls answer 0, a page number, or a negative errno.
 
 What Linux makes depend on history is not modelled but told to the twin: where one VMA ends and the next of the same
 kind begins (``seams``: whether two neighbours merge depends on the anon_vma that each got by its first write fault).
-``same_as`` compares VMAs modulo those seams and then takes them over: fault-around and several calls stop there.
+``same_as`` compares VMAs modulo those seams and then takes them over: fault-around and several calls stop there. So is
+which page tables are there (``has_table``: an empty one stays or goes with its neighbours).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pages import EACCES, EEXIST, EFAULT, EINVAL, ENOMEM, GAP, HUGE, MARKS, Object, Page, R, W, writable_after_mprotect
@@ -23,6 +25,7 @@ class NaiveAddressSpace:
         self.max_map_count = max_map_count
         self.pages: dict[int, Page] = {}
         self.seams: set[int] = set()
+        self.has_table: Callable[[int], bool] = lambda at: True
         self.faults = 0
 
     # Looking.
@@ -145,6 +148,8 @@ class NaiveAddressSpace:
         start, end = self.vma_of(at)
         first = max(at & -16, start, at & -HUGE)
         last = min(first + 16, end, (at & -HUGE) + HUGE)
+        if not obj.shmem and self.pages[first].off == obj.size - 1 and not self.table_there(at):
+            last = first  # no page table is made for the file's last page alone
         for near in range(first, last):
             other = self.pages[near]
             cached = other.off < obj.size and (not obj.shmem or other.off in obj.data)
@@ -153,6 +158,11 @@ class NaiveAddressSpace:
         if not page.entry and page.off < obj.size:
             self.map_cache(page)
             obj.data.setdefault(page.off, 0)
+
+    def table_there(self, at: int) -> bool:
+        """Whether the page table that serves ``at`` exists."""
+        neighbours = range(at & -HUGE, (at & -HUGE) + HUGE)
+        return self.has_table(at) or any(near in self.pages and self.pages[near].entry for near in neighbours)
 
     def map_cache(self, page: Page) -> None:
         """The page of the file itself, read-only where the first store must be noticed."""

@@ -24,6 +24,7 @@ from pagewalk.mm import brk, madvise, mlock, mprotect, mremap, msync, munmap
 from pagewalk.mm import mmap as mm_mmap
 from pagewalk.mm import vma as flags
 from pagewalk.mm.file import File
+from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.uaccess import user_paddr
 
 FILE_PAGES = 20
@@ -51,6 +52,7 @@ class Pair:
             base=int(self.mm.mmap_base) >> 12, low=16, top=int(self.mm.task_size) >> 12, brk=START_BRK,
             stack_limit=2048, max_map_count=self.machine.config.max_map_count,
         )  # fmt: skip
+        self.twin.has_table = lambda at: pte_lookup(self.mm, at << 12) >= 0
         memory = memfd_create(self.machine.system, "m", 2)
         assert isinstance(memory, File)
         assert memory.ftruncate(FILE_PAGES << 12) == 0

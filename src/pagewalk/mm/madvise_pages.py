@@ -10,12 +10,14 @@ import errno
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.folio import folio_range
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mmu_gather import zap_pte_range
 from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
-from pagewalk.mm.rmap import anon_vma_prepare, page_mappers
+from pagewalk.mm.rmap import anon_vma_prepare, page_mappers, pte_maps
+from pagewalk.mm.truncate import split_to_pages
 from pagewalk.mm.vma import VM_LOCKED, VM_MAYBE_GUARD, VM_MAYSHARE, Vma
 
 
@@ -71,18 +73,33 @@ def is_unevictable(page: Page) -> bool:
 
 
 def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
-    """MADV_COLD: the pages count as not accessed. MADV_PAGEOUT: what can be had back goes at once."""
+    """MADV_COLD: the pages count as not accessed. MADV_PAGEOUT: what can be had back goes at once.
+
+    A folio that is not all mapped in the range is split into its pages, which no process maps then, unless somebody
+    else maps it or it waits to be written.
+    """
     mm = vma.vm_mm
     system = mm.system
     if pageout and not vma.is_anonymous() and not system.current.capable and vma.vm_flags & VM_MAYSHARE:
         return
     fmt = system.format
     words = system.ram.words
+    passed = start  # addresses below are done with
     for addr in present_ptes(vma, start, end):
         index = pte_lookup(mm, addr)
         pte: i64 = words[index]
         page = vm_normal_page(system, pte)
-        if page is None or page.mapcount != 1:
+        if page is None or addr < passed or pte == 0:
+            continue
+        folio_of = page.mapping
+        if isinstance(folio_of, AddressSpace) and page.index in folio_of.folio_heads:
+            nr = folio_pte_batch(vma, addr, end, folio_of, page.index)
+            low, high = folio_range(folio_of, page.index)
+            if nr < high - low:
+                if mapped_by_others(vma, folio_of, low, high) or not split_to_pages(system, folio_of, page.index):
+                    passed = addr + (nr << 12)
+                continue
+        if page.mapcount != 1:
             continue
         words[index] = fmt.accessed.clear(pte)
         mapping = page.mapping
@@ -94,6 +111,40 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
         delete_from_page_cache(system, mapping, page.index)
         mapping.evict(page.index, page.index + 1)
     mm.flush_tlb_range(start, end)
+
+
+def folio_pte_batch(vma: Vma, addr: i64, end: i64, mapping: AddressSpace, pgoff: i64) -> i64:
+    """How many entries from ``addr`` on, before ``end``, map consecutive pages of one folio, which page ``pgoff`` at
+    ``addr`` is of."""
+    mm = vma.vm_mm
+    words = mm.system.ram.words
+    _, high = folio_range(mapping, pgoff)
+    nr: i64 = 0
+    while addr < end and pgoff < high:
+        index = pte_lookup(mm, addr)
+        found = None if index < 0 or words[index] == 0 else vm_normal_page(mm.system, words[index])
+        if found is None or found is not mapping.i_pages.get(pgoff):
+            break
+        nr += 1
+        pgoff += 1
+        addr += 4096
+        if addr & (mm.system.format.pmd_size - 1) == 0:
+            break
+    return nr
+
+
+def mapped_by_others(vma: Vma, mapping: AddressSpace, low: i64, high: i64) -> bool:
+    """Whether another process maps one of pages ``low`` to before ``high``, a folio (folio_maybe_mapped_shared)."""
+    for other in mapping.i_mmap:
+        if other.vm_mm is vma.vm_mm:
+            continue
+        at: i64 = max(low, other.vm_pgoff)
+        while at < min(high, other.vm_pgoff + other.nr_pages()):
+            page = mapping.i_pages[at]
+            if pte_maps(other.vm_mm, other.vm_start + ((at - other.vm_pgoff) << 12), page.pfn):
+                return True
+            at += 1
+    return False
 
 
 def guard_install(vma: Vma, start: i64, end: i64) -> int:

@@ -48,6 +48,9 @@ def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, 
     if first < last:
         mapping.evict(first, last)
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
+    elif last == 0:
+        # The last page to unmap is -1 then, which Linux takes for the end of the file.
+        unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=False)
     truncate_inode_pages_range(system, mapping, start, end)
     if first > last:
         block_zero_page_range(system, mapping, start, end)
@@ -134,6 +137,20 @@ def split_folio(system: System, mapping: AddressSpace, index: i64) -> bool:
         return False
     regroup(mapping, index)
     beyond: i64 = (mapping.i_size + 4095) >> 12  # an earlier truncation may have left some there
+    delete_from_page_cache_batch(system, mapping, max(low, beyond), high)
+    return True
+
+
+def split_to_pages(system: System, mapping: AddressSpace, index: i64) -> bool:
+    """Makes every page of the folio of page ``index`` one of its own, mapped by no process (split_folio); False, and
+    nothing is changed, where blocks of it are to be written yet."""
+    low, high = folio_range(mapping, index)
+    if not mapping.dirty_blocks.isdisjoint(range(low, high)):
+        return False
+    unmap_mapping_pages(mapping, low, high - 1, even_cows=False)
+    for at in range(low, high):
+        mapping.folio_heads.pop(at, None)
+    beyond: i64 = (mapping.i_size + 4095) >> 12
     delete_from_page_cache_batch(system, mapping, max(low, beyond), high)
     return True
 
