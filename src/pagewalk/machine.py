@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -324,13 +325,22 @@ def inherit(task: "Task") -> None:
     ignores SIGPIPE and SIGXFSZ: the program does not.
     """
     task.nice = os.getpriority(os.PRIO_PROCESS, 0)
-    for sig in signal.valid_signals():
-        if signal.getsignal(sig) is signal.SIG_IGN and sig not in (signal.SIGPIPE, signal.SIGXFSZ):
-            task.sighand.action[sig - 1].handler = 1
+    for sig in host_ignored_signals():
+        task.sighand.action[sig - 1].handler = 1
     blocked = 0
     for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
         blocked |= 1 << (number - 1)
     task.set_blocked(blocked)
+
+
+def host_ignored_signals() -> list[int]:
+    """Signals that this process ignores, those of the C library's own (32, 33) included, but for Python's two."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return [int(sig) for sig in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(sig) is signal.SIG_IGN]
+    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return [sig for sig in range(1, 65) if mask >> (sig - 1) & 1 and sig not in (signal.SIGPIPE, signal.SIGXFSZ)]
 
 
 def host_limits() -> dict[int, tuple[int, int]]:

@@ -32,7 +32,7 @@ DEPEND_ON_THE_MACHINE = re.compile(
     r"pty/nr|tainted|perf_event_.*|hung_task_.*|core_uses_pid|.*_paranoid|dmesg_restrict|kptr_restrict|randomize_.*|"
     r"unprivileged_bpf.*|sched_.*|cad_pid|panic_.*|numa_balancing)|"
     r"fs/(file-max|file-nr|dentry-.*|inode-.*|epoll/.*|inotify/.*|fanotify/.*|protected_.*|aio-.*|nr_open|suid_dumpable)|"
-    r"user/.*"
+    r"user/.*|fs/quota/.*"
 )
 
 

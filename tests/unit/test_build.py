@@ -38,6 +38,9 @@ def project(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, copy)
     for name in ("__init__.py", "__main__.py", "_build.py", "errors.py", "cli.py", "path.py", "py.typed"):
         shutil.copy(ROOT / "src" / "pagewalk" / name, package)
+    (package / "trace").mkdir()
+    for name in ("__init__.py", "commands.py", "replay_command.py"):
+        shutil.copy(ROOT / "src" / "pagewalk" / "trace" / name, package / "trace")
     (package / "arch").mkdir()
     (package / "arch" / "__init__.py").write_text("")
     (package / "arch" / "small.py").write_text(SMALL)

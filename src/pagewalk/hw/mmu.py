@@ -102,7 +102,7 @@ class Mmu:
         self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
         self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
         self._state: Any = memoryview(self.state.data) if interpreted else self.state.ctypes.data
-        self._words: Any = ram.words if interpreted else ram.address
+        self._words: Any = ram.quads if interpreted else ram.address
         self._packed: Any = memoryview(packed.data) if interpreted else packed.ctypes.data
         self._interpreted = interpreted
 

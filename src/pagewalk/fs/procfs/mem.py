@@ -41,7 +41,7 @@ def remote_page(mm: MmStruct, addr: i64, write: bool) -> i64:
     pte: i64 = mm.system.ram.words[index]
     if not fmt.present.test(pte) and not fmt.protnone.test(pte):
         return -1
-    return (pte & fmt.pfn_mask) | (addr & 4095)
+    return (fmt.pfn(pte) << 12) | (addr & 4095)
 
 
 def access_remote_read(mm: MmStruct, addr: i64, count: i64) -> bytes:

@@ -77,7 +77,12 @@ def map_line(vma: Vma) -> str:
 
 def maps_text(mm: MmStruct) -> str:
     """/proc/PID/maps."""
-    return "".join([map_line(vma) for vma in mm.vmas]) + GATE_VMA
+    return "".join([map_line(vma) for vma in mm.vmas]) + (GATE_VMA if has_gate_vma(mm) else "")
+
+
+def has_gate_vma(mm: MmStruct) -> bool:
+    """Whether the architecture has a [vsyscall] page."""
+    return mm.system.config.arch == "x86_64"
 
 
 class MemSizeStats:
@@ -227,6 +232,8 @@ def smaps_text(mm: MmStruct) -> str:
         parts.append(_smap_head(vma.vm_end - vma.vm_start))
         parts.append(stats.lines(rollup=False))
         parts.append(f"THPeligible:    {int(thp_eligible(vma)):8}\nVmFlags: {vm_flag_letters(vma)}\n")
+    if not has_gate_vma(mm):
+        return "".join(parts)
     parts.append(GATE_VMA)
     parts.append(_smap_head(4096))
     parts.append(MemSizeStats().lines(rollup=False))
@@ -279,7 +286,7 @@ def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
         return 0
     entry = PM_PRESENT
     if show_pfn:
-        entry |= int((pte & fmt.pfn_mask) >> 12)
+        entry |= int(fmt.pfn(pte))
     page = vm_normal_page(system, pte)
     if page is not None:
         if page.flags & PG_anon == 0:
