@@ -17,7 +17,7 @@ from pagewalk.mm.folio import folio_range, folio_to_map
 from pagewalk.mm.memory import set_file_pte
 from pagewalk.mm.page import PG_readahead, PG_uptodate
 from pagewalk.mm.page_cache import add_to_page_cache, read_cache_page
-from pagewalk.mm.page_writeback import set_folio_dirty, set_page_dirty
+from pagewalk.mm.page_writeback import folio_mark_dirty, set_page_dirty
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.readahead import (
     do_async_mmap_readahead,
@@ -129,7 +129,7 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
                     low += 1
                     continue
                 if fmt.dirty.test(pte):
-                    set_page_dirty(system, page)
+                    folio_mark_dirty(system, page)
                 if fmt.dirty.test(pte) or fmt.write.test(pte):  # a child's copy of a dirty entry is clean, but writable
                     words[index] = fmt.write.clear(fmt.dirty.clear(pte)) | fmt.rdonly
                     vma.vm_mm.flush_tlb_range(address, address + 4096)
@@ -192,7 +192,7 @@ class FileVmOps(VmOps):
         assert page is not None
         if page.mapping is None:
             return VM_FAULT_SIGBUS
-        set_folio_dirty(vmf.vma.vm_mm.system, page)
+        folio_mark_dirty(vmf.vma.vm_mm.system, page)
         return 0
 
 

@@ -12,7 +12,7 @@ from pagewalk.mm.fault_types import FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_O
 from pagewalk.mm.memory import handle_mm_fault, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced
-from pagewalk.mm.page_writeback import set_page_dirty
+from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vma import (
     VM_IO,
@@ -103,5 +103,5 @@ def page_is_there(vma: Vma, addr: i64, write: bool) -> bool:
             if page.flags & PG_anon:
                 page.flags |= PG_dirty
             else:
-                set_page_dirty(mm.system, page)
+                folio_mark_dirty(mm.system, page)
     return True

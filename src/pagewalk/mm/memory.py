@@ -24,7 +24,7 @@ from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
-from pagewalk.mm.page_writeback import set_page_dirty
+from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
 from pagewalk.mm.system import System
@@ -190,7 +190,7 @@ def do_shared_fault(vmf: VmFault) -> i64:
             vma.vm_mm.system.node.put_page(vmf.page)
             return asked
     assert vmf.page is not None
-    set_page_dirty(vma.vm_mm.system, vmf.page)
+    folio_mark_dirty(vma.vm_mm.system, vmf.page)
     finish_fault(vmf)
     vma.vm_mm.faults.shared_write += 1
     return ret
@@ -220,7 +220,7 @@ def finish_fault(vmf: VmFault) -> None:
                     other = mapping.i_pages[first + at]
                     other.refcount += 1
                     if write:
-                        set_page_dirty(system, other)
+                        folio_mark_dirty(system, other)
                     set_file_pte(vmf.vma, start + at, other, write)
     set_file_pte(vmf.vma, vmf.pte_index, page, write)
 
@@ -299,7 +299,7 @@ def wp_page_shared(vmf: VmFault, pte: i64, page: Page | None) -> i64:
             return ret
     wp_page_reuse(vmf, pte)
     if page is not None:
-        set_page_dirty(vmf.vma.vm_mm.system, page)
+        folio_mark_dirty(vmf.vma.vm_mm.system, page)
     return 0
 
 

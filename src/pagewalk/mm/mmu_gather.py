@@ -10,7 +10,7 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import Page, PG_anon
-from pagewalk.mm.page_writeback import set_page_dirty
+from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import next_table, pte_lookup, try_to_free_pte
 from pagewalk.mm.vma import Vma
 
@@ -71,7 +71,7 @@ def zap_present_page(mm: MmStruct, page: Page, dirty: bool) -> None:
     """One mapping of ``page`` in ``mm`` is gone: accounts for it, passes the dirty bit on, drops the reference."""
     system = mm.system
     if dirty and not page.flags & PG_anon:
-        set_page_dirty(system, page)
+        folio_mark_dirty(system, page)
     mm.rss_stat[mm_counter(page)] -= 1
     page_remove_rmap(system, page)
     system.node.put_page(page)

@@ -11,7 +11,7 @@ from pagewalk.mm.system import System
 
 
 def set_page_dirty(system: System, page: Page) -> None:
-    """A page of the page cache differs from its file, or (shmem) holds what nothing else does (folio_mark_dirty)."""
+    """A page of the page cache differs from its file, or (shmem) holds what nothing else does; its folio is dirty."""
     mapping = page.mapping
     if isinstance(mapping, AddressSpace):
         if mapping.is_shmem:
@@ -26,10 +26,11 @@ def set_page_dirty(system: System, page: Page) -> None:
             system.vmstat.nr_dirtied += end - first
 
 
-def set_folio_dirty(system: System, page: Page) -> None:
-    """All of a folio is to be written, as far as the file goes (block_page_mkwrite)."""
+def folio_mark_dirty(system: System, page: Page) -> None:
+    """A program has stored to the page, or may: all of its folio's blocks are to be written, those behind the end of
+    the file included (block_dirty_folio); a write(2) counts block by block."""
     mapping = page.mapping
     set_page_dirty(system, page)
     if isinstance(mapping, AddressSpace) and page.index in mapping.folio_heads:
         first, end = folio_range(mapping, page.index)
-        mapping.dirty_blocks.update(range(first, min(end, int((mapping.i_size + 4095) >> 12))))
+        mapping.dirty_blocks.update(range(first, end))

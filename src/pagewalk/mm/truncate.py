@@ -3,9 +3,8 @@
 Folios that reach over an end of what goes are split where nothing in them waits to be written, and else stay, zeroed.
 
 Mirrors: mm/truncate.c, fs/ext4/inode.c (ext4_block_zero_page_range, ext4_zero_partial_blocks) (6.18)
-Differs: pages whose write-back fadvise(DONTNEED) starts stay cached, as if the device had not finished yet;
-    parts of a dirty folio whose blocks have all gone are clean after the next write-back (Linux's keep the cache's
-    dirty mark, as they have no buffers any more).
+Differs: pages whose write-back fadvise(DONTNEED) starts stay cached, as if the device had not finished yet; a dirty
+    folio that is split loses the cache's dirty mark too, which Linux's keeps (cachestat tells of it).
 """
 
 from typing import Final
@@ -133,7 +132,7 @@ def split_folio(system: System, mapping: AddressSpace, index: i64) -> bool:
     either case (try_folio_split_or_unmap)."""
     low, high = folio_range(mapping, index)
     unmap_mapping_pages(mapping, low, high - 1, even_cows=False)
-    if not mapping.dirty_blocks.isdisjoint(range(low, high)):
+    if not free_buffers(system, mapping, low, high):
         return False
     regroup(mapping, index)
     beyond: i64 = (mapping.i_size + 4095) >> 12  # an earlier truncation may have left some there
@@ -141,11 +140,25 @@ def split_folio(system: System, mapping: AddressSpace, index: i64) -> bool:
     return True
 
 
+def free_buffers(system: System, mapping: AddressSpace, low: i64, high: i64) -> bool:
+    """Whether none of pages ``low`` to before ``high``, a folio, has a block to be written; the folio is clean then,
+    whatever had made it dirty (try_to_free_buffers)."""
+    if not mapping.dirty_blocks.isdisjoint(range(low, high)):
+        return False
+    at = low
+    while at < high:
+        if at in mapping.dirty:
+            mapping.dirty.discard(int(at))
+            system.vmstat.nr_dirty -= 1
+        at += 1
+    return True
+
+
 def split_to_pages(system: System, mapping: AddressSpace, index: i64) -> bool:
     """Makes every page of the folio of page ``index`` one of its own, mapped by no process (split_folio); False, and
     nothing is changed, where blocks of it are to be written yet."""
     low, high = folio_range(mapping, index)
-    if not mapping.dirty_blocks.isdisjoint(range(low, high)):
+    if not free_buffers(system, mapping, low, high):
         return False
     unmap_mapping_pages(mapping, low, high - 1, even_cows=False)
     for at in range(low, high):
