@@ -3,7 +3,6 @@
 It reads a ``TlbConfig`` and the page table through ``hw.walker.walk``; everything else is its own.
 """
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,12 +136,12 @@ class Counts:
 
 
 class NaiveMmu:
-    """One CPU."""
+    """One CPU. ``fmt`` becomes its own: who sets the marks is written into it."""
 
     def __init__(self, config: TlbConfig, fmt: Any, ram: Any) -> None:
-        self.config, self.fmt, self.ram = config, copy.copy(fmt), ram
+        self.config, self.fmt, self.ram = config, fmt, ram
         if config.marks != "format":
-            self.fmt.hw_accessed = self.fmt.hw_dirty = config.marks == "hardware"
+            fmt.hw_accessed = fmt.hw_dirty = config.marks == "hardware"
         random = Random(config.seed)
         self.arrays = {shape.name: Array(shape, random) for shape in config.arrays}
         self.walks = {shape.name: Array(shape, random) for shape in config.walk_caches}

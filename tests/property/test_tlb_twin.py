@@ -250,6 +250,15 @@ def test_the_interpreted_engine_equals_it_too(config: TlbConfig, operations: lis
     run(config, operations, interpreted=True)
 
 
+@pytest.mark.parametrize("policy", ["lru", "fifo", "plru"])
+@pytest.mark.parametrize("ways", [1, 2])
+def test_a_prefetch_into_the_first_level_may_take_the_slot_of_the_page_just_used(policy: str, ways: int) -> None:
+    array = TlbArray("l1u", 1, "id", 1, ways, (), policy)
+    page = REGIONS[4]  # its pages are marked Accessed: a prefetch takes them
+    accesses = [(page + 4096 * number, 0) for number in (0, 0, 0, 2, 2, 0, 1, 1, 3, 3, 0, 0)]
+    run(TlbConfig("one set", (array,), (), prefetch=True), [("access", accesses)])
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_count_as_dictionaries_do_on_a_long_random_trace(name: str) -> None:
     rng = np.random.default_rng(len(name))

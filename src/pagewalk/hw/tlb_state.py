@@ -340,4 +340,6 @@ def _pack_paths(words: list[int], config: TlbConfig) -> None:
     split = not any(array in first[1] for array in first[0])
     words[S_SPLIT] = int(split)
     custom = any(isinstance(array.policy, Policy) for array in (*first[0], *first[1]))
-    words[S_REPEAT] = int(not custom and (split or first[0] == first[1]))
+    # A prefetch that fills the first level may take the slot of the page just used, or become younger than it.
+    filled_after = config.prefetch and any(len(config.path(side)) == 1 for side in "di")
+    words[S_REPEAT] = int(not custom and not filled_after and (split or first[0] == first[1]))
