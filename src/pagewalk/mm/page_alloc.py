@@ -14,6 +14,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.page import SECTION_PAGES, MemMap, Page, PG_buddy, PG_head, PG_pcp
 from pagewalk.mm.ram import Ram
+from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.zone import (
     MAX_PAGE_ORDER,
@@ -32,6 +33,14 @@ GFP_KERNEL: Final = 0x000
 GFP_USER: Final = 0x000
 GFP_HIGHUSER_MOVABLE: Final = 0x08
 
+# alloc_flags: how far below the marks a request may go (mm/internal.h).
+ALLOC_WMARK_MIN: Final = 0x00
+ALLOC_WMARK_LOW: Final = 0x01
+ALLOC_WMARK_HIGH: Final = 0x02
+ALLOC_NO_WATERMARKS: Final = 0x04
+ALLOC_OOM: Final = 0x08
+MAX_RECLAIM_RETRIES: Final = 16
+
 
 @final
 class Node:
@@ -40,6 +49,7 @@ class Node:
     zones          by index (DMA, DMA32, NORMAL); a zone without frames has managed_pages 0
     zonelist       zones with frames, the preferred (highest) first
     last_failure   the request that could last not be served, for the message; "" when none failed
+    reclaim        whom the slow path asks for memory (mm/reclaim_seam.py)
     """
 
     def __init__(self, zones: list[Zone], mem_map: MemMap, ram: Ram, vmstat: VmStat) -> None:
@@ -49,10 +59,18 @@ class Node:
         self.ram = ram
         self.vmstat = vmstat
         self.last_failure = ""
+        self.reclaim = ReclaimSeam()
 
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
         """2**order physically contiguous, aligned frames (order 0 to 10) with a reference count of 1, or None."""
         highest: i64 = 0 if gfp & GFP_DMA else 1 if gfp & GFP_DMA32 else 2
+        page = self.get_page_from_freelist(gfp, order, highest)
+        if page is not None:
+            return page
+        return self.alloc_pages_slowpath(gfp, order, highest)
+
+    def get_page_from_freelist(self, gfp: i64, order: i64, highest: i64) -> Page | None:
+        """The first zone that may serve the request does."""
         for zone in self.zonelist:
             if zone.index > highest or not zone_watermark_ok(zone, order, highest):
                 continue
@@ -62,8 +80,28 @@ class Node:
                 zone.numa_hit += 1
                 self._prep_new_page(page, gfp, order)
                 return page
-        self.last_failure = f"{4 << order} KiB (order {order}) of {self._free_summary()}"
         return None
+
+    def alloc_pages_slowpath(self, gfp: i64, order: i64, highest: i64) -> Page | None:
+        """Every zone is below its mark: wakes kswapd, frees memory directly, and kills in the end, retrying in between
+        as long as there is progress."""
+        reclaim = self.reclaim
+        rounds = 0
+        while True:
+            for zone in self.zonelist:
+                if zone.index <= highest:
+                    reclaim.wake_kswapd(zone, gfp, order, highest)
+            progress: i64 = reclaim.try_to_free_pages(self, gfp, order)
+            page = self.get_page_from_freelist(gfp, order, highest)
+            if page is not None:
+                return page
+            rounds = 0 if progress > 0 and order <= PAGE_ALLOC_COSTLY_ORDER else rounds + 1
+            if rounds < MAX_RECLAIM_RETRIES and progress > 0:
+                continue
+            if order > PAGE_ALLOC_COSTLY_ORDER or not reclaim.out_of_memory(self, gfp, order):
+                self.last_failure = f"{4 << order} KiB (order {order}) of {self._free_summary()}"
+                return None
+            rounds = 0
 
     def alloc_page(self, gfp: i64) -> Page | None:
         """One frame, or None."""

@@ -88,6 +88,7 @@ class PerCpuPages:
 class Zone:
     """One zone of the node. All sizes in pages.
 
+    node_id          the node that it belongs to
     zone_start_pfn, spanned_pages  its range, holes included
     present_pages    frames that exist in it
     managed_pages    frames that the buddy allocator was given
@@ -102,6 +103,7 @@ class Zone:
     def __init__(self, name: str, index: int, start_pfn: int, end_pfn: int, mem_map: MemMap) -> None:
         self.name = name
         self.index = index
+        self.node_id: i64 = 0
         self.zone_start_pfn = start_pfn
         self.spanned_pages = end_pfn - start_pfn
         self.present_pages = 0

@@ -1,0 +1,50 @@
+"""What the page allocator asks of reclaim: one object, ``node.reclaim``, that reclaim replaces with its own.
+
+The allocator (mm/page_alloc.py) calls these methods on its slow path alone, in this order: ``wake_kswapd`` for every
+zone of the zonelist when no zone is above its low mark; ``memalloc`` to learn whether the caller may go below the min
+mark; ``try_to_free_pages``; ``reclaimable_pages`` to decide on another round; ``out_of_memory``. The methods here do
+nothing: a machine without reclaim has nothing to give back.
+
+Mirrors: mm/vmscan.c (wakeup_kswapd, try_to_free_pages, zone_reclaimable_pages), mm/oom_kill.c (out_of_memory) (6.18)
+Differs: an object with methods, so that a machine may be put together without reclaim.
+"""
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64, mypyc_attr
+
+if TYPE_CHECKING:
+    from pagewalk.mm.page_alloc import Node
+    from pagewalk.mm.zone import Zone
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ReclaimSeam:
+    """What the allocator asks for. Override any of these; pages are counted in units of 4 KiB."""
+
+    def __init__(self) -> None:
+        pass
+
+    def wake_kswapd(self, zone: "Zone", gfp: i64, order: i64, highest_zoneidx: i64) -> None:
+        """``zone`` (of node ``zone.node_id``) is below its low mark for a request of ``order`` that may use zones up to
+        index ``highest_zoneidx``. Called once for each zone of the zonelist, the preferred zone first, whenever an
+        allocation enters the slow path (and again before each of its rounds)."""
+
+    def memalloc(self, gfp: i64) -> i64:
+        """The extra rights of who asks: 0 none, ``ALLOC_OOM`` for a task that is being killed for want of memory, or
+        ``ALLOC_NO_WATERMARKS`` for reclaim's own allocations (PF_MEMALLOC)."""
+        return 0
+
+    def try_to_free_pages(self, node: "Node", gfp: i64, order: i64) -> i64:
+        """Direct reclaim for a request that starts at ``node``: how many pages were freed, 0 for no progress. It may
+        allocate itself (``memalloc`` must then answer ALLOC_NO_WATERMARKS, so that it is not entered again)."""
+        return 0
+
+    def reclaimable_pages(self, zone: "Zone") -> i64:
+        """Pages of ``zone`` that could be reclaimed at best (zone_reclaimable_pages)."""
+        return 0
+
+    def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
+        """The rounds are used up. True: something was or is being killed, and the request is tried again (or
+        fails at once where the caller itself is the victim, as ``memalloc`` then says); False: the request fails."""
+        return False
