@@ -242,24 +242,67 @@ def test_an_upper_half_without_a_root_maps_nothing() -> None:
 
 @every_format
 def test_swap_entries_are_neither_present_nor_protnone_and_come_back(fmt: PageFormat) -> None:
-    top = (1 << fmt.swap.offset_bits) - 1
+    top = int(fmt.swap.max_offset)
     for kind in (0, 1, 23, 31):
-        for offset in (1, 0x1234, top - 1, top):
+        for offset in (1, 0x1234, top - 1):
             entry = fmt.swap.encode(kind, offset)
             assert fmt.swap.decode(entry) == (kind, offset)
             assert not fmt.present.test(entry)
             assert not fmt.protnone.test(entry)
-            assert entry & fmt.swap.exclusive == 0
-            assert fmt.swap.decode(entry | fmt.swap.exclusive) == (kind, offset)
+            assert fmt.is_swap_pte(entry)
+            assert not fmt.pte_swp_exclusive(entry)
+            alone = fmt.pte_swp_mkexclusive(entry)
+            assert fmt.pte_swp_exclusive(alone) and fmt.is_swap_pte(alone)
+            assert (fmt.pte_swp_type(alone), fmt.pte_swp_offset(alone)) == (kind, offset)
+            assert fmt.pte_swp_clear_exclusive(alone) == entry == fmt.swp_pte(kind, offset)
+    assert not fmt.is_swap_pte(0)
+    assert not fmt.is_swap_pte(fmt.protection_map[0]) and not fmt.is_swap_pte(fmt.protection_map[1])
+    assert fmt.is_swap_pte(fmt.guard) and fmt.swap.decode(fmt.guard) == (31, 4)
 
 
-def test_swap_entries_of_x86_store_the_offset_inverted() -> None:
-    """arch/x86/include/asm/pgtable_64.h: the type in bits 63:59, the inverted offset below, bit 9 its lowest."""
-    entry = x86_64.page_format(4).swap.encode(3, 0x55)
-    assert entry & (1 << 64) - 1 == 3 << 59 | (~0x55 & (1 << 50) - 1) << 9
-    assert x86_32.page_format().swap.encode(3, 0x55) == 3 << 1 | 0x55 << 9
-    assert riscv64.page_format("sv39").swap.encode(3, 0x55) == 3 << 7 | 0x55 << 12
-    assert arm64.page_format().swap.encode(3, 0x55) == 3 << 6 | 0x55 << 12
+# (format, type, offset, the entry, unsigned), each written out by hand from the comment "Format of swap PTEs" or
+# "Encode and de-code a swap entry" of the kernel's header.
+SWAP_ENTRIES: list[tuple[str, PageFormat, int, int, int]] = [
+    ("pgtable_64.h: type 63:59, ~offset 58:9", x86_64.page_format(4), 3, 0x55, 0x1FFF_FFFF_FFFF_5400),
+    ("pgtable_64.h: the first page of the first area", x86_64.page_format(5), 0, 1, 0x07FF_FFFF_FFFF_FC00),
+    ("pgtable_64.h: a guard marker", x86_64.page_format(4), 31, 4, 0xFFFF_FFFF_FFFF_F600),
+    ("pgtable-3level.h: type 63:59, ~offset 58:9", x86_pae.page_format(), 3, 0x55, 0x1FFF_FFFF_FFFF_5400),
+    ("pgtable-3level.h: type 31", x86_pae.page_format(), 31, 1, 0xFFFF_FFFF_FFFF_FC00),
+    ("pgtable-2level.h: offset 31:9, type 5:1", x86_32.page_format(), 3, 0x55, 0x0000_AA06),
+    ("pgtable-2level.h: all ones", x86_32.page_format(), 31, 0x7F_FFFF, 0xFFFF_FE3E),
+    ("arm64: type 10:6, offset 61:12", arm64.page_format(), 3, 0x55, 0x0005_50C0),
+    ("arm64, 64K: the same places", arm64.page_format(65536, 52, 52), 31, (1 << 50) - 1, 0x3FFF_FFFF_FFFF_F7C0),
+    ("riscv: type 11:7, offset 63:12", riscv64.page_format("sv39"), 3, 0x55, 0x0005_5180),
+    ("riscv: all ones", riscv64.page_format("sv57"), 31, (1 << 52) - 1, 0xFFFF_FFFF_FFFF_FF80),
+    ("riscv, 32 bits: offset 31:12", riscv64.page_format("sv32"), 1, 0xF_FFFF, 0xFFFF_F080),
+]
+
+
+@pytest.mark.parametrize(
+    ("fmt", "kind", "offset", "entry"), [row[1:] for row in SWAP_ENTRIES], ids=[row[0] for row in SWAP_ENTRIES]
+)
+def test_a_swap_entry_is_the_one_of_the_kernels_header(fmt: PageFormat, kind: int, offset: int, entry: int) -> None:
+    bits = 8 << int(fmt.entry_shift)
+    assert fmt.swp_pte(kind, offset) & (1 << bits) - 1 == entry
+    word = entry - (1 << 64) if entry >> 63 else entry
+    assert (fmt.pte_swp_type(word), fmt.pte_swp_offset(word)) == (kind, offset)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "mark", "pages"),
+    [
+        (x86_64.page_format(4), 1 << 3, 1 << 50),
+        (x86_pae.page_format(), 1 << 7, 1 << 26),  # a swp_entry_t has 32 bits, of which 6 are not the offset's
+        (x86_32.page_format(), 1 << 7, 1 << 23),
+        (arm64.page_format(16384, 47), 1 << 2, 1 << 50),
+        (riscv64.page_format("sv48"), 1 << 6, 1 << 52),
+        (riscv64.page_format("sv32"), 1 << 6, 1 << 20),
+    ],
+    ids=lambda value: value.name if isinstance(value, PageFormat) else "",
+)
+def test_the_exclusive_mark_and_the_largest_area_are_those_of_linux(fmt: PageFormat, mark: int, pages: int) -> None:
+    assert fmt.swap.exclusive == mark
+    assert fmt.swap.max_offset + 1 == pages
 
 
 @every_format
@@ -317,7 +360,7 @@ def test_the_bits_of_an_entry_have_names() -> None:
         (lambda: arm64.page_format(4096, 52), "36 to 48 bits of virtual address, got 52"),
         (lambda: arm64.page_format(4096, 35), "36 to 48"),
         (lambda: riscv64.page_format("sv64"), "one of sv32, sv39, sv48, sv57"),
-        (lambda: x86_32.page_format().swap.encode(32, 0), "5 bits of type"),
+        (lambda: x86_32.page_format().swap.encode(32, 0), "a type of 0 to 31"),
     ],
 )
 def test_sizes_that_no_machine_has_are_refused(make: Any, text: str) -> None:

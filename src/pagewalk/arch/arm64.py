@@ -16,7 +16,8 @@ Differs: Linux's entries as for a CPU without hardware marks (FEAT_HAFDBS) and w
 
 from typing import Final
 
-from pagewalk.arch.format import NEVER, Bits, Layout, Level, PageFormat, SwapFormat, level_names
+from pagewalk.arch.format import NEVER, Bits, Layout, Level, PageFormat, level_names
+from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 VALID: Final = 1 << 0
 TYPE: Final = 1 << 1  # table, or page at the last level; a block has it clear
@@ -150,7 +151,7 @@ def page_format(
         rdonly=RDONLY,
         protnone=Bits(VALID | NG, NG),
         special=Bits(SPECIAL, SPECIAL),
-        guard=SWAP.encode(31, 4),  # SWP_PTE_MARKER, PTE_MARKER_GUARD
+        guard=SWAP.encode(SWP_PTE_MARKER, PTE_MARKER_GUARD),
         swap=SWAP,
         table=VALID | TYPE | AF | TABLE_PXN,
         protection_map=tuple(bits & ~SHARED for bits in _PROTECTION_MAP) if small_high else _PROTECTION_MAP,

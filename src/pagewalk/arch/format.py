@@ -15,6 +15,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.swap_format import SwapFormat
+
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 4096
 PAGE_MASK: Final = -4096
@@ -81,51 +83,6 @@ class Bits:
 
 ALWAYS: Final = Bits(0, 0)
 NEVER: Final = Bits(0, 1)
-
-
-class SwapFormat:
-    """How a not-present entry says where in swap its page is (a swp_entry_t in a page table).
-
-    type_shift, type_bits      the number of the swap area
-    offset_shift, offset_bits  the page in that area
-    inverted                   the offset is stored with all bits inverted (against L1TF)
-    exclusive                  bit that remembers PG_anon_exclusive
-    """
-
-    def __init__(
-        self,
-        type_shift: int,
-        type_bits: int,
-        offset_shift: int,
-        offset_bits: int,
-        exclusive: int,
-        inverted: bool = False,
-    ) -> None:
-        self.type_shift = type_shift
-        self.type_bits = type_bits
-        self.offset_shift = offset_shift
-        self.offset_bits = offset_bits
-        self.exclusive = exclusive
-        self.inverted = inverted
-
-    def encode(self, kind: int, offset: int) -> int:
-        """The entry of swap area ``kind``, page ``offset``, as a signed word. ValueError where they do not fit."""
-        if not 0 <= kind < 1 << self.type_bits or not 0 <= offset < 1 << self.offset_bits:
-            raise ValueError(
-                f"a swap entry: expected {self.type_bits} bits of type and {self.offset_bits} of offset, "
-                f"got {kind} and {offset:#x}"
-            )
-        if self.inverted:
-            offset ^= (1 << self.offset_bits) - 1
-        entry = kind << self.type_shift | offset << self.offset_shift
-        return entry - (1 << 64) if entry >> 63 else entry
-
-    def decode(self, entry: int) -> tuple[int, int]:
-        """(area, page) of a swap entry."""
-        offset = entry >> self.offset_shift & (1 << self.offset_bits) - 1
-        if self.inverted:
-            offset ^= (1 << self.offset_bits) - 1
-        return entry >> self.type_shift & (1 << self.type_bits) - 1, offset
 
 
 class PageFormat:
@@ -272,6 +229,38 @@ class PageFormat:
         if self.write.test(pte) and self.dirty.test(pte):
             return pte & ~self.rdonly
         return pte | self.rdonly
+
+    def is_swap_pte(self, pte: i64) -> bool:
+        """Whether an entry is neither empty nor of a page in memory: a swap entry or a marker (a guard region)."""
+        return (
+            pte != 0
+            and pte & self.present.mask != self.present.value
+            and pte & self.protnone.mask != self.protnone.value
+        )
+
+    def swp_pte(self, kind: i64, offset: i64) -> i64:
+        """The entry of page ``offset`` of swap area ``kind``; up to ``swap.max_type`` and ``swap.max_offset``."""
+        return self.swap.swp_pte(kind, offset)
+
+    def pte_swp_type(self, pte: i64) -> i64:
+        """The swap area of a swap entry."""
+        return self.swap.pte_swp_type(pte)
+
+    def pte_swp_offset(self, pte: i64) -> i64:
+        """The page in its area of a swap entry."""
+        return self.swap.pte_swp_offset(pte)
+
+    def pte_swp_exclusive(self, pte: i64) -> bool:
+        """Whether the page was this mapping's alone (PG_anon_exclusive) when it went out."""
+        return pte & self.swap.exclusive != 0
+
+    def pte_swp_mkexclusive(self, pte: i64) -> i64:
+        """A swap entry that remembers that."""
+        return pte | self.swap.exclusive
+
+    def pte_swp_clear_exclusive(self, pte: i64) -> i64:
+        """A swap entry that does not."""
+        return pte & ~self.swap.exclusive
 
     def decode(self, entry: int) -> list[str]:
         """The names of the bits that are set in ``entry``, low bits first."""

@@ -14,7 +14,8 @@ Differs: memory types (Svpbmt) are not set.
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat, level_names
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat, level_names
+from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 VALID: Final = 1 << 0
 READ: Final = 1 << 1
@@ -123,7 +124,7 @@ def page_format(mode: str = "sv39", *, hw_marks: bool = False) -> PageFormat:
         napot=True,
         protnone=Bits(VALID | GLOBAL, GLOBAL),
         special=Bits(SOFT, SOFT),
-        guard=swap.encode(31, 4),  # SWP_PTE_MARKER, PTE_MARKER_GUARD
+        guard=swap.encode(SWP_PTE_MARKER, PTE_MARKER_GUARD),
         swap=swap,
         table=VALID,
         protection_map=_PROTECTION_MAP,

@@ -9,7 +9,8 @@ Differs: the kernel's own large pages lie below 4 GiB, as without PSE-36; the wa
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat
+from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
     DIRTY,
@@ -76,7 +77,7 @@ def page_format() -> PageFormat:
         table_accessed=ACCESSED,
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
         special=Bits(SOFTW1, SOFTW1),
-        guard=SWAP.encode(31, 4),  # SWP_PTE_MARKER, PTE_MARKER_GUARD
+        guard=SWAP.encode(SWP_PTE_MARKER, PTE_MARKER_GUARD),
         swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,
         protection_map=_PROTECTION_MAP,

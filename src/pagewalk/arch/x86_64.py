@@ -9,7 +9,8 @@ Differs: the frame number of a PROT_NONE entry is not inverted (the L1TF mitigat
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat, SwapFormat
+from pagewalk.arch.format import Bits, Layout, Level, PageFormat
+from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 PRESENT: Final = 1 << 0
 RW: Final = 1 << 1
@@ -85,7 +86,7 @@ def page_format(levels: int) -> PageFormat:
         table_accessed=ACCESSED,
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
         special=Bits(SOFTW1, SOFTW1),
-        guard=SOFTW1 | SOFTW2,
+        guard=SWAP.encode(SWP_PTE_MARKER, PTE_MARKER_GUARD),
         swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
         protection_map=PROTECTION_MAP,

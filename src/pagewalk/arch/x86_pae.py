@@ -12,7 +12,8 @@ Differs: the root takes a whole frame; the frame number of a PROT_NONE entry is 
 
 from typing import Final
 
-from pagewalk.arch.format import Bits, Level, PageFormat, SwapFormat
+from pagewalk.arch.format import Bits, Level, PageFormat
+from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
     BIT_NAMES,
@@ -23,7 +24,6 @@ from pagewalk.arch.x86_64 import (
     PRESENT,
     PROTECTION_MAP,
     PSE,
-    PWT,
     RW,
     SOFTW1,
     USER,
@@ -38,8 +38,10 @@ _LEVELS: Final = (
     Level("pte", 12, 9, can_leaf=True),
 )
 
-# As on x86-64, but a swp_entry_t has 32 bits: 5 of type, 27 of offset.
-SWAP: Final = SwapFormat(type_shift=59, type_bits=5, offset_shift=9, offset_bits=50, exclusive=PWT, inverted=True)
+# The places of x86-64, but for the exclusive mark, which is that of two levels.
+SWAP: Final = SwapFormat(
+    type_shift=59, type_bits=5, offset_shift=9, offset_bits=50, exclusive=PSE, inverted=True, entry_bits=32
+)
 
 
 def page_format() -> PageFormat:
@@ -65,7 +67,7 @@ def page_format() -> PageFormat:
         table_accessed=ACCESSED,
         protnone=Bits(PRESENT | GLOBAL, GLOBAL),
         special=Bits(SOFTW1, SOFTW1),
-        guard=SWAP.encode(31, 4),  # SWP_PTE_MARKER, PTE_MARKER_GUARD
+        guard=SWAP.encode(SWP_PTE_MARKER, PTE_MARKER_GUARD),
         swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,
         root_table=PRESENT,
