@@ -181,7 +181,9 @@ def test_procps_reads_the_tree_as_its_proc(machine: Machine, tmp_path: Path) -> 
     row = below_our_proc(tree, f"ps -o pid,ppid,rss,vsz,stat,min_flt,nlwp,args -p {report.pid}").splitlines()[1]
     fields = row.split()
     assert [int(field) for field in fields[:4]] == [report.pid, 1, report.rss.total >> 10, report.virtual >> 10]
-    assert fields[4:] == ["Rs", str(report.minor), "1", "/bin/true"]
+    nice = os.nice(0)  # inherited, and shown: < above the others, N below
+    state = "R" + ("<" if nice < 0 else "N" if nice > 0 else "") + "s"
+    assert fields[4:] == [state, str(report.minor), "1", "/bin/true"]
     assert re.search(rf"(?m)^ *{report.pid} ", below_our_proc(tree, "ps -e"))
     total = below_our_proc(tree, f"pmap -x {report.pid}").splitlines()[-1].split()
     assert [int(word) for word in total[2:4]] == [(report.virtual >> 10) + 4, report.rss.total >> 10]  # vsyscall

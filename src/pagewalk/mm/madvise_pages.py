@@ -85,6 +85,7 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
     fmt = system.format
     words = system.ram.words
     passed = start  # addresses below are done with
+    whole = start  # addresses below are of a folio that is all mapped in the range
     for addr in present_ptes(vma, start, end):
         index = pte_lookup(mm, addr)
         pte: i64 = words[index]
@@ -92,13 +93,14 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
         if page is None or addr < passed or pte == 0:
             continue
         folio_of = page.mapping
-        if isinstance(folio_of, AddressSpace) and page.index in folio_of.folio_heads:
+        if addr >= whole and isinstance(folio_of, AddressSpace) and page.index in folio_of.folio_heads:
             nr = folio_pte_batch(vma, addr, end, folio_of, page.index)
             low, high = folio_range(folio_of, page.index)
             if nr < high - low:
                 if mapped_by_others(vma, folio_of, low, high) or not split_to_pages(system, folio_of, page.index):
                     passed = addr + (nr << 12)
                 continue
+            whole = addr + (nr << 12)
         if page.mapcount != 1:
             continue
         words[index] = fmt.accessed.clear(pte)
