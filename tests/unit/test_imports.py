@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "process": {"arch", "mm", "kernel", "fs", "view", "flags"},
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
     "trace": {"arch", "hw", "mm", "kernel", "fs", "cpu", "machine", "process", "flags", "path", "view"},
+    "oom": {"arch", "mm"},
     "path": set(),
     "session": {"view"},
     "conform": set(),
-    "cli": {"view", "path", "session", "machine", "conform", "trace", ""},
+    "cli": {"view", "path", "session", "machine", "conform", "trace", "oom", ""},
     "__main__": {"cli"},
     "": {"machine", "process", "flags"},
 }

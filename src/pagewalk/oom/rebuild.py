@@ -1,0 +1,29 @@
+"""A report written anew from what was read of it: every sum, total, unit and choice is computed, not copied."""
+
+from pagewalk.mm.oom_kill import OomControl, select_bad_process
+from pagewalk.mm.oom_report import dump_header, dump_oom_summary, dump_tasks, kill_line, show_mem
+from pagewalk.oom.parse import OomReport
+from pagewalk.oom.rank import report_totalpages
+
+__all__ = ["rebuild"]
+
+
+def rebuild(report: OomReport) -> list[str]:
+    """The lines that the kernel would print for the report's machine (without call trace and cgroup statistics)."""
+    totalpages, _ = report_totalpages(report, -1, -1)
+    oc = OomControl(totalpages, report.gfp_mask, report.order)
+    oc.constraint = report.constraint
+    oc.mems_allowed = report.mems_allowed
+    oc.nodemask = report.nodemask
+    oc.memcg = report.memcg
+    lines: list[str] = []
+    if report.comm is not None:
+        lines.append(dump_header(oc, report.comm, report.oom_score_adj, report.linux))
+    if report.mem is not None:
+        lines += show_mem(report.mem, report.linux)
+    lines += dump_tasks(report.tasks, report.linux)
+    victim = select_bad_process(oc, report.tasks)
+    if victim is not None:
+        lines.append(dump_oom_summary(oc, victim, report.cpuset))
+        lines.append(kill_line(oc, victim))
+    return lines
