@@ -34,6 +34,8 @@ _RANGES = {
     "max_sectors_kb": (4, _INT_MAX),
     "min_free_kbytes": (-1, _INT_MAX),
     "watermark_scale_factor": (1, 3000),
+    "swappiness": (0, 200),
+    "page_cluster": (0, 31),
 }
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([BKMGTP]?)(?:I?B)?", re.IGNORECASE)
 
@@ -93,6 +95,8 @@ class Config:
     max_sectors_kb            of that device: its largest request
     min_free_kbytes           vm.min_free_kbytes; -1 = computed as at boot
     watermark_scale_factor    vm.watermark_scale_factor
+    swappiness                vm.swappiness: 0 spares anonymous memory, 200 the page cache
+    page_cluster              vm.page-cluster: swap-in reads up to 2**page_cluster pages at once
     lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
@@ -123,6 +127,8 @@ class Config:
     max_sectors_kb: int = 4096
     min_free_kbytes: int = -1
     watermark_scale_factor: int = 10
+    swappiness: int = 60
+    page_cluster: int = 3
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 

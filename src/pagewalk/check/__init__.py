@@ -7,7 +7,7 @@ change nothing; a machine with thousands of touched pages takes some tens of mil
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pagewalk.check import counts, frames, tables, vmas
+from pagewalk.check import counts, frames, lru, tables, vmas
 from pagewalk.check.census import Broken, Census
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.mm_types import MmStruct
@@ -43,6 +43,9 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     counts.vmstat_equals_a_recount,
     counts.dirty_sets_hold_cached_pages,
     counts.folios_are_whole,
+    lru.lru_lists_are_well_linked,
+    lru.a_page_is_on_one_list,
+    lru.locked_pages_are_unevictable,
 )
 
 

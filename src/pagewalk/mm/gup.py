@@ -11,9 +11,10 @@ from mypy_extensions import i64
 from pagewalk.mm.fault_types import FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_OOM
 from pagewalk.mm.memory import handle_mm_fault, vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.page import PG_anon, PG_dirty, PG_referenced
+from pagewalk.mm.page import PG_anon, PG_dirty
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.swap import folio_mark_accessed
 from pagewalk.mm.vma import (
     VM_IO,
     VM_LOCKONFAULT,
@@ -98,7 +99,7 @@ def page_is_there(vma: Vma, addr: i64, write: bool) -> bool:
         return False
     page = vm_normal_page(mm.system, pte)
     if page is not None:
-        page.flags |= PG_referenced
+        folio_mark_accessed(mm.system, page)
         if write and not fmt.dirty.test(pte):
             if page.flags & PG_anon:
                 page.flags |= PG_dirty

@@ -1,7 +1,7 @@
 """The advice that changes pages or page-table entries: MADV_FREE, COLD, PAGEOUT, GUARD_*.
 
 Mirrors: mm/madvise.c (6.18)
-Differs: without LRU lists MADV_COLD only clears the accessed bits; MADV_PAGEOUT reclaims clean page-cache pages that
+Differs: MADV_PAGEOUT reclaims clean page-cache pages that
     nobody else maps.
 """
 
@@ -13,30 +13,13 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_range
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mmu_gather import zap_pte_range
-from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced
 from pagewalk.mm.page_cache import delete_from_page_cache
-from pagewalk.mm.pgtable import next_table, pte_alloc, pte_lookup
+from pagewalk.mm.pgtable import next_table, present_ptes, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare, page_mappers, pte_maps
+from pagewalk.mm.swap import folio_deactivate, folio_mark_lazyfree
 from pagewalk.mm.truncate import split_to_pages
 from pagewalk.mm.vma import VM_LOCKED, VM_MAYBE_GUARD, VM_MAYSHARE, Vma
-
-
-def present_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
-    """Addresses in [start, end) whose entries are present, also where all access is forbidden."""
-    mm = vma.vm_mm
-    fmt = mm.system.format
-    found: list[int] = []
-    addr = start
-    while addr < end:
-        index = pte_lookup(mm, addr)
-        if index < 0:
-            addr = next_table(addr, index)
-            continue
-        pte: i64 = mm.system.ram.words[index]
-        if fmt.present.test(pte) or fmt.protnone.test(pte):
-            found.append(int(addr))
-        addr += 4096
-    return found
 
 
 def madvise_free(vma: Vma, start: i64, end: i64) -> None:
@@ -55,7 +38,8 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
         if is_unevictable(page):
             page.flags &= ~PG_dirty
         else:
-            page.flags &= ~(PG_swapbacked | PG_referenced | PG_dirty)
+            page.flags &= ~PG_dirty
+            folio_mark_lazyfree(mm.system, page)
         if fmt.accessed.test(pte) or fmt.dirty.test(pte):
             words[index] = fmt.dirty.clear(fmt.accessed.clear(pte)) | fmt.rdonly
             changed = True
@@ -104,6 +88,9 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
         if page.mapcount != 1:
             continue
         words[index] = fmt.accessed.clear(pte)
+        page.flags &= ~PG_referenced
+        if not pageout:
+            folio_deactivate(system, page)
         mapping = page.mapping
         if not pageout or page.flags & PG_anon or not isinstance(mapping, AddressSpace) or mapping.is_shmem:
             continue

@@ -22,13 +22,14 @@ from pagewalk.mm.fault_types import (
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
-from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare
+from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare, locked_elsewhere
+from pagewalk.mm.swap import mlock_folio, munlock_folio
 from pagewalk.mm.system import System
-from pagewalk.mm.vma import VM_MAYSHARE, VM_SHARED, VM_WRITE, Vma, VmFault
+from pagewalk.mm.vma import VM_LOCKED, VM_MAYSHARE, VM_SHARED, VM_SPECIAL, VM_WRITE, Vma, VmFault
 
 
 def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
@@ -241,6 +242,8 @@ def set_file_pte(vma: Vma, pte_index: i64, page: Page, write: bool) -> None:
     mm.rss_stat[mm_counter_file(page)] += 1
     if page.mapcount == 1:
         mm.system.vmstat.nr_file_mapped += 1
+    if vma.vm_flags & (VM_LOCKED | VM_SPECIAL) == VM_LOCKED:
+        mlock_folio(mm.system, page)
 
 
 def mm_counter_file(page: Page) -> int:
@@ -323,6 +326,8 @@ def wp_page_copy(vmf: VmFault, old: Page | None) -> i64:
     mm.note_flush(vmf.address, vmf.address + 4096)
     if old is not None:
         page_remove_rmap(system, old)
+        if old.flags & PG_mlocked and vma.vm_flags & VM_LOCKED:
+            munlock_folio(system, old, locked_elsewhere(old, vma))
         system.node.put_page(old)
     mm.faults.cow += 1
     return 0

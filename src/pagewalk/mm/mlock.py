@@ -1,7 +1,7 @@
 """Keeping pages in memory: mlock, mlock2, munlock, mlockall, munlockall.
 
 Mirrors: mm/mlock.c (6.18)
-Differs: PG_mlocked is set when a locked page is looked at for the counters, not by batches on each CPU.
+Differs: at once, not by batches on each CPU.
 """
 
 import errno
@@ -12,7 +12,11 @@ from mypy_extensions import i64
 from pagewalk.mm.current import RLIMIT_MEMLOCK
 from pagewalk.mm.gup import mm_populate, populate_or_error
 from pagewalk.mm.limits import can_do_mlock
+from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.pgtable import present_ptes, pte_lookup
+from pagewalk.mm.rmap import locked_elsewhere
+from pagewalk.mm.swap import mlock_folio, munlock_folio
 from pagewalk.mm.vma import (
     VM_DROPPABLE,
     VM_HUGETLB,
@@ -117,7 +121,24 @@ def mlock_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
     elif not old_flags & VM_LOCKED:
         mm.locked_vm += nr_pages
     target.vm_flags = new_flags | (target.vm_flags & VM_STICKY)
+    if (old_flags ^ new_flags) & VM_LOCKED:
+        mlock_vma_pages_range(target, start, end)
     return 0
+
+
+def mlock_vma_pages_range(vma: Vma, start: i64, end: i64) -> None:
+    """What is mapped in [start, end) becomes unevictable, or evictable again, as ``vma`` is locked now."""
+    mm = vma.vm_mm
+    system = mm.system
+    locks = vma.vm_flags & VM_LOCKED != 0
+    for addr in present_ptes(vma, start, end):
+        page = vm_normal_page(system, system.ram.words[pte_lookup(mm, addr)])
+        if page is None:
+            continue
+        if locks:
+            mlock_folio(system, page)
+        else:
+            munlock_folio(system, page, locked_elsewhere(page, vma))
 
 
 def count_locked_pages(mm: MmStruct, start: i64, end: i64) -> i64:

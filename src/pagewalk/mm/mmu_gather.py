@@ -8,11 +8,12 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
-from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.page import Page, PG_anon
+from pagewalk.mm.page import Page, PG_anon, PG_lru, PG_mlocked
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import next_table, pte_lookup, try_to_free_pte
-from pagewalk.mm.vma import Vma
+from pagewalk.mm.rmap import locked_elsewhere
+from pagewalk.mm.swap import folio_mark_accessed, munlock_folio
+from pagewalk.mm.vma import VM_LOCKED, Vma
 
 
 def unmap_vma(vma: Vma) -> None:
@@ -61,19 +62,24 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
                     words[index] = 0
                     zapped = True
                     if page is not None:
-                        zap_present_page(mm, page, pte & fmt.dirty.mask == fmt.dirty.value)
+                        if page.flags & (PG_anon | PG_lru) == PG_lru and fmt.accessed.test(pte) and vma.has_recency():
+                            folio_mark_accessed(system, page)
+                        zap_present_page(vma, page, pte & fmt.dirty.mask == fmt.dirty.value)
             addr += 4096
             index += 1
     return zapped
 
 
-def zap_present_page(mm: MmStruct, page: Page, dirty: bool) -> None:
-    """One mapping of ``page`` in ``mm`` is gone: accounts for it, passes the dirty bit on, drops the reference."""
+def zap_present_page(vma: Vma, page: Page, dirty: bool) -> None:
+    """One mapping of ``page`` in ``vma`` is gone: accounts for it, passes the dirty bit on, drops the reference."""
+    mm = vma.vm_mm
     system = mm.system
     if dirty and not page.flags & PG_anon:
         folio_mark_dirty(system, page)
     mm.rss_stat[mm_counter(page)] -= 1
     page_remove_rmap(system, page)
+    if page.flags & PG_mlocked and vma.vm_flags & VM_LOCKED:
+        munlock_folio(system, page, locked_elsewhere(page, vma))
     system.node.put_page(page)
 
 

@@ -29,10 +29,15 @@ PG_readahead: Final = 1 << 13
 PG_writeback: Final = 1 << 14
 PG_head: Final = 1 << 15
 PG_special: Final = 1 << 16  # owned by a special mapping (vdso, vvar)
+PG_swapcache: Final = 1 << 17  # in the swap cache as ``page.swap``
+PG_unevictable: Final = 1 << 18
+PG_workingset: Final = 1 << 19  # was active when it was last taken out, or taken off the active list
+PG_reclaim: Final = 1 << 20  # to be taken as soon as it is written back
 
 PAGE_FLAG_NAMES: Final = (
     "reserved", "buddy", "pcp", "table", "anon", "anon_exclusive", "swapbacked", "uptodate", "dirty",
     "referenced", "active", "lru", "mlocked", "readahead", "writeback", "head", "special",
+    "swapcache", "unevictable", "workingset", "reclaim",
 )  # fmt: skip
 
 SECTION_PAGES_SHIFT: Final = 15  # 128 MiB: SECTION_SIZE_BITS 27
@@ -53,6 +58,7 @@ class Page:
     order      of the free block that it heads (PG_buddy) or of the allocation it heads
     pristine   the frame has never been given out: it still holds the zeros that RAM began with
     lru_prev, lru_next  frame numbers of its neighbours on a list, -1 at the ends
+    swap       the swap entry that it is in the swap cache as (PG_swapcache)
     """
 
     def __init__(self, pfn: i64) -> None:
@@ -65,6 +71,7 @@ class Page:
         self.pristine = True
         self.lru_prev: i64 = -1
         self.lru_next: i64 = -1
+        self.swap: i64 = 0
         self.mapping: object = None
 
     def flag_names(self) -> list[str]:

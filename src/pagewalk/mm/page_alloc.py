@@ -12,7 +12,8 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.page import SECTION_PAGES, MemMap, Page, PG_buddy, PG_head, PG_pcp
+from pagewalk.mm.lruvec import ReclaimPolicy
+from pagewalk.mm.page import SECTION_PAGES, MemMap, Page, PG_buddy, PG_head, PG_lru, PG_mlocked, PG_pcp
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.vmstat import VmStat
@@ -48,6 +49,7 @@ class Node:
 
     zones          by index (DMA, DMA32, NORMAL); a zone without frames has managed_pages 0
     zonelist       zones with frames, the preferred (highest) first
+    lruvec         the pages that reclaim can take, and how it chooses
     last_failure   the request that could last not be served, for the message; "" when none failed
     reclaim        whom the slow path asks for memory (mm/reclaim_seam.py)
     """
@@ -58,6 +60,7 @@ class Node:
         self.mem_map = mem_map
         self.ram = ram
         self.vmstat = vmstat
+        self.lruvec: ReclaimPolicy = ReclaimPolicy(mem_map)
         self.last_failure = ""
         self.reclaim = ReclaimSeam()
 
@@ -110,6 +113,8 @@ class Node:
     def free_pages(self, page: Page, order: i64) -> None:
         """Gives 2**order frames back; nothing refers to them any more (refcount and mapcount 0)."""
         assert page.refcount == 0 and page.mapcount == 0, f"freeing pfn {page.pfn} in use"
+        if page.flags & (PG_lru | PG_mlocked):
+            self._page_cache_release(page)
         page.flags = 0
         page.mapping = None
         zone = self.zone_of(page.pfn)
@@ -124,6 +129,14 @@ class Node:
         pcp.count += 1 << order
         if pcp.count > pcp.high:
             free_pcppages_bulk(zone, pcp.batch)
+
+    def _page_cache_release(self, page: Page) -> None:
+        """A page that was user space's goes."""
+        if page.flags & PG_lru:
+            self.lruvec.remove(page)
+        if page.flags & PG_mlocked:
+            self.vmstat.nr_mlock -= 1
+            self.vmstat.unevictable_pgs_cleared += 1
 
     def put_page(self, page: Page) -> None:
         """Drops a reference; the last one frees the page (and the block that it heads)."""

@@ -28,6 +28,7 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     page.flags |= PG_uptodate
     mapping.i_pages[index] = page
     mapping.evicted.discard(index)
+    system.node.lruvec.add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.pgpgin += 4
     return page

@@ -18,6 +18,7 @@ from pagewalk.mm.page_alloc import GFP_ZERO
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
+    from pagewalk.mm.vma import Vma
 
 
 def pgd_alloc(mm: "MmStruct") -> bool:
@@ -139,6 +140,24 @@ def next_table(addr: i64, missing: i64) -> i64:
     """First address behind the hole that ``pte_lookup`` reported for ``addr``."""
     size = bit(-missing)
     return (addr & -size) + size
+
+
+def present_ptes(vma: "Vma", start: i64, end: i64) -> list[int]:
+    """Addresses in [start, end) whose entries are present, also where all access is forbidden."""
+    mm = vma.vm_mm
+    fmt = mm.system.format
+    found: list[int] = []
+    addr = start
+    while addr < end:
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            addr = next_table(addr, index)
+            continue
+        pte: i64 = mm.system.ram.words[index]
+        if fmt.present.test(pte) or fmt.protnone.test(pte):
+            found.append(int(addr))
+        addr += 4096
+    return found
 
 
 def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64) -> None:

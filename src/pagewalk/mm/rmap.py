@@ -14,7 +14,8 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_STICKY, Vma
+from pagewalk.mm.swap import mlock_folio
+from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_LOCKED, VM_SPECIAL, VM_STICKY, Vma
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -126,11 +127,64 @@ def _reusable_anon_vma(old: Vma, low: Vma, high: Vma) -> AnonVma | None:
 
 
 def add_new_anon_rmap(page: Page, vma: Vma, address: i64) -> None:
-    """A new anonymous page gets its owner and its first mapping; it is exclusively its process's."""
+    """A new anonymous page gets its owner, its first mapping and its place on a list; it is exclusively its
+    process's."""
     page.mapcount = 1
     page.flags |= PG_anon | PG_anon_exclusive | PG_swapbacked
     page.mapping = vma.anon_vma
     page.index = vma.pgoff_of(address)
+    vma.vm_mm.system.node.lruvec.add(page)
+    if vma.vm_flags & (VM_LOCKED | VM_SPECIAL) == VM_LOCKED:
+        mlock_folio(vma.vm_mm.system, page)
+
+
+def rmap_vmas(page: Page) -> list[Vma]:
+    """The VMAs that may map the page."""
+    mapping = page.mapping
+    if isinstance(mapping, AnonVma):
+        return mapping.vmas
+    return mapping.i_mmap if isinstance(mapping, AddressSpace) else []
+
+
+def folio_referenced(page: Page) -> tuple[i64, i64]:
+    """How many entries that map the page have been used since they were last looked at, and the flags of their VMAs;
+    their accessed bits are cleared. With VM_LOCKED in the flags the page is locked by one of them.
+
+    Nobody flushes a TLB for that: what it holds counts as unused until it has to be fetched again.
+    """
+    referenced: i64 = 0
+    vm_flags: i64 = 0
+    left = page.mapcount
+    if left == 0:
+        return 0, 0
+    for vma in rmap_vmas(page):
+        address = vma.address_of(page.index)
+        if address < 0:
+            continue
+        mm = vma.vm_mm
+        index = pte_lookup(mm, address)
+        if index < 0:
+            continue
+        fmt = mm.system.format
+        pte: i64 = mm.system.ram.words[index]
+        if (pte & fmt.pfn_mask) >> fmt.pfn_shift != page.pfn or not (fmt.present.test(pte) or fmt.protnone.test(pte)):
+            continue
+        if vma.vm_flags & VM_LOCKED:
+            return referenced, vm_flags | VM_LOCKED
+        if fmt.accessed.test(pte) and vma.has_recency():
+            mm.system.ram.words[index] = fmt.accessed.clear(pte)
+            referenced += 1
+            vm_flags |= vma.vm_flags
+        left -= 1
+        if left == 0:
+            break
+    return referenced, vm_flags
+
+
+def locked_elsewhere(page: Page, vma: Vma) -> bool:
+    """Whether another locked mapping than ``vma`` maps the page."""
+    others = [other for _, other, _ in page_mappers(page) if other is not vma]
+    return any(other.vm_flags & VM_LOCKED for other in others)
 
 
 def page_mappers(page: Page) -> list[tuple["MmStruct", Vma, int]]:

@@ -1,8 +1,8 @@
 """Counters as Linux prints them: /proc/vmstat, zoneinfo, buddyinfo and meminfo, from the model's own state.
 
 Mirrors: mm/vmstat.c, fs/proc/meminfo.c, mm/show_mem.c (6.18)
-Differs: what the model does not have yet (LRU activity, slab, kernel stacks, swap, huge pages) prints as 0; every
-    page of the LRU kind counts as inactive.
+Differs: what the model does not have yet (slab, kernel stacks, huge pages) prints as 0; pages on the lists of reclaim
+    are accounted to the highest zone.
 """
 
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from pagewalk.mm.mm_init import MAX_DMA32_PFN
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_commit_limit
+from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.zone import NR_PAGE_ORDERS, ZONE_NAMES, Zone
 
 PAGEBLOCK_ORDER: Final = 9
@@ -73,8 +74,8 @@ def zone_stats(system: System, zone: Zone) -> dict[str, int]:
         "numa_local": int(zone.numa_hit),
     }
     if system.node.zonelist[0] is zone:
-        stats["nr_zone_inactive_anon"] = int(vmstat.nr_anon_mapped + vmstat.nr_shmem)
-        stats["nr_zone_inactive_file"] = int(vmstat.nr_file_pages - vmstat.nr_shmem)
+        for lru in system.node.lruvec.lists:
+            stats[f"nr_zone_{lru.name}"] = int(lru.nr_pages)
         stats["nr_zone_write_pending"] = int(vmstat.nr_dirty)
         stats["nr_mlock"] = int(vmstat.nr_mlock)
     return stats
@@ -83,9 +84,8 @@ def zone_stats(system: System, zone: Zone) -> dict[str, int]:
 def node_stats(system: System) -> dict[str, int]:
     """Counters of the node."""
     vmstat = system.vmstat
-    return {
-        "nr_inactive_anon": int(vmstat.nr_anon_mapped + vmstat.nr_shmem),
-        "nr_inactive_file": int(vmstat.nr_file_pages - vmstat.nr_shmem),
+    stats = {f"nr_{lru.name}": int(lru.nr_pages) for lru in system.node.lruvec.lists}
+    return stats | {
         "nr_anon_pages": int(vmstat.nr_anon_mapped),
         "nr_mapped": int(vmstat.nr_file_mapped),
         "nr_file_pages": int(vmstat.nr_file_pages),
@@ -94,6 +94,15 @@ def node_stats(system: System) -> dict[str, int]:
         "nr_dirtied": int(vmstat.nr_dirtied),
         "nr_written": int(vmstat.nr_written),
         "nr_page_table_pages": int(vmstat.nr_page_table_pages),
+        "nr_swapcached": int(vmstat.nr_swapcached),
+        "nr_vmscan_write": int(vmstat.nr_vmscan_write),
+        "nr_vmscan_immediate_reclaim": int(vmstat.nr_vmscan_immediate_reclaim),
+        "workingset_refault_anon": vmstat.workingset_refault[0],
+        "workingset_refault_file": vmstat.workingset_refault[1],
+        "workingset_activate_anon": vmstat.workingset_activate[0],
+        "workingset_activate_file": vmstat.workingset_activate[1],
+        "workingset_restore_anon": vmstat.workingset_restore[0],
+        "workingset_restore_file": vmstat.workingset_restore[1],
     }
 
 
@@ -117,6 +126,41 @@ def event_stats(system: System) -> dict[str, int]:
         "pgreuse": int(vmstat.pgreuse),
         "unevictable_pgs_mlocked": int(vmstat.unevictable_pgs_mlocked),
         "unevictable_pgs_munlocked": int(vmstat.unevictable_pgs_munlocked),
+        "unevictable_pgs_rescued": int(vmstat.unevictable_pgs_rescued),
+        "unevictable_pgs_cleared": int(vmstat.unevictable_pgs_cleared),
+    } | reclaim_events(vmstat)
+
+
+def reclaim_events(vmstat: VmStat) -> dict[str, int]:
+    """What reclaim and swap have done since boot."""
+    return {
+        "pswpin": int(vmstat.pswpin),
+        "pswpout": int(vmstat.pswpout),
+        "swpin_zero": int(vmstat.swpin_zero),
+        "swpout_zero": int(vmstat.swpout_zero),
+        "swap_ra": int(vmstat.swap_ra),
+        "swap_ra_hit": int(vmstat.swap_ra_hit),
+        "pgactivate": int(vmstat.pgactivate),
+        "pgdeactivate": int(vmstat.pgdeactivate),
+        "pgrefill": int(vmstat.pgrefill),
+        "pgrotated": int(vmstat.pgrotated),
+        "pglazyfree": int(vmstat.pglazyfree),
+        "pglazyfreed": int(vmstat.pglazyfreed),
+        "pgscan_kswapd": int(vmstat.pgscan_kswapd),
+        "pgscan_direct": int(vmstat.pgscan_direct),
+        "pgscan_proactive": int(vmstat.pgscan_proactive),
+        "pgscan_anon": int(vmstat.pgscan_anon),
+        "pgscan_file": int(vmstat.pgscan_file),
+        "pgsteal_kswapd": int(vmstat.pgsteal_kswapd),
+        "pgsteal_direct": int(vmstat.pgsteal_direct),
+        "pgsteal_proactive": int(vmstat.pgsteal_proactive),
+        "pgsteal_anon": int(vmstat.pgsteal_anon),
+        "pgsteal_file": int(vmstat.pgsteal_file),
+        "pageoutrun": int(vmstat.pageoutrun),
+        "kswapd_low_wmark_hit_quickly": int(vmstat.kswapd_low_wmark_hit_quickly),
+        "kswapd_high_wmark_hit_quickly": int(vmstat.kswapd_high_wmark_hit_quickly),
+        "drop_pagecache": int(vmstat.drop_pagecache),
+        "drop_slab": int(vmstat.drop_slab),
     }
 
 
@@ -210,8 +254,9 @@ def mem_available(system: System) -> int:
 def meminfo_text(system: System) -> str:
     """/proc/meminfo."""
     vmstat = system.vmstat
-    anon = int(vmstat.nr_anon_mapped + vmstat.nr_shmem) * 4
-    file = int(vmstat.nr_file_pages - vmstat.nr_shmem) * 4
+    inactive_anon, active_anon, inactive_file, active_file, unevictable = [
+        int(lru.nr_pages) * 4 for lru in system.node.lruvec.lists
+    ]
     rows: list[tuple[str, int]] = [
         ("MemTotal", system.totalram_pages * 4),
         ("MemFree", system.node.nr_free_pages() * 4),
@@ -219,13 +264,13 @@ def meminfo_text(system: System) -> str:
         ("Buffers", 0),
         ("Cached", int(vmstat.nr_file_pages) * 4),
         ("SwapCached", 0),
-        ("Active", 0),
-        ("Inactive", anon + file),
-        ("Active(anon)", 0),
-        ("Inactive(anon)", anon),
-        ("Active(file)", 0),
-        ("Inactive(file)", file),
-        ("Unevictable", int(vmstat.nr_mlock) * 4),
+        ("Active", active_anon + active_file),
+        ("Inactive", inactive_anon + inactive_file),
+        ("Active(anon)", active_anon),
+        ("Inactive(anon)", inactive_anon),
+        ("Active(file)", active_file),
+        ("Inactive(file)", inactive_file),
+        ("Unevictable", unevictable),
         ("Mlocked", int(vmstat.nr_mlock) * 4),
         ("SwapTotal", 0),
         ("SwapFree", 0),

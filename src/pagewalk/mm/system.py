@@ -13,6 +13,7 @@ from mypy_extensions import i64
 from pagewalk.arch import select
 from pagewalk.config import Config
 from pagewalk.mm.current import Current
+from pagewalk.mm.lru import ClassicLru
 from pagewalk.mm.mm_init import build_zones, memory_map
 from pagewalk.mm.page import MemMap, Page, PG_reserved
 from pagewalk.mm.page_alloc import GFP_ZERO, Node
@@ -52,6 +53,7 @@ class System:
         self.ram = Ram(max_pfn << 12, int(self.format.entry_shift))
         self.mem_map = MemMap(max_pfn)
         self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
+        self.node.lruvec = ClassicLru(self.mem_map)
         self.current = Current()
         self.totalram_pages = sum(zone.managed_pages for zone in self.node.zones)
         self.vm_committed_as: i64 = 0

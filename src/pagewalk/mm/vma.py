@@ -170,6 +170,10 @@ class Vma:
         """Somebody may read, write or execute it."""
         return self.vm_flags & VM_ACCESS_FLAGS != 0
 
+    def has_recency(self) -> bool:
+        """That a page of it was used says that it will be again (not where access is sequential or random)."""
+        return self.vm_flags & (VM_SEQ_READ | VM_RAND_READ) == 0
+
     def pgoff_of(self, addr: i64) -> i64:
         """linear_page_index: the page offset that ``addr`` has in the object."""
         return self.vm_pgoff + ((addr - self.vm_start) >> 12)

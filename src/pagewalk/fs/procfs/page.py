@@ -3,8 +3,7 @@
 Sources: Documentation/admin-guide/mm/pagemap.rst; include/uapi/linux/kernel-page-flags.h.
 
 Mirrors: fs/proc/page.c (6.18)
-Differs: pages are on no LRU list, so LRU and ACTIVE are not set, and REFERENCED is that of accesses through the
-    kernel; a page is MLOCKED where a locked mapping has it; no large folios, so no COMPOUND and THP bits.
+Differs: no large folios, so no COMPOUND and THP bits.
 """
 
 import errno
@@ -27,16 +26,18 @@ from pagewalk.mm.page import (
     PG_anon_exclusive,
     PG_buddy,
     PG_lru,
+    PG_mlocked,
     PG_pcp,
+    PG_reclaim,
     PG_referenced,
     PG_reserved,
     PG_swapbacked,
+    PG_swapcache,
     PG_table,
+    PG_unevictable,
     PG_uptodate,
     PG_writeback,
 )
-from pagewalk.mm.rmap import page_mappers
-from pagewalk.mm.vma import VM_LOCKED
 from pagewalk.mm.zone import NR_PAGE_ORDERS
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ KPF_DIRTY: Final = 4
 KPF_LRU: Final = 5
 KPF_ACTIVE: Final = 6
 KPF_WRITEBACK: Final = 8
+KPF_RECLAIM: Final = 9
 KPF_BUDDY: Final = 10
 KPF_MMAP: Final = 11
 KPF_ANON: Final = 12
+KPF_SWAPCACHE: Final = 13
 KPF_SWAPBACKED: Final = 14
 KPF_UNEVICTABLE: Final = 18
 KPF_ZERO_PAGE: Final = 24
@@ -63,7 +66,9 @@ KPF_OWNER_2: Final = 34  # of an anonymous page: it is exclusively one process's
 _DIRECT: Final = (
     (PG_referenced, KPF_REFERENCED), (PG_uptodate, KPF_UPTODATE), (PG_lru, KPF_LRU), (PG_active, KPF_ACTIVE),
     (PG_writeback, KPF_WRITEBACK), (PG_buddy, KPF_BUDDY), (PG_anon, KPF_ANON), (PG_swapbacked, KPF_SWAPBACKED),
-    (PG_table, KPF_PGTABLE), (PG_reserved, KPF_RESERVED), (PG_anon_exclusive, KPF_OWNER_2),
+    (PG_mlocked, KPF_MLOCKED), (PG_unevictable, KPF_UNEVICTABLE), (PG_reclaim, KPF_RECLAIM),
+    (PG_table, KPF_PGTABLE), (PG_reserved, KPF_RESERVED), (PG_swapcache, KPF_SWAPCACHE),
+    (PG_anon_exclusive, KPF_OWNER_2),
 )  # fmt: skip
 
 # Which table.
@@ -170,9 +175,6 @@ def page_flags(page: Page, zero_pfn: i64) -> int:
         word |= 1 << KPF_UPTODATE  # anonymous pages are from their first mapping on
     if page.mapcount > 0:
         word |= 1 << KPF_MMAP
-        for _, vma, _ in page_mappers(page):
-            if vma.vm_flags & VM_LOCKED:
-                word |= 1 << KPF_MLOCKED | 1 << KPF_UNEVICTABLE
     if page_is_dirty(page):
         word |= 1 << KPF_DIRTY
     if page.pfn == zero_pfn:

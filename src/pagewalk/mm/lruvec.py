@@ -1,0 +1,191 @@
+"""The lists that reclaim takes pages from, and what a reclaim policy is.
+
+A policy holds every page that user space has brought in and that could be taken away again: anonymous memory, page
+cache, shared memory. It is told when a page comes, goes or is accessed through the kernel, and it is asked to give
+pages back. The five lists here are Linux's; their counts are what meminfo and vmstat tell. A policy of one's own
+subclasses ``ReclaimPolicy`` and overrides ``shrink``, and what else it wants to know.
+
+Mirrors: include/linux/mm_inline.h, include/linux/mmzone.h (struct lruvec) (6.18)
+Differs: pages enter the lists at once, not in batches of each CPU; pages of one folio stand on the list one by one.
+"""
+
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import i64, mypyc_attr
+
+from pagewalk.mm.page import MemMap, Page, PG_active, PG_lru, PG_referenced, PG_swapbacked, PG_unevictable
+
+if TYPE_CHECKING:
+    from pagewalk.mm.scan_control import ScanControl
+
+LRU_INACTIVE_ANON: Final = 0
+LRU_ACTIVE_ANON: Final = 1
+LRU_INACTIVE_FILE: Final = 2
+LRU_ACTIVE_FILE: Final = 3
+LRU_UNEVICTABLE: Final = 4
+NR_LRU_LISTS: Final = 5
+LRU_NAMES: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
+
+
+@final
+class LruList:
+    """Pages in a row, linked through ``lru_prev`` and ``lru_next``. The head is the young end.
+
+    name       for reports
+    nr_pages   how many there are
+    """
+
+    def __init__(self, mem_map: MemMap, name: str) -> None:
+        self.mem_map = mem_map
+        self.name = name
+        self.head: i64 = -1
+        self.tail: i64 = -1
+        self.nr_pages: i64 = 0
+
+    def __repr__(self) -> str:
+        return f"<LruList {self.name}: {self.nr_pages} pages>"
+
+    def add(self, page: Page) -> None:
+        """Puts a page at the head."""
+        head: i64 = self.head
+        page.lru_prev = -1
+        page.lru_next = head
+        if head >= 0:
+            self.mem_map.page(head).lru_prev = page.pfn
+        else:
+            self.tail = page.pfn
+        self.head = page.pfn
+        self.nr_pages += 1
+
+    def add_tail(self, page: Page) -> None:
+        """Puts a page at the tail: it is the next to be looked at."""
+        tail: i64 = self.tail
+        page.lru_next = -1
+        page.lru_prev = tail
+        if tail >= 0:
+            self.mem_map.page(tail).lru_next = page.pfn
+        else:
+            self.head = page.pfn
+        self.tail = page.pfn
+        self.nr_pages += 1
+
+    def delete(self, page: Page) -> None:
+        """Takes a page off."""
+        before: i64 = page.lru_prev
+        behind: i64 = page.lru_next
+        if before >= 0:
+            self.mem_map.page(before).lru_next = behind
+        else:
+            self.head = behind
+        if behind >= 0:
+            self.mem_map.page(behind).lru_prev = before
+        else:
+            self.tail = before
+        page.lru_prev = -1
+        page.lru_next = -1
+        self.nr_pages -= 1
+
+    def last(self) -> Page | None:
+        """The page at the tail."""
+        return None if self.tail < 0 else self.mem_map.page(self.tail)
+
+    def pages(self) -> list[Page]:
+        """All of them, from the head on; for reports and checks."""
+        found: list[Page] = []
+        pfn: i64 = self.head
+        while pfn >= 0:
+            page = self.mem_map.page(pfn)
+            found.append(page)
+            pfn = page.lru_next
+        return found
+
+
+def folio_lru_list(page: Page) -> int:
+    """The list that a page's flags put it on."""
+    flags = page.flags
+    if flags & PG_unevictable:
+        return LRU_UNEVICTABLE
+    kind = LRU_INACTIVE_ANON if flags & PG_swapbacked else LRU_INACTIVE_FILE
+    return kind + 1 if flags & PG_active else kind
+
+
+def folio_is_file_lru(page: Page) -> bool:
+    """The page can be had back without swap."""
+    return page.flags & PG_swapbacked == 0
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ReclaimPolicy:
+    """Which pages go when memory is short. One object for each set of lists: a node's, or a memory cgroup's on it.
+
+    lists           by LRU_*; ``add`` and ``remove`` keep them by the pages' flags
+    anon_cost, file_cost  what taking pages of the kind has cost lately: pages looked at in vain, and I/O
+    nonresident_age  pages that have left and pages that were activated: the clock of refault distances
+    refaults        activations by refault when the lists were last shrunk, anon and file
+    activated       refaulted pages that were activated at once, anon and file, since boot
+    """
+
+    name = "none"
+
+    def __init__(self, mem_map: MemMap) -> None:
+        self.mem_map = mem_map
+        self.lists: list[LruList] = [LruList(mem_map, name) for name in LRU_NAMES]
+        self.anon_cost: i64 = 0
+        self.file_cost: i64 = 0
+        self.nonresident_age: i64 = 0
+        self.refaults: list[int] = [0, 0]
+        self.activated: list[int] = [0, 0]
+
+    # What the policy is told.
+
+    def add(self, page: Page) -> None:
+        """A page has come: a fault, a read, swap-in; or it returns after having been looked at (PG_active and
+        PG_unevictable may be set)."""
+        page.flags |= PG_lru
+        self.lists[folio_lru_list(page)].add(page)
+
+    def remove(self, page: Page) -> None:
+        """A page goes: it is free, or about to be looked at. Its flags are still those that it was added with."""
+        self.lists[folio_lru_list(page)].delete(page)
+        page.flags &= ~PG_lru
+
+    def accessed(self, page: Page) -> None:
+        """The kernel has accessed a page for a program (read(2), get_user_pages), or the last mapping of a page that
+        was used goes. Accesses by programs leave the accessed bit in page tables instead."""
+        page.flags |= PG_referenced
+
+    # What the policy is asked for.
+
+    def shrink(self, sc: "ScanControl") -> None:
+        """One pass: looks at about ``size >> sc.priority`` pages, hands those that may go to
+        ``sc.shrink_folio_list(pages)``, and puts back what that returns."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which pages go: shrink(sc) is missing")
+
+    def age(self, sc: "ScanControl") -> None:
+        """kswapd is about to shrink: a policy may look at pages that are not to go yet."""
+
+    # For everybody.
+
+    def nr(self, lru: int) -> i64:
+        """Pages of one list."""
+        return self.lists[lru].nr_pages
+
+    def nr_evictable(self, anon: bool) -> i64:
+        """Pages that could go: the page cache's, and with ``anon`` those that need swap."""
+        pages: i64 = self.lists[LRU_INACTIVE_FILE].nr_pages + self.lists[LRU_ACTIVE_FILE].nr_pages
+        if anon:
+            pages += self.lists[LRU_INACTIVE_ANON].nr_pages + self.lists[LRU_ACTIVE_ANON].nr_pages
+        return pages
+
+    def note_cost(self, file: bool, nr_io: i64, nr_rotated: i64) -> None:
+        """lru_note_cost: pages of the kind had to be written, or were looked at in vain. Old costs fade."""
+        cost: i64 = nr_io * 32 + nr_rotated
+        if cost == 0:
+            return
+        if file:
+            self.file_cost += cost
+        else:
+            self.anon_cost += cost
+        if self.file_cost + self.anon_cost > self.nr_evictable(True) // 4:
+            self.file_cost //= 2
+            self.anon_cost //= 2

@@ -1,0 +1,116 @@
+"""struct scan_control: one run of reclaim, what it may do and what it has done.
+
+Mirrors: mm/vmscan.c (struct scan_control) (6.18)
+Differs: it also counts, so that a policy need not.
+"""
+
+from typing import TYPE_CHECKING, final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.page import Page
+
+if TYPE_CHECKING:
+    from pagewalk.mm.page_alloc import Node
+    from pagewalk.mm.system import System
+
+
+@final
+class ScanControl:
+    """One run.
+
+    node            whose pages
+    nr_to_reclaim   pages wanted
+    priority        12 looks at 1/4096 of the lists, 0 at all of them
+    kswapd, proactive  who runs: kswapd, or somebody who asks for it (memory.reclaim); else a task that needs a page
+    cgroup          the lists are those of a memory cgroup
+    may_swap        anonymous pages may go: there is swap space left
+    swappiness      0 to 200: how ready anonymous pages are to go, against file pages
+    reclaim_idx     the highest zone that is of use to the request; ``all_zones`` where that is all of them
+    nr_reclaimed, nr_scanned  so far
+    nr_pageout      pages that the last list had to be written for
+    may_deactivate, force_deactivate, skipped_deactivate, cache_trim_mode, file_is_tiny  the classic policy's notes
+    nr_unqueued_dirty  dirty file pages met that nobody is writing
+    """
+
+    def __init__(self, system: "System", node: "Node", nr_to_reclaim: i64) -> None:
+        self.system = system
+        self.node = node
+        self.nr_to_reclaim: i64 = nr_to_reclaim
+        self.priority = 12
+        self.kswapd = False
+        self.proactive = False
+        self.cgroup = False
+        self.may_swap = True
+        self.swappiness: int = system.config.swappiness
+        self.reclaim_idx: i64 = 0
+        self.all_zones = True
+        self.nr_reclaimed: i64 = 0
+        self.nr_scanned: i64 = 0
+        self.nr_pageout: i64 = 0
+        self.nr_unqueued_dirty: i64 = 0
+        self.may_deactivate = 0
+        self.force_deactivate = False
+        self.skipped_deactivate = False
+        self.cache_trim_mode = False
+        self.file_is_tiny = False
+
+    def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
+        """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
+        return pages
+
+    def zone_fits(self, page: Page) -> bool:
+        """The page lies in a zone that is of use."""
+        return self.node.zone_of(page.pfn).index <= self.reclaim_idx
+
+    def lru_size(self, lru: int) -> int:
+        """Pages of a list in zones that are of use (lruvec_lru_size)."""
+        which = self.node.lruvec.lists[lru]
+        if self.all_zones:
+            return int(which.nr_pages)
+        count = 0
+        for page in which.pages():
+            if self.zone_fits(page):
+                count += 1
+        return count
+
+    def nr_free(self) -> i64:
+        """Free pages of the node."""
+        return self.node.nr_free_pages()
+
+    def total_high_wmark(self) -> i64:
+        """The high marks of the node's zones, added up."""
+        total: i64 = 0
+        for zone in self.node.zones:
+            if zone.managed_pages:
+                total += zone.watermark_high
+        return total
+
+    def count_scan(self, nr_pages: i64, file: bool) -> None:
+        """Pages were looked at."""
+        vmstat = self.system.vmstat
+        self.nr_scanned += nr_pages
+        if self.kswapd:
+            vmstat.pgscan_kswapd += nr_pages
+        elif self.proactive:
+            vmstat.pgscan_proactive += nr_pages
+        elif not self.cgroup:
+            vmstat.pgscan_direct += nr_pages
+        if file:
+            vmstat.pgscan_file += nr_pages
+        else:
+            vmstat.pgscan_anon += nr_pages
+
+    def count_steal(self, nr_pages: i64, file: bool) -> None:
+        """Pages of those were freed."""
+        vmstat = self.system.vmstat
+        if self.kswapd:
+            vmstat.pgsteal_kswapd += nr_pages
+        elif self.proactive:
+            vmstat.pgsteal_proactive += nr_pages
+        elif not self.cgroup:
+            vmstat.pgsteal_direct += nr_pages
+        if file:
+            vmstat.pgsteal_file += nr_pages
+        else:
+            vmstat.pgsteal_anon += nr_pages

@@ -1,0 +1,89 @@
+"""Moving pages between the lists of reclaim: accessed, activated, locked, unwanted.
+
+Mirrors: mm/swap.c, mm/mlock.c (mlock_folio, munlock_folio) (6.18)
+Differs: at once, not in batches of each CPU; whether another mapping keeps a page locked is read off the reverse map.
+"""
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from pagewalk.mm.lruvec import folio_lru_list
+from pagewalk.mm.page import (
+    Page,
+    PG_active,
+    PG_anon,
+    PG_lru,
+    PG_mlocked,
+    PG_referenced,
+    PG_swapbacked,
+    PG_swapcache,
+    PG_unevictable,
+)
+
+if TYPE_CHECKING:
+    from pagewalk.mm.system import System
+
+
+def folio_mark_accessed(system: "System", page: Page) -> None:
+    """The kernel has accessed the page for a program."""
+    system.node.lruvec.accessed(page)
+
+
+def folio_set_flags(system: "System", page: Page, flags: i64) -> None:
+    """Gives a page other flags, and the list that they put it on."""
+    if not page.flags & PG_lru:
+        page.flags = flags
+        return
+    lruvec = system.node.lruvec
+    lruvec.remove(page)
+    page.flags = flags & ~PG_lru
+    lruvec.add(page)
+
+
+def folio_deactivate(system: "System", page: Page) -> None:
+    """MADV_COLD: an active page becomes an inactive one that nobody has used."""
+    if page.flags & PG_active and not page.flags & PG_unevictable:
+        folio_set_flags(system, page, page.flags & ~(PG_active | PG_referenced))
+        system.vmstat.pgdeactivate += 1
+
+
+def folio_mark_lazyfree(system: "System", page: Page) -> None:
+    """MADV_FREE: the page's contents may be dropped; it waits among the inactive file pages."""
+    if page.flags & PG_anon and page.flags & PG_swapbacked and not page.flags & (PG_swapcache | PG_unevictable):
+        folio_set_flags(system, page, page.flags & ~(PG_active | PG_referenced | PG_swapbacked))
+        system.vmstat.pglazyfree += 1
+
+
+def folio_rotate_reclaimable(system: "System", page: Page) -> None:
+    """Its write-back is done: it is the next to be looked at (the tail of its inactive list)."""
+    if page.flags & PG_lru and not page.flags & PG_unevictable:
+        lruvec = system.node.lruvec
+        lruvec.remove(page)
+        page.flags &= ~PG_active
+        lruvec.add(page)
+        which = lruvec.lists[folio_lru_list(page)]
+        if which.head == page.pfn:
+            which.delete(page)
+            which.add_tail(page)
+        system.vmstat.pgrotated += 1
+
+
+def mlock_folio(system: "System", page: Page) -> None:
+    """A locked mapping maps the page: it cannot be taken away."""
+    if page.flags & PG_mlocked:
+        return
+    system.vmstat.nr_mlock += 1
+    system.vmstat.unevictable_pgs_mlocked += 1
+    folio_set_flags(system, page, (page.flags | PG_mlocked | PG_unevictable) & ~PG_active)
+
+
+def munlock_folio(system: "System", page: Page, still_locked: bool) -> None:
+    """A locked mapping of the page goes, or is unlocked; ``still_locked``: another one keeps it."""
+    if still_locked or not page.flags & PG_mlocked:
+        return
+    system.vmstat.nr_mlock -= 1
+    system.vmstat.unevictable_pgs_munlocked += 1
+    if page.flags & PG_unevictable:
+        system.vmstat.unevictable_pgs_rescued += 1
+    folio_set_flags(system, page, page.flags & ~(PG_mlocked | PG_unevictable))
