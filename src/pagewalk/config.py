@@ -36,6 +36,9 @@ _RANGES = {
     "watermark_scale_factor": (1, 3000),
     "swappiness": (0, 200),
     "page_cluster": (0, 31),
+    "panic_on_oom": (0, 2),
+    "oom_kill_allocating_task": (0, 1),
+    "oom_dump_tasks": (0, 1),
 }
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([BKMGTP]?)(?:I?B)?", re.IGNORECASE)
 
@@ -97,6 +100,10 @@ class Config:
     watermark_scale_factor    vm.watermark_scale_factor
     swappiness                vm.swappiness: 0 spares anonymous memory, 200 the page cache
     page_cluster              vm.page-cluster: swap-in reads up to 2**page_cluster pages at once
+    panic_on_oom              vm.panic_on_oom: 0 kills, 1 gives up unless a cgroup or nodes ran out, 2 always gives up:
+                              the run ends with OutOfMemory
+    oom_kill_allocating_task  vm.oom_kill_allocating_task: kills who asks, not the largest
+    oom_dump_tasks            vm.oom_dump_tasks: the report has the table of tasks
     lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
@@ -130,6 +137,9 @@ class Config:
     swappiness: int = 60
     page_cluster: int = 3
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)
+    panic_on_oom: int = 0
+    oom_kill_allocating_task: int = 0
+    oom_dump_tasks: int = 1
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "LinuxError",
     "MemoryFault",
     "NotModelled",
+    "OomKilled",
     "OutOfMemory",
     "PagewalkError",
     "SegmentationFault",
@@ -38,6 +39,10 @@ class NotModelled(PagewalkError, NotImplementedError):
 
 class OutOfMemory(PagewalkError):
     """The machine's RAM cannot serve a request; the message names the request and what was free."""
+
+
+class OomKilled(OutOfMemory):
+    """The OOM killer has ended the process that Python drives; the message is the kernel's."""
 
 
 class LinuxError(PagewalkError, OSError):

@@ -26,11 +26,12 @@ from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
 from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.kernel import Kernel
+from pagewalk.kernel.oom import OomKill
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.system import System
 from pagewalk.view.collect_family import FamilyRecorder
-from pagewalk.view.report import Report
+from pagewalk.view.report import OomRecord, Report
 
 if TYPE_CHECKING:
     from pagewalk.kernel.cpu import Cpu
@@ -88,6 +89,7 @@ class Machine:
         self._running: Task | None = None
         self._recorder: ProcfsRecorder | None = None
         self._family: FamilyRecorder | None = None
+        self._early: Report | None = None
         self.kernel.on_exit = self._before_exit
         self.kernel.on_exec = self._before_exec
 
@@ -184,7 +186,9 @@ class Machine:
         timer = threading.Timer(timeout, self.stop, [f"timeout of {timeout:g} s"]) if timeout is not None else None
         start = time.monotonic()
         self._running = task
+        self._early = None
         self._family = FamilyRecorder(self.kernel, cmdline)
+        kills_before = len(self.kernel.oom.kills)
         try:
             if timer is not None:
                 timer.daemon = True
@@ -193,6 +197,7 @@ class Machine:
                 record.begin(self.kernel, self._the_cpu(), task)
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
+            report.oom_kills = [oom_record(kill) for kill in self.kernel.oom.kills[kills_before:]]
             if dump_ram is not None:
                 self.dump_ram(dump_ram)
         finally:
@@ -210,6 +215,7 @@ class Machine:
             self.kernel.stop_reason = ""
             self._family = None
             self._recorder = None
+            self._early = None
         return Result(report.status, report.signal, report)
 
     def _the_cpu(self) -> "Cpu":
@@ -237,14 +243,16 @@ class Machine:
             seconds=seconds,
             interpreted=_build.interpreted_because(),
         )
-        collect_mm(report, task.mm, maps_text(task.mm))
+        if self._early is None:
+            collect_mm(report, task.mm, maps_text(task.mm))
+            report.smaps = smaps_text(task.mm) if detail else ""
+        else:
+            report.take_memory(self._early)
         collect_machine(report, self.system)
         if self._family is not None:
             report.processes = self._family.finish()
             report.unknown_calls = {syscall_name(number): n for number, n in sorted(self._family.unknown_calls.items())}
             report.syscalls = {syscall_name(number): n for number, n in sorted(self._family.calls.items())}
-        if detail:
-            report.smaps = smaps_text(task.mm)
         return report
 
     def stop(self, reason: str) -> None:
@@ -259,11 +267,19 @@ class Machine:
         return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << 12, task.nr_syscalls
 
     def _before_exit(self, task: "Task") -> None:
-        """A task is about to end: what is to be kept of it is taken now."""
+        """A task is about to end: what is to be kept of it is taken now. The memory of the program that a run is about
+        stays until its report is made, unless the OOM killer wants it."""
         if self._recorder is not None:
             self._recorder.before_exit(task)
         if self._family is not None:
             self._family.before_exit(task)
+        if task.keep_mm and task is self._running and task.mm.oom_victim and task.signal.live == 1:
+            from pagewalk.view.collect import collect_mm
+
+            self._early = Report(command=[])
+            collect_mm(self._early, task.mm, maps_text(task.mm))
+            self._early.smaps = smaps_text(task.mm)
+            task.keep_mm = False
 
     def _before_exec(self, task: "Task") -> None:
         """The program of a task is about to be replaced."""
@@ -301,6 +317,10 @@ class Machine:
         else:
             raise ConfigError(f"dump_ram: expected the format elf or raw, got {format!r}")
 
+    def dmesg(self) -> str:
+        """What the OOM killer has printed, report after report, as it would be in the kernel's log."""
+        return "".join(f"{line}\n" for line in self.kernel.oom.log)
+
     def buddyinfo(self) -> str:
         """/proc/buddyinfo: free blocks by zone and order."""
         return buddyinfo_text(self.system)
@@ -316,6 +336,24 @@ class Machine:
     def vmstat(self) -> str:
         """/proc/vmstat: events since boot, pages by use."""
         return vmstat_text(self.system)
+
+
+def oom_record(kill: OomKill) -> OomRecord:
+    """A kill for the report."""
+    victim = kill.victim
+    return OomRecord(
+        pid=victim.tgid,
+        name=victim.comm,
+        invoked_by=kill.invoked_by,
+        badness=kill.points,
+        rss=victim.rss * 4096,
+        swap=victim.swapents * 4096,
+        page_tables=victim.pgtables_bytes,
+        oom_score_adj=victim.oom_score_adj,
+        cgroup=kill.memcg,
+        message=kill.report[-1],
+        report=kill.report,
+    )
 
 
 def inherit(task: "Task") -> None:

@@ -12,7 +12,7 @@ lengths may be text such as ``"64M"``.
 from typing import TYPE_CHECKING, NoReturn
 
 from pagewalk.config import parse_size
-from pagewalk.errors import BusError, LinuxError, OutOfMemory, SegmentationFault
+from pagewalk.errors import BusError, ConfigError, LinuxError, OomKilled, OutOfMemory, SegmentationFault
 from pagewalk.flags import Map, Prot
 from pagewalk.fs.fcntl import AT_FDCWD, O_RDONLY, O_RDWR
 from pagewalk.fs.open import do_openat
@@ -244,14 +244,46 @@ class Process:
         self.machine.kernel.do_exit(self._task, 0)
         self.machine.kernel.release_task(self._task)
 
+    @property
+    def oom_score_adj(self) -> int:
+        """/proc/PID/oom_score_adj, -1000 (never killed for memory) to 1000 (first); ConfigError where it is set to
+        something else."""
+        return self._task.oom_score_adj
+
+    @oom_score_adj.setter
+    def oom_score_adj(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not -1000 <= value <= 1000:
+            raise ConfigError(f"oom_score_adj: expected -1000 to 1000, got {value!r}")
+        self._task.oom_score_adj = value
+
+    @property
+    def oom_score(self) -> int:
+        """/proc/PID/oom_score."""
+        return self._task.oom_score()
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended, or the OOM killer has ended it."""
+        return not self._task.is_ended()
+
     # Behind the face.
 
     def _enter(self) -> None:
-        """This process is the one that runs."""
+        """This process is the one that runs. OomKilled where the OOM killer has ended it."""
+        if self._task.mm.oom_victim:
+            self._killed()
         self.machine.system.current = self._task
 
-    @staticmethod
-    def _answer(call: str, value: int) -> int:
+    def _killed(self) -> NoReturn:
+        """The OOM killer has chosen this process: it ends, where it has not yet."""
+        kernel = self.machine.kernel
+        if not self._task.is_ended():
+            kernel.oom.end_task(self._task)
+        raise OomKilled(f"process {self.pid} was killed: {kernel.oom.message_of(self.pid)}")
+
+    def _answer(self, call: str, value: int) -> int:
+        if value < 0 and self._task.mm.oom_victim:
+            self._killed()
         if -4096 < value < 0:
             raise LinuxError(call, -value)
         return value
@@ -273,6 +305,8 @@ class Process:
 
     def _refuse(self, addr: int, access: int, outcome: int) -> NoReturn:
         """Raises the signal, or the lack of memory, that a fault ended in."""
+        if self._task.mm.oom_victim:
+            self._killed()
         what = "write to" if access == WRITE else "read of"
         if outcome == FAULT_OOM:
             raise OutOfMemory(f"{what} {addr:#x}: no frame for {self.machine.system.node.last_failure}")

@@ -217,8 +217,15 @@ def test_a_cold_page_cache_makes_major_faults(tmp_path: Path) -> None:
     assert warm[1] == 0 and cold[1] > 0
 
 
-def test_too_little_ram_is_one_line_and_125() -> None:
-    done = pagewalk("run", "--ram", "192M", "--", "perl", "-e", "push @x, 'x' x 300000 while 1")
+def test_too_little_ram_kills_the_program_and_the_report_says_so() -> None:
+    done = pagewalk("run", "--ram", "64M", "--", "perl", "-e", "push @x, 'x' x 300000 while 1")
+    assert done.returncode == 137
+    assert "Out of memory: Killed process 1000 (perl) total-vm:" in done.stderr.decode()
+
+
+def test_too_little_ram_with_nobody_to_kill_is_one_line_and_125() -> None:
+    wants = "open F, '>/proc/self/oom_score_adj'; print F -1000; close F; push @x, 'x' x 300000 while 1"
+    done = pagewalk("run", "--ram", "64M", "--", "perl", "-e", wants)
     assert done.returncode == 125
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 1 and "no page frame" in lines[0], lines

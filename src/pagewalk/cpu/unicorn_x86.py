@@ -133,6 +133,10 @@ class UnicornX86(Cpu):
         """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""
         self._fx.reset()
 
+    def in_program(self) -> bool:
+        """See ``Cpu.in_program``."""
+        return self._running
+
     # Time slices.
 
     def count_blocks(self) -> bool:

@@ -122,6 +122,10 @@ class Cpu(Fpu):
         """
         raise NotImplementedError
 
+    def in_program(self) -> bool:
+        """Whether ``run`` is under way: what is asked of the kernel now is a page fault, which may be taken again."""
+        return False
+
     def count_blocks(self) -> bool:
         """From now on ``run`` counts basic blocks, and ends with EXIT_STOPPED when a slice is used up. False where it
         cannot: then a slice is host time, and somebody must call ``stop``."""

@@ -108,8 +108,8 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
     """A page fault of the program: True where the page table grants the access now.
 
     False: it becomes a signal (``task.fault_sig``, ``fault_code``), which ``fault_signal`` raises once the registers
-    are
-    current. ``access`` is ACCESS_*. Raises OutOfMemory where there is no frame.
+    are current; with ``fault_sig`` 0 it is taken again, unless the task is being killed. ``access`` is ACCESS_*.
+    Raises OutOfMemory where there is no frame and nobody to be killed.
     """
     outcome = do_user_addr_fault(task.mm, addr, access)
     if outcome == FAULT_SERVED:
@@ -120,8 +120,15 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
         if outcome == FAULT_SERVED:
             outcome = FAULT_ACCERR
     if outcome == FAULT_OOM:
+        oom = task.kernel.oom
+        if oom.take_retry(task):
+            task.fault_sig = 0
+            return False
         free = task.kernel.system.node.nr_free_pages() << 12
-        raise OutOfMemory(f"no page frame for {task.comm} (pid {task.pid}) at {addr:#x}; {free} bytes of RAM are free")
+        why = f"; {oom.panic}" if oom.panic else ""
+        raise OutOfMemory(
+            f"no page frame for {task.comm} (pid {task.pid}) at {addr:#x}; {free} bytes of RAM are free{why}"
+        )
     if outcome == FAULT_BUS:
         return bad_area(task, SIGBUS, BUS_ADRERR)
     return bad_area(task, SIGSEGV, SEGV_ACCERR if outcome == FAULT_ACCERR else SEGV_MAPERR)

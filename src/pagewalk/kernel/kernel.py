@@ -17,6 +17,7 @@ from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
+from pagewalk.kernel.oom import KernelOom
 from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
 from pagewalk.kernel.sem import SemNamespace
 from pagewalk.kernel.shm import ShmNamespace
@@ -68,6 +69,7 @@ class Kernel(TaskRegistry):
     layout         where things go in an address space; task_size: the first address that is no user's
     cpu            what runs programs, None until one is set
     hwcap, hwcap2  AT_HWCAP, AT_HWCAP2
+    oom            the OOM killer
     stop_reason    why ``stop`` was called, "" while nobody did
     """
 
@@ -94,6 +96,8 @@ class Kernel(TaskRegistry):
         self.vdso = Vdso(system)
         self.shm = ShmNamespace(system)
         self.sem = SemNamespace()
+        self.oom = KernelOom(self)
+        system.node.reclaim.killer = self.oom
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1

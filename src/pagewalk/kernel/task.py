@@ -226,6 +226,12 @@ class Task(Current):
         cred.capable = self.euid == 0
         self.capable = self.euid == 0
 
+    def oom_score(self) -> int:
+        """What /proc/PID/oom_score shows."""
+        from pagewalk.kernel.oom import task_oom_score
+
+        return task_oom_score(self)
+
     def wait_status(self) -> int:
         """What wait(2) reports: the exit code, or a stop (signal << 8 | 0x7f)."""
         if self.exit_code is None:

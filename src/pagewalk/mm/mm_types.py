@@ -87,6 +87,7 @@ class MmStruct:
     mmap_base, mmap_legacy_base, topdown  where the search for free space starts, and whether it goes down
     coredump_filter   which mappings a core dump would hold, as /proc/PID/coredump_filter has it
     randomized        its layout was randomised (PF_RANDOMIZE)
+    oom_victim        the OOM killer has chosen its process; oom_skip: its memory is reaped (MMF_OOM_SKIP)
     """
 
     def __init__(self, system: System) -> None:
@@ -133,6 +134,8 @@ class MmStruct:
         self.env_end: i64 = 0
         self.saved_auxv: bytes = b""
         self.coredump_filter = MMF_DUMP_FILTER_DEFAULT
+        self.oom_victim = False
+        self.oom_skip = False
         self.exe_file: File | None = None
         self.faults = FaultStats()
         self.mapping_faults: dict[str, int] = {}

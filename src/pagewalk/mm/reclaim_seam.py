@@ -18,12 +18,27 @@ if TYPE_CHECKING:
     from pagewalk.mm.zone import Zone
 
 
+class OomKiller:
+    """Who kills when reclaim cannot help: the kernel's side of it is kernel/oom.py. This one kills nobody."""
+
+    def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
+        """See ``ReclaimSeam.out_of_memory``."""
+        return False
+
+    def memalloc(self) -> i64:
+        """See ``ReclaimSeam.memalloc``: ALLOC_OOM where the running task is being killed."""
+        return 0
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ReclaimSeam:
-    """What the allocator asks for. Override any of these; pages are counted in units of 4 KiB."""
+    """What the allocator asks for. Override any of these; pages are counted in units of 4 KiB.
+
+    killer  whom ``out_of_memory`` and ``memalloc`` ask; a subclass that overrides these two calls them here
+    """
 
     def __init__(self) -> None:
-        pass
+        self.killer = OomKiller()
 
     def wake_kswapd(self, zone: "Zone", gfp: i64, order: i64, highest_zoneidx: i64) -> None:
         """``zone`` (of node ``zone.node_id``) is below its low mark for a request of ``order`` that may use zones up to
@@ -33,7 +48,7 @@ class ReclaimSeam:
     def memalloc(self, gfp: i64) -> i64:
         """The extra rights of who asks: 0 none, ``ALLOC_OOM`` for a task that is being killed for want of memory, or
         ``ALLOC_NO_WATERMARKS`` for reclaim's own allocations (PF_MEMALLOC)."""
-        return 0
+        return self.killer.memalloc()
 
     def try_to_free_pages(self, node: "Node", gfp: i64, order: i64) -> i64:
         """Direct reclaim for a request that starts at ``node``: how many pages were freed, 0 for no progress. It may
@@ -47,4 +62,4 @@ class ReclaimSeam:
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """The rounds are used up. True: something was or is being killed, and the request is tried again (or
         fails at once where the caller itself is the victim, as ``memalloc`` then says); False: the request fails."""
-        return False
+        return self.killer.out_of_memory(node, gfp, order)

@@ -124,6 +124,7 @@ def event_stats(system: System) -> dict[str, int]:
         "pgfault": int(vmstat.pgfault),
         "pgmajfault": int(vmstat.pgmajfault),
         "pgreuse": int(vmstat.pgreuse),
+        "oom_kill": int(vmstat.oom_kill),
         "unevictable_pgs_mlocked": int(vmstat.unevictable_pgs_mlocked),
         "unevictable_pgs_munlocked": int(vmstat.unevictable_pgs_munlocked),
         "unevictable_pgs_rescued": int(vmstat.unevictable_pgs_rescued),

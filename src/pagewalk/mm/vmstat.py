@@ -44,6 +44,7 @@ class VmStat:
         self.unevictable_pgs_rescued: i64 = 0
         self.unevictable_pgs_cleared: i64 = 0
         self.drop_pagecache: i64 = 0
+        self.oom_kill: i64 = 0
         # Reclaim.
         self.pgactivate: i64 = 0
         self.pgdeactivate: i64 = 0

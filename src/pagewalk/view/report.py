@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 __all__ = [
-    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "ProcessRecord", "Report", "Rss", "Zone",
+    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "OomRecord", "ProcessRecord", "Report", "Rss", "Zone",
     "resident_cells",
 ]  # fmt: skip
 
@@ -156,6 +156,29 @@ class ProcessRecord:
 
 
 @dataclass
+class OomRecord:
+    """A process that the OOM killer has ended; sizes in bytes.
+
+    invoked_by  pid of who asked for memory
+    badness     the points that it was chosen for, in pages
+    cgroup      path of the cgroup whose limit was hit, "" where the machine ran out
+    message     the kernel's line; report: all of its report
+    """
+
+    pid: int
+    name: str
+    invoked_by: int
+    badness: int
+    rss: int
+    swap: int
+    page_tables: int
+    oom_score_adj: int
+    cgroup: str
+    message: str
+    report: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Report:
     """One run of one program.
 
@@ -172,6 +195,7 @@ class Report:
     faults_by_mapping  counts by name, those of mappings that are gone included
     syscalls, unknown_calls  counts by name, of all processes
     processes   every process of the run, in the order in which they were made
+    oom_kills   whom the OOM killer has ended, in order
     interpreted why the kernel rooms ran uncompiled, "" where they were compiled
     """
 
@@ -197,10 +221,19 @@ class Report:
     syscalls: dict[str, int] = field(default_factory=dict)
     unknown_calls: dict[str, int] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
+    oom_kills: list[OomRecord] = field(default_factory=list)
     seconds: float = 0.0
     interpreted: str = ""
     maps: str = ""
     smaps: str = ""
+
+    def take_memory(self, other: "Report") -> None:
+        """The address space as ``other`` has it."""
+        for name in (
+            "maps", "smaps", "task_size", "mappings", "rss", "virtual", "virtual_peak", "tables", "vm_pte", "faults",
+            "faults_by_mapping",
+        ):  # fmt: skip
+            setattr(self, name, getattr(other, name))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON has it; addresses are "0x..." text, because JSON readers round large numbers."""
@@ -228,6 +261,7 @@ class Report:
         data["mappings"] = [
             Mapping(**{**row, "start": int(row["start"], 16), "end": int(row["end"], 16)}) for row in data["mappings"]
         ]
+        data["oom_kills"] = [OomRecord(**row) for row in data.get("oom_kills", [])]
         data["processes"] = [ProcessRecord.from_dict(row) for row in data.get("processes", [])]
         known = {entry.name for entry in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})

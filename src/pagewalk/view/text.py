@@ -53,6 +53,8 @@ def outcome(report: Report) -> list[Line]:
             f" {size(machine.get('ram', 0))} RAM, {aslr}, {report.seconds:.2f} s"
         )
         lines.append([(where, "dim")])
+    for kill in report.oom_kills:
+        lines.append([(f"          {kill.message}", "red")])
     if report.interpreted:
         note = f"          interpreted, ten times slower than compiled: {report.interpreted}"
         lines.append([(note, "yellow")])

@@ -20,7 +20,6 @@ from pagewalk.fs.procfs.numa_maps import numa_maps_text
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_rollup_text, smaps_text, statm_text
 from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm, thread_group
 from pagewalk.mm.current import TaskIoAccounting
-from pagewalk.mm.mm_types import MM_SWAPENTS
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -285,22 +284,8 @@ def _arch_status(task: "Task") -> bytes:
 # The OOM killer.
 
 
-def oom_score(task: "Task") -> int:
-    """The score of the OOM killer as /proc shows it: 0 to about 1333, 667 for a task that uses nothing."""
-    adj = task.oom_score_adj
-    mm = task_mm(task)
-    if adj == -1000 or mm is None:
-        return 0
-    total = mm.system.totalram_pages
-    points = mm.get_mm_rss() + mm.rss_stat[MM_SWAPENTS] + mm.pgtables_bytes() // 4096
-    points += adj * (total // 1000)
-    scaled = points * 1000
-    share = scaled // total if scaled >= 0 else -(-scaled // total)
-    return (1000 + share) * 2 // 3
-
-
 def _oom_score(task: "Task") -> bytes:
-    return f"{oom_score(task)}\n".encode()
+    return f"{task.oom_score()}\n".encode()
 
 
 def _oom_score_adj(task: "Task") -> bytes:

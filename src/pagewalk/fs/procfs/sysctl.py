@@ -30,6 +30,9 @@ _VM_CONFIG: Final = (
     ("mmap_min_addr", 0, _INT_MAX),
     ("legacy_va_layout", 0, 1),
     ("watermark_scale_factor", 1, 3000),
+    ("oom_dump_tasks", 0, 1),
+    ("oom_kill_allocating_task", 0, 1),
+    ("panic_on_oom", 0, 2),
 )
 
 _FIXED: Final = (
@@ -75,10 +78,7 @@ _FIXED: Final = (
     ("vm/memfd_noexec", "0"),
     ("vm/nr_hugepages", "0"),
     ("vm/nr_overcommit_hugepages", "0"),
-    ("vm/oom_dump_tasks", "1"),
-    ("vm/oom_kill_allocating_task", "0"),
     ("vm/page-cluster", "3"),
-    ("vm/panic_on_oom", "0"),
     ("vm/swappiness", "60"),
     ("vm/unprivileged_userfaultfd", "0"),
     ("vm/vfs_cache_pressure", "100"),

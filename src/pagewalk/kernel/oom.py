@@ -1,0 +1,305 @@
+"""The OOM killer among the tasks: who is there, how one is killed, and how the others get their page.
+
+The page allocator asks when reclaim has given up. The victim gets SIGKILL, and so does everybody who shares its memory.
+Whoever waits for the page in a page fault takes the fault again, after the victim has had its turn to end; within a
+system call, which cannot be left, the victim's memory is reaped at once. A process that Python drives ends at once.
+
+Sources: Documentation/admin-guide/sysctl/vm.rst (panic_on_oom, oom_kill_allocating_task, oom_dump_tasks).
+
+Mirrors: mm/oom_kill.c (out_of_memory, oom_kill_process, __oom_kill_process, pagefault_out_of_memory) (6.18)
+Differs: a machine that Linux would let panic answers that the request failed; a process that Python drives and that is
+    alone on its machine is not killed (it gets OutOfMemory and may free something itself).
+"""
+
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import i64
+
+from pagewalk.kernel.exit import do_group_exit
+from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
+from pagewalk.kernel.signal_types import SIGKILL, kernel_info
+from pagewalk.mm.gfp_names import GFP_KERNEL_MASK, GFP_USER_PAGE_MASK
+from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
+from pagewalk.mm.oom_kill import (
+    CONSTRAINT_NONE,
+    OOM_SCORE_ADJ_MIN,
+    OomControl,
+    OomTask,
+    oom_badness,
+    proc_oom_score,
+    select_bad_process,
+)
+from pagewalk.mm.oom_reaper import oom_reap_task_mm
+from pagewalk.mm.oom_report import dump_header, dump_oom_summary, dump_tasks, kill_line, show_mem
+from pagewalk.mm.oom_state import mem_info
+from pagewalk.mm.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.reclaim_seam import OomKiller
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.kernel import Kernel
+    from pagewalk.kernel.task import Task
+    from pagewalk.mm.page_alloc import Node
+
+_PATIENCE: Final = 4  # turns that a victim has to end by itself
+ALLOCATING_TASK: Final = "Out of memory (oom_kill_allocating_task)"
+
+
+@final
+class OomKill:
+    """One kill: the victim as the table had it, who asked, what the kernel printed (``report``, the last line is the
+    kill), and the points that it was chosen for."""
+
+    def __init__(self, victim: OomTask, invoked_by: int, points: int, memcg: str, report: list[str]) -> None:
+        self.victim = victim
+        self.invoked_by = invoked_by
+        self.points = points
+        self.memcg = memcg
+        self.report = report
+
+
+@final
+class KernelOom(OomKiller):
+    """The killer of one machine.
+
+    enabled   False: requests just fail (oom_killer_disable)
+    kills     all there were
+    log       what the kernel has printed, all reports one after the other
+    panic     why nobody was killed where Linux would have stopped the machine, "" where it would not
+    retry     the last failed page fault is to be taken again
+    """
+
+    def __init__(self, kernel: "Kernel") -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.enabled = True
+        self.kills: list[OomKill] = []
+        self.log: list[str] = []
+        self.panic = ""
+        self.retry = False
+        self.turns = 0
+        self.reserves = False
+
+    # What the allocator asks.
+
+    def memalloc(self) -> i64:
+        """A victim may use half of the reserve; a system call that waits for a victim all of it."""
+        if self.reserves:
+            return ALLOC_NO_WATERMARKS
+        task = self.kernel.current_task()
+        return ALLOC_OOM if task is not None and task.mm.oom_victim else 0
+
+    def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
+        """Kills somebody, or waits for who is dying. True: the request is to be tried again."""
+        task = self.kernel.current_task()
+        self.retry = False
+        if task is None or not self.enabled:
+            return False
+        mask = GFP_USER_PAGE_MASK if gfp & GFP_HIGHUSER_MOVABLE else GFP_KERNEL_MASK
+        oc = OomControl(totalpages(self.kernel), mask, int(order))
+        return self.kill_for(task, oc, self.candidates())
+
+    # The kill.
+
+    def kill_for(self, task: "Task", oc: OomControl, tasks: list[OomTask]) -> bool:
+        """Kills one of ``tasks`` for a request of ``task``; True where it is to be tried again."""
+        if task.mm.oom_victim or fatal_signal_pending(task):
+            task.mm.oom_victim = True  # task_will_free_mem: it is about to go anyway
+            return False
+        if task.stack is None and len({id(other.mm) for other in self.kernel.tasks() if other.mm.mm_users > 0}) == 1:
+            return False
+        if self.panics(oc):
+            return False
+        victim = self.choose(task, oc, tasks)
+        if victim is None:
+            if oc.waiting:
+                return self.wait_for_victim(task)
+            self.panic = "Out of memory and no killable processes"
+            self.print_report(oc, task, tasks, None, "")
+            return False
+        by_turn = self.kernel.system.config.oom_kill_allocating_task and not oc.memcg and victim.pid == task.tgid
+        why = ALLOCATING_TASK if by_turn else ""
+        lines = self.print_report(oc, task, tasks, victim, why)
+        self.kills.append(OomKill(victim, task.pid, oc.chosen_points, oc.memcg, lines))
+        self.kernel.system.vmstat.oom_kill += 1
+        self.kill_process(victim.pid)
+        self.turns = 0
+        if task.mm.oom_victim:
+            return False
+        return self.wait_for_victim(task)
+
+    def panics(self, oc: OomControl) -> bool:
+        """check_panic_on_oom."""
+        setting = self.kernel.system.config.panic_on_oom
+        if setting == 2 or (setting == 1 and oc.constraint == CONSTRAINT_NONE):
+            kind = "compulsory" if setting == 2 else "system-wide"
+            self.panic = f"Kernel panic - not syncing: Out of memory: {kind} panic_on_oom is enabled"
+            return True
+        return False
+
+    def choose(self, task: "Task", oc: OomControl, tasks: list[OomTask]) -> OomTask | None:
+        """Who asks, where the administrator wants that and it may be killed; else the largest."""
+        if self.kernel.system.config.oom_kill_allocating_task and not oc.memcg:
+            for candidate in tasks:
+                if (
+                    candidate.tgid == task.tgid
+                    and not candidate.unkillable
+                    and candidate.oom_score_adj != OOM_SCORE_ADJ_MIN
+                ):
+                    oc.chosen_points = 0
+                    return candidate
+        return select_bad_process(oc, tasks)
+
+    def print_report(
+        self, oc: OomControl, task: "Task", tasks: list[OomTask], victim: OomTask | None, why: str
+    ) -> list[str]:
+        """dump_header, and the lines that name the victim; they go to the kernel's log too."""
+        config = self.kernel.system.config
+        lines = [dump_header(oc, task.comm, task.oom_score_adj, config.linux)]
+        lines += self.memory_lines(oc)
+        if config.oom_dump_tasks:
+            lines += dump_tasks(tasks, config.linux)
+        if victim is not None:
+            lines.append(dump_oom_summary(oc, victim))
+            lines.append(kill_line(oc, victim, why))
+        else:
+            lines.append("Out of memory and no killable processes...")
+        self.log += lines
+        return lines
+
+    def memory_lines(self, oc: OomControl) -> list[str]:
+        """What there was of memory."""
+        return show_mem(mem_info(self.kernel.system), self.kernel.system.config.linux)
+
+    def kill_process(self, pid: int) -> None:
+        """SIGKILL for the process and for all that share its memory."""
+        victim = self.kernel.tasks_by_pid[pid]
+        mm = victim.mm
+        mm.oom_victim = True
+        for other in self.kernel.tasks():
+            if other.mm is mm and other.is_leader() and not process_ended(other):
+                self.kill_task(other)
+
+    def kill_task(self, task: "Task") -> None:
+        """One process. Python's own processes have nobody to take a signal: they end here, but for the one that asks,
+        which ends when its call comes back."""
+        if task.stack is not None:
+            send_signal(task, kernel_info(SIGKILL))
+        elif task is not self.kernel.current_task():
+            self.end_task(task)
+
+    def end_task(self, task: "Task") -> None:
+        """A process that Python drives ends, and its memory is freed."""
+        current = self.kernel.system.current
+        self.kernel.system.current = task
+        task.keep_mm = False
+        do_group_exit(task, SIGKILL)
+        self.kernel.system.current = current
+
+    def message_of(self, pid: int) -> str:
+        """What the kernel printed when it killed the process; "" where it shared a victim's memory."""
+        for kill in self.kills:
+            if kill.victim.tgid == pid:
+                return kill.report[-1]
+        return "its memory was a victim's"
+
+    # Waiting.
+
+    def wait_for_victim(self, task: "Task") -> bool:
+        """Somebody is to end. A page fault fails and is taken again after the others' turn; a system call gets what
+        the victim has that is private, or the reserve."""
+        dying = [mm for mm in self.dying() if not mm.oom_skip]
+        if not dying:
+            return True  # it has ended already
+        cpu = self.kernel.cpu
+        if task.stack is not None and cpu is not None and cpu.in_program() and self.turns < _PATIENCE:
+            self.turns += 1
+            self.retry = True
+            return False
+        freed = 0
+        for mm in dying:
+            freed += oom_reap_task_mm(mm)
+        if freed > 0:
+            return True
+        if task.stack is not None and not self.reserves and (cpu is None or not cpu.in_program()):
+            self.reserves = True  # until the system call is over
+            return True
+        return False
+
+    def dying(self) -> list[MmStruct]:
+        """Address spaces of victims that are still there."""
+        found: list[MmStruct] = []
+        for task in self.kernel.tasks():
+            if task.mm.oom_victim and task.mm.mm_users > 0 and not task.is_ended() and task.mm not in found:
+                found.append(task.mm)
+        return found
+
+    def take_retry(self, task: "Task") -> bool:
+        """pagefault_out_of_memory: whether a fault that found no frame is no end: the task is dying, or the fault is
+        taken again."""
+        retry = self.retry
+        self.retry = False
+        return retry or task.mm.oom_victim or fatal_signal_pending(task)
+
+    # Who there is.
+
+    def candidates(self) -> list[OomTask]:
+        """All processes, in the order in which they were made."""
+        found: list[OomTask] = []
+        for task in self.kernel.tasks():
+            if task.is_leader():
+                entry = oom_task(task)
+                if entry is not None:
+                    found.append(entry)
+        return found
+
+
+def process_ended(leader: "Task") -> bool:
+    """All threads have ended."""
+    return leader.signal.live == 0
+
+
+def find_lock_task_mm(leader: "Task") -> "Task | None":
+    """A thread of the process that still has the address space; None where none has."""
+    for thread in leader.signal.threads:
+        if not thread.is_ended() and thread.mm.mm_users > 0:
+            return thread
+    return None
+
+
+def oom_task(leader: "Task") -> OomTask | None:
+    """A process as the killer sees it; None where it has no memory any more."""
+    task = find_lock_task_mm(leader)
+    if task is None:
+        return None
+    mm = task.mm
+    rss = mm.rss_stat
+    entry = OomTask(task.pid, task.comm)
+    entry.tgid = task.tgid
+    entry.uid = task.uid
+    entry.total_vm = int(mm.total_vm)
+    entry.rss = mm.get_mm_rss()
+    entry.rss_anon = rss[MM_ANONPAGES]
+    entry.rss_file = rss[MM_FILEPAGES]
+    entry.rss_shmem = rss[MM_SHMEMPAGES]
+    entry.pgtables_bytes = mm.pgtables_bytes()
+    entry.swapents = rss[MM_SWAPENTS]
+    entry.oom_score_adj = task.oom_score_adj
+    entry.oom_skip = mm.oom_skip
+    entry.victim = mm.oom_victim
+    parent = leader.vfork_parent
+    entry.in_vfork = parent is not None and parent.mm is mm
+    return entry
+
+
+def totalpages(kernel: "Kernel") -> int:
+    """totalram_pages and all swap."""
+    return max(kernel.system.totalram_pages, 1)
+
+
+def task_oom_score(task: "Task") -> int:
+    """What /proc/PID/oom_score shows."""
+    entry = oom_task(task.signal.leader)
+    if entry is None:
+        return 0
+    total = totalpages(task.kernel)
+    return proc_oom_score(oom_badness(entry, total), total)
