@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import OutOfMemory
 from pagewalk.kernel.cpu import ACCESS_FETCH, ACCESS_READ, ACCESS_WRITE, DR6_STEP
-from pagewalk.kernel.signal_send import force_sig, force_sig_fault, force_sig_info
+from pagewalk.kernel.signal_send import fatal_signal_pending, force_sig, force_sig_fault, force_sig_info
 from pagewalk.kernel.signal_types import (
     BUS_ADRERR,
     FPE_FLTDIV,
@@ -73,6 +73,7 @@ def do_syscall(task: "Task") -> None:
     task.nr_syscalls += 1
     result = call(task, number)
     task.regs.rax = result  # execve and sigreturn bring registers of their own
+    task.kernel.oom.reserves = False
     on_syscall = task.kernel.on_syscall
     if on_syscall is not None:
         on_syscall(task, number, result)
@@ -150,7 +151,12 @@ def page_present(task: "Task", addr: int) -> bool:
 
 
 def fault_signal(task: "Task", addr: int, access: int) -> None:
-    """The signal for a page fault that ``do_page_fault`` could not serve."""
+    """The signal for a page fault that ``do_page_fault`` could not serve; none, after a pause, where it is to be taken
+    again."""
+    if task.fault_sig == 0:
+        if not fatal_signal_pending(task):
+            task.kernel.oom.pause(task)
+        return
     if access == ACCESS_FETCH and addr & ~0xFFF == VSYSCALL_ADDR:
         emulate_vsyscall(task, addr)
         return

@@ -18,6 +18,7 @@ from mypy_extensions import i64
 from pagewalk.kernel.exit import do_group_exit
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
+from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE
 from pagewalk.mm.gfp_names import GFP_KERNEL_MASK, GFP_USER_PAGE_MASK
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.oom_kill import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pagewalk.mm.page_alloc import Node
 
 _PATIENCE: Final = 4  # turns that a victim has to end by itself
+TICK_NS: Final = 4_000_000  # schedule_timeout_uninterruptible(1)
 ALLOCATING_TASK: Final = "Out of memory (oom_kill_allocating_task)"
 
 
@@ -224,6 +226,16 @@ class KernelOom(OomKiller):
             self.reserves = True  # until the system call is over
             return True
         return False
+
+    def pause(self, task: "Task") -> None:
+        """A task whose fault is to be taken again sleeps for a tick, so that victims have their turn."""
+        from pagewalk.kernel.sched import SleepTimer
+
+        sched = self.kernel.sched
+        timer = SleepTimer(task)
+        sched.timers.add(timer, self.kernel.monotonic_ns() + TICK_NS)
+        sched.sleep(task, TASK_UNINTERRUPTIBLE, "out_of_memory")
+        sched.timers.cancel(timer)
 
     def dying(self) -> list[MmStruct]:
         """Address spaces of victims that are still there."""

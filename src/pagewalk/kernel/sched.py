@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 SLICE_BLOCKS: Final = 200_000  # basic blocks of a time slice: some milliseconds of the host's
 BLOCK_NS: Final = 2  # what the counted clock gives a block, a system call, a fault
 SYSCALL_NS: Final = 250
-OOM_PAUSE_NS: Final = 4_000_000  # one tick: what a task waits for a victim before it tries again
 SLICE_NS: Final = 5_000_000  # a slice in host time
 
 _ASLEEP: Final = (TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_KILLABLE, TASK_STOPPED)
@@ -167,13 +166,6 @@ class Scheduler:
             return False
         self.sleep(task, TASK_KILLABLE, what)
         return not fatal_signal_pending(task)
-
-    def pause(self, task: Task, duration_ns: int, what: str) -> None:
-        """schedule_timeout_uninterruptible: the others run for so long."""
-        timer = SleepTimer(task)
-        self.timers.add(timer, self.kernel.monotonic_ns() + duration_ns)
-        self.sleep(task, TASK_UNINTERRUPTIBLE, what)
-        self.timers.cancel(timer)
 
     def cond_resched(self, task: Task) -> None:
         """sched_yield(2): lets the others of the CPU go first."""
@@ -395,12 +387,8 @@ class Runner:
         sched.account(task, cpu, left)
         if reason == EXIT_SYSCALL:
             do_syscall(task)
-            self.kernel.oom.reserves = False
         elif reason == EXIT_FAULT:
-            if task.fault_sig:
-                fault_signal(task, cpu.addr, cpu.access)
-            elif not fatal_signal_pending(task):
-                sched.pause(task, OOM_PAUSE_NS, "out_of_memory")  # who is being killed has its turn
+            fault_signal(task, cpu.addr, cpu.access)
         elif reason == EXIT_TRAP:
             trap_signal(task, cpu.vector, cpu.error_code)
         elif reason == EXIT_STOPPED and sched.counting and cpu.slice_left() <= 0:
