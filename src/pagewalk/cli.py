@@ -62,6 +62,7 @@ def cli() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 @click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
+@click.option("--tlb", metavar="TLB", help="Model TLBs: a preset (zen4), parts (l1d=64x4,l2=1536x12), or both.")
 @click.option("--record", metavar="FILE", help="Write all accesses and changes of address spaces to FILE, a trace.")
 @click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
 @click.option("--dump-ram", metavar="FILE", help="Write the RAM as it is at the end, as an ELF core.")
@@ -82,6 +83,7 @@ def run(
     quiet: bool,
     cold_cache: bool,
     settings: tuple[str, ...],
+    tlb: str | None,
     procfs: str | None,
     record: str | None,
     dump_ram: str | None,
@@ -105,7 +107,7 @@ def run(
     from pagewalk.session import Session
     from pagewalk.view.text import print_report
 
-    machine = Machine(config, rw=writable)
+    machine = Machine(config, rw=writable, tlb=tlb)
     with Session(machine, timeout, quiet) as session, open_recorder(record, config, command) as recorder:
         result = machine.run(
             list(command),

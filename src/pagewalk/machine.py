@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pagewalk import _build
 from pagewalk.config import RLIMIT_NAMES, Config
@@ -25,6 +25,7 @@ from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
 from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
+from pagewalk.kernel.entry import serve_fault
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.oom import OomKill
 from pagewalk.kernel.syscall.names import syscall_name
@@ -34,21 +35,15 @@ from pagewalk.view.collect_family import FamilyRecorder
 from pagewalk.view.report import OomRecord, Report
 
 if TYPE_CHECKING:
+    from pagewalk.cpu.listener import Recording
+    from pagewalk.cpu.tap import Tap
+    from pagewalk.cpu.tlb_model import TlbModel
+    from pagewalk.hw.tlb_config import TlbConfig
     from pagewalk.kernel.cpu import Cpu
     from pagewalk.kernel.task import Task
     from pagewalk.process import Process
 
 __all__ = ["Machine", "Result"]
-
-
-class Recording(Protocol):
-    """Who records a run: ``trace.recorder.Recorder``."""
-
-    def begin(self, kernel: Kernel, cpu: "Cpu", task: "Task") -> None:
-        """``task``, which has its program, is about to run on ``cpu``."""
-
-    def end(self) -> None:
-        """The run is over, or has failed."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +64,15 @@ class Machine:
     """One modelled machine. Keyword arguments are the fields of ``Config``: ``Machine(ram="512M", aslr=False)``.
 
     ``rw`` names the directories of the host below which its programs may write; everything else is read-only to them.
+    ``tlb`` is the translation caches of its CPUs: a preset or parts (as ``--tlb`` has them), or a TlbConfig; ``tlb`` of
+    the machine is then their model, else None.
     Raises ConfigError where they cannot be, NotModelled where they are not modelled yet.
     """
 
-    def __init__(self, config: Config | None = None, *, rw: Sequence[str] = (), **settings: Any) -> None:
+    def __init__(
+        self, config: Config | None = None, *, rw: Sequence[str] = (), tlb: "str | TlbConfig | None" = None,
+        **settings: Any,
+    ) -> None:  # fmt: skip
         if config is not None and settings:
             raise ConfigError("a machine: expected a Config or its fields, got both")
         try:
@@ -85,6 +85,8 @@ class Machine:
         self.namespace = host_namespace(self.system, rw_dirs=list(rw), warm=self.config.warm)
         self.kernel = Kernel(self.system, self.namespace)
         self._proc = attach(self.namespace, self.kernel)
+        self.tlb: TlbModel | None = None if tlb is None else self._make_tlb(tlb)
+        self._recording: Recording | None = None
         self._cpu: Cpu | None = None
         self._running: Task | None = None
         self._recorder: ProcfsRecorder | None = None
@@ -92,6 +94,8 @@ class Machine:
         self._early: Report | None = None
         self.kernel.on_exit = self._before_exit
         self.kernel.on_exec = self._before_exec
+        self.kernel.on_idle = self._on_idle
+        self.kernel.on_mm_release = self._on_mm_release
 
     def __repr__(self) -> str:
         return f"<Machine {self.config.arch}, {self.system.totalram_pages >> 8} MiB, Linux {self.config.linux}>"
@@ -112,6 +116,14 @@ class Machine:
         self.namespace.close()
         self.system.mem_map.forget()
 
+    def _make_tlb(self, tlb: "str | TlbConfig") -> "TlbModel":
+        """The model of the TLBs; ConfigError where ``tlb`` says none."""
+        from pagewalk.cpu.tlb_model import TlbModel
+        from pagewalk.hw.tlb_parse import parse_tlb
+
+        config = parse_tlb(tlb) if isinstance(tlb, str) else tlb
+        return TlbModel(config, self.system, self.config.cpus, serve_fault)
+
     # Processes.
 
     def spawn(self) -> "Process":
@@ -130,7 +142,7 @@ class Machine:
         timeout: float | None = None,
         detail: bool = False,
         procfs: str | None = None,
-        record: Recording | None = None,
+        record: "Recording | None" = None,
         dump_ram: str | None = None,
     ) -> Result:
         """Runs a program to its end, with this process's standard streams as its own.
@@ -177,7 +189,7 @@ class Machine:
         command: list[str],
         timeout: float | None,
         detail: bool,
-        record: Recording | None = None,
+        record: "Recording | None" = None,
         dump_ram: str | None = None,
     ) -> Result:
         """Runs a task that has its program; the report, then its memory is freed."""
@@ -185,6 +197,7 @@ class Machine:
 
         timer = threading.Timer(timeout, self.stop, [f"timeout of {timeout:g} s"]) if timeout is not None else None
         start = time.monotonic()
+        tap: Tap | None = None
         self._running = task
         self._early = None
         self._family = FamilyRecorder(self.kernel, cmdline)
@@ -193,8 +206,13 @@ class Machine:
             if timer is not None:
                 timer.daemon = True
                 timer.start()
-            if record is not None:
-                record.begin(self.kernel, self._the_cpu(), task)
+            if record is not None or self.tlb is not None:
+                if self.tlb is not None:
+                    self.tlb.reset()
+                tap = self._tap(record)
+                if record is not None:
+                    record.begin(self.kernel, tap, task)
+                    self._recording = record
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
             report.oom_kills = [oom_record(kill) for kill in self.kernel.oom.kills[kills_before:]]
@@ -204,8 +222,11 @@ class Machine:
             if timer is not None:
                 timer.cancel()
             self._running = None
+            if tap is not None:
+                tap.close()
             if record is not None:
                 record.end()
+            self._recording = None
             self.kernel.do_exit(task, 9)
             self.kernel.release_task(task)
             for left in self.kernel.tasks():
@@ -216,7 +237,15 @@ class Machine:
             self._family = None
             self._recorder = None
             self._early = None
+        if self.tlb is not None:
+            report.tlb = self.tlb.as_dict()
         return Result(report.status, report.signal, report)
+
+    def _tap(self, record: "Recording | None") -> "Tap":
+        """Listens to the CPU for the TLBs and for who records."""
+        from pagewalk.cpu.tap import Tap
+
+        return Tap(self.kernel, self._the_cpu(), self.tlb, record)
 
     def _the_cpu(self) -> "Cpu":
         """The machine's CPU, made on first use: a process that Python drives needs none."""
@@ -285,6 +314,20 @@ class Machine:
         """The program of a task is about to be replaced."""
         if self._family is not None:
             self._family.before_exec(task)
+
+    def _on_idle(self, cpu: int) -> None:
+        """A CPU has nothing to run."""
+        if self.tlb is not None:
+            self.tlb.idle(cpu)
+        if self._recording is not None:
+            self._recording.on_idle(cpu)
+
+    def _on_mm_release(self, task: "Task") -> None:
+        """A task has given its address space up."""
+        if self.tlb is not None:
+            self.tlb.idle(task.cpu)
+        if self._recording is not None:
+            self._recording.on_mm_release(task)
 
     # What /proc says of the machine, in Linux's own words.
 

@@ -18,6 +18,7 @@ from pagewalk.trace.events import (
     Event,
     Exec,
     Exit,
+    Fault,
     Fork,
     Madvise,
     Mmap,
@@ -51,6 +52,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Exec, **who, name=st.text()),
     st.builds(Exit, **who),
     st.builds(Touch, **who, addr=word, write=st.booleans()),
+    st.builds(Fault, **who, addr=word, access=st.integers(0, 2)),
     st.builds(SwitchEvent, **who, previous=tid),
 )  # fmt: skip
 
@@ -79,7 +81,7 @@ def content(source: TraceSource | list[Batch]) -> tuple[list[Any], list[tuple[in
     return rows, found, instructions
 
 
-MADE = (Brk, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, SwitchEvent, Touch)
+MADE = (Brk, Exec, Exit, Fault, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, SwitchEvent, Touch)
 
 
 def test_every_kind_of_event_is_tried() -> None:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pagewalk import Config, Machine
 from pagewalk.cli import run_command
+from pagewalk.cpu import tlb_model
+from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.errors import OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.walker import OK, PEEK, walk
 from pagewalk.mm.asid import AsidAllocator
-from pagewalk.trace import replay as trace_replay
-from pagewalk.trace.cpus import Cpus
 from pagewalk.trace.events import Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch
 from pagewalk.trace.replay import Replay, replay
@@ -71,7 +71,7 @@ def test_few_and_many_crossings_count_alike(monkeypatch: pytest.MonkeyPatch) -> 
     batch = Batch.of(addrs, rng.integers(0, 2, 3000), rng.integers(1, 300, 3000), task, events=events)
     found = []
     for few in (1, 1 << 20):
-        monkeypatch.setattr(trace_replay, "FEW", few)
+        monkeypatch.setattr(tlb_model, "FEW", few)
         report = replay([batch], TLB, SMALL)
         found.append((report.crossing, report.minor, report.refused, report.counters))
     assert found[0] == found[1]

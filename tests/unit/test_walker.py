@@ -215,7 +215,7 @@ class Filler:
         rig = self.rig
         words, size = rig.ram.words, rig.ram.size >> 3
         packed = pack_format(rig.fmt)
-        status = fill(words, size, packed, rig.mm.pgd_pfn, addr, access, self.out, self.owners, self.code)
+        status = fill(words, size, packed, rig.mm.pgd_pfn, addr, access, self.out, self.owners, self.code, 0)
         return status, self.out[OUT_RIGHTS]
 
     def claim(self, addr: int) -> None:

@@ -37,6 +37,7 @@ from pagewalk.hw.state import (
     STATE_OWNERS,
     STATE_PAGES,
     STATE_PAGES_GEN,
+    STATE_PEEK,
     STATE_RAM,
     STATE_ROOT,
     STATE_STATUS,
@@ -80,8 +81,16 @@ def _refuse(addr: int, access: int) -> bool:
     raise PagewalkError("a page fault outside of run()")
 
 
+def _refuse_quietly(addr: int, access: int) -> bool:
+    return False
+
+
 def _claims_nothing(pages: Any, pfn: int, page: int, gen: int) -> bool:
     return True
+
+
+def _tell_nobody(addr: int, access: int) -> bool:
+    return False
 
 
 class Mmu:
@@ -93,6 +102,7 @@ class Mmu:
     flushes    times that the TLB was flushed
 
     ``on_new_code(addr, page)`` is told of each page before code is translated from it.
+    ``before_fault(addr, access)`` is told of each fault before the kernel is; True where that has changed the table.
 
     It begins in Python. After ``compile_after`` misses, ``wants_machine_code`` turns true and the emulator is stopped.
     """
@@ -136,6 +146,7 @@ class Mmu:
         self._compiled: Any = None
         self._pages: Any = None  # while accesses are recorded
         self._claim_page: Callable[[Any, int, int, int], bool] = _claims_nothing
+        self.before_fault: Callable[[int, int], bool] = _tell_nobody
         self._callback = FILL_CALLBACK(self._on_miss)
         self._hooks = [hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)]
 
@@ -153,6 +164,8 @@ class Mmu:
         """From now on the C function of ``machine_code`` (hw/callbacks) is asked first; not while the emulator runs."""
         self.wants_machine_code = False
         self._pages = None
+        self.before_fault = _tell_nobody
+        self.state[STATE_PEEK] = 0
         self._compiled = FILL_CALLBACK(machine_code.on_tlb_fill.address)
         for hook in self._hooks:
             hook_del(self._engine, hook)
@@ -160,9 +173,16 @@ class Mmu:
         second = hook_add(self._engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)
         self._hooks = [first, second]
 
-    def record_pages(self, machine_code: Any, pages: Any) -> None:
-        """From now on ``pages`` (hw/record) tells through which page the TLB has a frame, until the next ``use``."""
+    def record_pages(
+        self, machine_code: Any, pages: Any, before_fault: Callable[[int, int], bool], *, peek: bool
+    ) -> None:
+        """From now on ``pages`` (hw/record) tells through which page the TLB has a frame, until the next ``use``.
+
+        peek  somebody else sets Accessed and Dirty: fills leave no marks
+        """
         self.use(machine_code)
+        self.before_fault = before_fault
+        self.state[STATE_PEEK] = int(peek)
         self._pages = pages
         self._claim_page = machine_code.claim_page
         self.state[STATE_PAGES] = pages.ctypes.data
@@ -182,6 +202,12 @@ class Mmu:
                 self.flush()
             else:
                 self._forget_stale_code()
+
+    def ask_nobody(self) -> None:
+        """No program runs: until the next ``enter``, what the page table does not grant is refused. (The emulator looks
+        up the address of each translation that had a hook when that is removed.)"""
+        self.before_fault = _tell_nobody
+        self._on_fault = _refuse_quietly
 
     def flush(self) -> None:
         """Empties the emulator's TLB."""
@@ -246,6 +272,9 @@ class Mmu:
                 return True
             if status == RESERVED:
                 raise PagewalkError(f"corrupted page table: the walk for {addr & _WORD - 1:#x} met a reserved bit")
+            if self.before_fault(addr, access):
+                status = self._fill(addr, access, entry)
+                continue
             if status == NON_CANONICAL or not self._on_fault(addr, access):
                 self.fault = (addr, access, status)
                 return False
@@ -293,8 +322,9 @@ class Mmu:
         root = self.state[STATE_ROOT]
         out = self._out
         status = filling.fill(
-            ram.words, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames
-        )
+            ram.words, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames,
+            self.state[STATE_PEEK],
+        )  # fmt: skip
         if status == OK:
             _write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
         return status

@@ -9,11 +9,11 @@ is begun again, these are there twice.
 """
 
 import ctypes
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from pagewalk.cpu.listener import AccessSink
 from pagewalk.cpu.unicorn_lib import UC_HOOK_BLOCK, UC_HOOK_CODE, hook_add, hook_del
 from pagewalk.hw.walker import FETCH
 
@@ -22,16 +22,6 @@ UC_HOOK_MEM_WRITE: Final = 1 << 11
 ROOM: Final = 1 << 18  # accesses: 4 MiB of arrays
 
 _FULL: Final = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
-
-
-class AccessSink(Protocol):
-    """Who takes what is recorded."""
-
-    def enter(self) -> None:
-        """The current task is about to run; ``AccessHooks.count`` accesses have happened and were not taken."""
-
-    def take(self, addr: npt.NDArray[np.int64], meta: npt.NDArray[np.int64], instructions: int) -> None:
-        """Accesses in order, and kind | size << 8 of each; the arrays are used again afterwards."""
 
 
 class AccessHooks:
@@ -62,8 +52,7 @@ class AccessHooks:
         ]
 
     def close(self) -> None:
-        """Removes the hooks, after a last ``flush``; not while the emulator runs."""
-        self.flush()
+        """Removes the hooks; not while the emulator runs."""
         for hook in self._hooks:
             hook_del(self._engine, hook)
         self._hooks = []
@@ -75,11 +64,11 @@ class AccessHooks:
 
     def flush(self) -> None:
         """Gives everything to the sink."""
-        count = self.count
-        instructions = int(self._words[self._record.RECORD_INSTRUCTIONS])
-        self._words[self._record.RECORD_COUNT] = 0
-        self._words[self._record.RECORD_INSTRUCTIONS] = 0
-        if count or instructions:
+        count = int(self._words[self._record.RECORD_COUNT])
+        if count:
+            instructions = int(self._words[self._record.RECORD_INSTRUCTIONS])
+            self._words[self._record.RECORD_COUNT] = 0
+            self._words[self._record.RECORD_INSTRUCTIONS] = 0
             self.sink.take(self._addr[:count], self._meta[:count], instructions)
 
     def not_begun(self, rip: int) -> None:

@@ -23,10 +23,11 @@ from unicorn import x86_const as x86
 
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
+from pagewalk.cpu.listener import AccessSink
 from pagewalk.cpu.sse_flags import SseFlags
 from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
-from pagewalk.cpu.unicorn_record import AccessHooks, AccessSink
+from pagewalk.cpu.unicorn_record import AccessHooks
 from pagewalk.cpu.unicorn_setup import Engine
 from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
@@ -174,13 +175,15 @@ class UnicornX86(Cpu):
         from pagewalk.hw import record
 
         self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12)
-        self._mmu.record_pages(record, self._hooks.pages)
+        self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, peek=sink.sets_marks)
         self._mmu.forget_translations()
         return self._hooks
 
     def stop_recording(self) -> None:
         """Gives what is left to the sink; programs run as before."""
         if self._hooks is not None:
+            self._hooks.flush()
+            self._mmu.ask_nobody()
             self._hooks.close()
             self._hooks = None
             self._use_machine_code()
@@ -190,6 +193,7 @@ class UnicornX86(Cpu):
         """After a run: what was announced and did not happen is taken back."""
         if reason == EXIT_STOPPED:
             hooks.not_begun(regs.rip)
+        hooks.sink.leave()
         if hooks.exception is not None:
             exception, hooks.exception = hooks.exception, None
             raise exception

@@ -26,6 +26,7 @@ from pagewalk.hw.state import (
     STATE_NR_WORDS,
     STATE_OUT,
     STATE_OWNERS,
+    STATE_PEEK,
     STATE_RAM,
     STATE_ROOT,
     STATE_SLICE,
@@ -105,6 +106,7 @@ def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any)
         out,
         carray(words_at(state[STATE_OWNERS]), nr_words >> 9),
         carray(bytes_at(state[STATE_CODE]), nr_words >> 9),
+        state[STATE_PEEK],
     )
     state[STATE_STATUS] = status
     state[STATE_FILLS] += 1
@@ -140,7 +142,7 @@ def _on_block(engine: int, address: int, size: int, user_data: Any) -> None:
 walk_table = jit.compiled(walker.walk_table, _word(_words, _word, _words, _word, _word, _word, _words))
 fill = jit.compiled(
     filling.fill,
-    _word(_words, _word, _words, _word, _word, _word, _words, _words, _bytes),
+    _word(_words, _word, _words, _word, _word, _word, _words, _words, _bytes, _word),
     walk_table=walk_table,
 )
 on_tlb_fill = jit.callback(

@@ -10,16 +10,19 @@ of the translator behind the emulated CPU, which caches translated code by frame
   ``owners`` remembers, for each frame, through which page it was filled, and for what.
 
 A page whose Dirty bit is clear is filled read-only for a read, so that the first store comes here and sets the bit.
+Where the machine has modelled TLBs (``peek``), their walks set Accessed and Dirty, and a fill only asks for the rights.
 """
 
 from typing import Final
 
 from pagewalk.hw.walker import (
     FETCH,
+    NO_RIGHT,
     OK,
     OUT_DIRTY,
     OUT_PFN,
     OUT_RIGHTS,
+    PEEK,
     READ,
     RIGHT_EXECUTE,
     RIGHT_READ,
@@ -49,6 +52,7 @@ def fill(
     out: Words,
     owners: Words,
     code: Words,
+    peek: int,
 ) -> int:
     """Walks for an access and decides what its TLB entry grants: OK, NEW_CODE, FLUSH, or how the walk failed.
 
@@ -56,16 +60,22 @@ def fill(
 
     owners  one word a frame: through which page it was filled, and for what
     code    one byte a frame: non-zero where code may have been translated from it
+    peek    not 0: leaves no marks, and does not wait for them
     The other arguments are those of ``walk_table``.
     """
-    status = walk_table(words, nr_words, fmt, root_pfn, addr, access, out)
+    if peek == 0:
+        status = walk_table(words, nr_words, fmt, root_pfn, addr, access, out)
+    else:
+        status = walk_table(words, nr_words, fmt, root_pfn, addr, PEEK, out)
+        if status == OK and (out[OUT_RIGHTS] >> access) & 1 == 0:
+            status = NO_RIGHT
     if status != OK:
         return status
     pfn = out[OUT_PFN]
     page = addr >> 12
     owner = owners[pfn]
     held = owner & (_EXECUTE | _WRITE)
-    may_write = out[OUT_RIGHTS] & RIGHT_WRITE != 0 and out[OUT_DIRTY] != 0
+    may_write = out[OUT_RIGHTS] & RIGHT_WRITE != 0 and (out[OUT_DIRTY] != 0 or peek != 0)
     may_execute = out[OUT_RIGHTS] & RIGHT_EXECUTE != 0
     if held == 0 or owner >> 2 == page:
         may_execute = may_execute and (access == FETCH or held & _EXECUTE != 0)

@@ -24,6 +24,8 @@ from pagewalk.hw.tlb_state import (
     C_FLUSH_ALL,
     C_FLUSH_ASID,
     C_FLUSH_PAGE,
+    C_HIT,
+    COUNTERS_END,
     EMPTY,
     FRAME,
     HINTS,
@@ -176,6 +178,10 @@ class Mmu:
     def counters(self) -> TlbCounters:
         """A copy of the counters."""
         return read_counters(self.state[:512].tolist(), self.config, [level.name for level in self._fmt.levels])
+
+    def reset(self) -> None:
+        """All counters are 0 again."""
+        self.state[C_HIT:COUNTERS_END] = 0
 
     def entries(self) -> Iterator[Entry]:
         """Every entry, array by array."""

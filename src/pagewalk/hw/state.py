@@ -22,6 +22,7 @@ STATE_SLICE: Final = 10  # basic blocks that are left before the program is stop
 STATE_STOP: Final = 11  # address of the C function that stops the emulator
 STATE_PAGES: Final = 12  # while accesses are recorded: address of ``pages`` (hw/record.py)
 STATE_PAGES_GEN: Final = 13  # grows with each flush of the TLB
+STATE_PEEK: Final = 14  # 1 where fills leave no marks: modelled TLBs do (cpu/tlb_model.py)
 STATE_OUT: Final = 16
 STATE_FORMAT: Final = STATE_OUT + OUT_WORDS
 STATE_WORDS: Final = STATE_FORMAT + FORMAT_WORDS

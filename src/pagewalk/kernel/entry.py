@@ -112,14 +112,9 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
     are current; with ``fault_sig`` 0 it is taken again, unless the task is being killed. ``access`` is ACCESS_*.
     Raises OutOfMemory where there is no frame and nobody to be killed.
     """
-    outcome = do_user_addr_fault(task.mm, addr, access)
+    outcome = serve_fault(task, addr, access)
     if outcome == FAULT_SERVED:
         return True
-    if outcome == FAULT_ACCERR and access == ACCESS_FETCH and not page_present(task, addr):
-        # The hardware notices a missing right to execute only once the page is there.
-        outcome = do_user_addr_fault(task.mm, addr, ACCESS_READ)
-        if outcome == FAULT_SERVED:
-            outcome = FAULT_ACCERR
     if outcome == FAULT_OOM:
         oom = task.kernel.oom
         if oom.take_retry(task):
@@ -133,6 +128,17 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
     if outcome == FAULT_BUS:
         return bad_area(task, SIGBUS, BUS_ADRERR)
     return bad_area(task, SIGSEGV, SEGV_ACCERR if outcome == FAULT_ACCERR else SEGV_MAPERR)
+
+
+def serve_fault(task: "Task", addr: int, access: int) -> int:
+    """What becomes of a fault of the program: a FAULT_* value."""
+    outcome = do_user_addr_fault(task.mm, addr, access)
+    if outcome == FAULT_ACCERR and access == ACCESS_FETCH and not page_present(task, addr):
+        # The hardware notices a missing right to execute only once the page is there.
+        outcome = do_user_addr_fault(task.mm, addr, ACCESS_READ)
+        if outcome == FAULT_SERVED:
+            outcome = FAULT_ACCERR
+    return outcome
 
 
 def bad_area(task: "Task", sig: int, code: int) -> bool:

@@ -127,6 +127,9 @@ def exec_mmap(task: "Task", new: MmStruct) -> None:
     task.signal.maxrss = max(task.signal.maxrss, int(old.hiwater_rss))
     task.mm = new
     task.kernel.sched.activate_mm(task)
+    on_mm_release = task.kernel.on_mm_release
+    if on_mm_release is not None:
+        on_mm_release(task)
     mmput(old)
 
 

@@ -15,7 +15,7 @@ Differs: round robin with equal slices, whatever the nice value; a woken task wa
 
 import select
 import time
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import getcurrent, greenlet
 
@@ -23,6 +23,7 @@ from pagewalk.fs.wait import WaitEntry
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP
 from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
 from pagewalk.kernel.itimer import arm_alarm, check_cpu_timers
+from pagewalk.kernel.rq import Rq
 from pagewalk.kernel.rseq import rseq_handle_notify_resume
 from pagewalk.kernel.signal import do_signal
 from pagewalk.kernel.signal_send import fatal_signal_pending
@@ -35,7 +36,6 @@ from pagewalk.kernel.task import (
     Task,
 )
 from pagewalk.kernel.timer import Timer, TimerQueue
-from pagewalk.mm.tlb import TlbState
 from pagewalk.mm.uaccess import put_user_u32
 
 if TYPE_CHECKING:
@@ -48,24 +48,6 @@ SYSCALL_NS: Final = 250
 SLICE_NS: Final = 5_000_000  # a slice in host time
 
 _ASLEEP: Final = (TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_KILLABLE, TASK_STOPPED)
-
-
-@final
-class Rq:
-    """struct rq: one CPU with its current task and those that wait for it, in order; and what its MMU has loaded."""
-
-    def __init__(self, number: int, *, pcid: bool) -> None:
-        self.number = number
-        self.tlb = TlbState(pcid=pcid)
-        self.cpu: Cpu | None = None
-        self.curr: Task | None = None
-        self.queue: list[Task] = []
-        self.nr_switches = 0
-        self.last: Task | None = None
-
-    def load(self) -> int:
-        """Tasks that are runnable here."""
-        return len(self.queue) + (self.curr is not None)
 
 
 class TaskWait(WaitEntry):
@@ -210,7 +192,10 @@ class Scheduler:
         if not rq.queue:
             self.balance(rq)
             if not rq.queue:
+                if rq.enter_idle() and self.kernel.on_idle is not None:
+                    self.kernel.on_idle(rq.number)
                 return False
+        rq.idle = False
         task = rq.queue.pop(0)
         rq.curr = task
         task.cpu = rq.number

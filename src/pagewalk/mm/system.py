@@ -37,8 +37,8 @@ class System:
     totalram_pages      managed frames of all zones
     vm_committed_as     pages promised to processes (Committed_AS)
     random              the machine's only source of randomness
-    on_uaccess_fault    called with the address space, the address and READ or WRITE when the kernel itself takes a
-                        fault in user memory
+    on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
+                        fault in user memory, or marks a page Accessed or Dirty
     tlb_watcher         the modelled TLBs, None where there are none
     """
 
@@ -62,7 +62,7 @@ class System:
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
         self.nr_mms = 0
-        self.on_uaccess_fault: Callable[[MmStruct, int, int], None] | None = None
+        self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
 

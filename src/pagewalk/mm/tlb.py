@@ -8,7 +8,7 @@ address space empties the TLB.
 Sources: Intel SDM volume 3, section 5.10.1; AMD64 manual volume 2, section 5.5.1.
 
 Mirrors: arch/x86/mm/tlb.c (choose_new_asid, switch_mm_irqs_off) (6.18)
-Differs: no global ASIDs; the scheduler does not enter lazy TLB mode by itself; no second ASID for page-table isolation.
+Differs: no global ASIDs; no second ASID for page-table isolation.
 """
 
 from typing import Final, final

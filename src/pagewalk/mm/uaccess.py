@@ -29,15 +29,21 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
         if index >= 0:
             pte = words[index]
             if pte & fmt.present.mask == fmt.present.value:
+                marked: i64 = fmt.accessed.set(pte)
                 if access != WRITE:
-                    words[index] = fmt.accessed.set(pte)
+                    if marked != pte:
+                        note_uaccess(mm, addr, access)
+                        words[index] = marked
                     return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
                 if pte & fmt.write.mask == fmt.write.value:
-                    pte = fmt.dirty.set(fmt.accessed.set(pte))
-                    words[index] = fmt.sync_rdonly(pte) if fmt.rdonly else pte
+                    marked = fmt.dirty.set(marked)
+                    if fmt.rdonly:
+                        marked = fmt.sync_rdonly(marked)
+                    if marked != pte:
+                        note_uaccess(mm, addr, access)
+                        words[index] = marked
                     return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
-        if mm.system.on_uaccess_fault is not None:
-            mm.system.on_uaccess_fault(mm, addr, access)
+        note_uaccess(mm, addr, access)
         outcome = do_user_addr_fault(mm, addr, access)
         if outcome != FAULT_SERVED:
             return -outcome
@@ -45,6 +51,12 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
             # Another page took its place. A CPU that faults itself gets the new entry then; this fault was the
             # kernel's, and the CPU may still hold the old one.
             mm.flush_tlb_range(addr, addr + 1)
+
+
+def note_uaccess(mm: MmStruct, addr: i64, access: i64) -> None:
+    """The kernel's own access is about to take a fault, or to mark the page's entry."""
+    if mm.system.on_uaccess is not None:
+        mm.system.on_uaccess(mm, addr, access)
 
 
 def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:

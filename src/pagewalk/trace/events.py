@@ -14,6 +14,7 @@ __all__ = [
     "Event",
     "Exec",
     "Exit",
+    "Fault",
     "Fork",
     "Madvise",
     "Mmap",
@@ -94,7 +95,7 @@ class Madvise(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch(Event):
-    """The kernel, for ``task``, has read (or written) the page at ``addr`` and taken a fault there.
+    """The kernel has read (or written) the page at ``addr`` of ``task`` and taken a fault there, or marked the page.
 
     Also each page that exec leaves in a new address space.
     """
@@ -102,6 +103,19 @@ class Touch(Event):
     kind = "touch"
     addr: int
     write: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault(Event):
+    """The page table did not grant ``task`` an access to ``addr``, and the kernel got to know.
+
+    Only where the accesses of the trace do not show it: the access was refused for good, an instruction that reads and
+    writes took the fault as a write, or one instruction took several.
+    """
+
+    kind = "fault"
+    addr: int
+    access: int  # READ, WRITE or FETCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +160,7 @@ class Switch(Event):
 
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
-    cls.kind: cls for cls in (Mmap, Munmap, Mprotect, Mremap, Madvise, Brk, Fork, Exec, Exit, Switch, Touch)
+    cls.kind: cls for cls in (Mmap, Munmap, Mprotect, Mremap, Madvise, Brk, Fork, Exec, Exit, Switch, Touch, Fault)
 }
 
 

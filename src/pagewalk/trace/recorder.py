@@ -1,16 +1,17 @@
 """``pagewalk run --record FILE``: everything that programs on a machine access, and what changes their address spaces.
 
-Accesses come from the CPU's hooks (cpu/unicorn_record.py), events from the kernel's (``on_fork``, ``on_syscall`` and
+Accesses come from the CPU's hooks (cpu/tap.py), events from the kernel's (``on_fork``, ``on_syscall`` and
 their sisters); an event's position is the number of accesses before it. A system call that changes the address space is
 an event once it has succeeded, so what a call changes before it fails is not seen.
 
-Differs: the kernel's own accesses to user memory are no accesses of the trace; those that take a fault are ``Touch``
-events.
+Differs: the kernel's own accesses to user memory are no accesses of the trace; those that take a fault or mark a page
+are ``Touch`` events.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -18,8 +19,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from pagewalk.cpu.unicorn_record import AccessHooks
-from pagewalk.errors import NotModelled
 from pagewalk.fs.procfs.task_mmu import vma_name
 from pagewalk.mm import mmap_flags as mf
 from pagewalk.mm.fault import WRITE
@@ -30,6 +29,7 @@ from pagewalk.trace.events import (
     Event,
     Exec,
     Exit,
+    Fault,
     Fork,
     Madvise,
     Mmap,
@@ -44,8 +44,7 @@ from pagewalk.trace.native import NativeWriter
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
-    from pagewalk.cpu.unicorn_x86 import UnicornX86
-    from pagewalk.kernel.cpu import Cpu
+    from pagewalk.cpu.tap import Tap
     from pagewalk.kernel.kernel import Kernel
     from pagewalk.kernel.task import Task
     from pagewalk.mm.mm_types import MmStruct
@@ -78,13 +77,11 @@ class Recorder:
         )
         self._writer = NativeWriter(path, info)
         self._kernel: Kernel | None = None
-        self._cpu: UnicornX86 | None = None
-        self._hooks: AccessHooks | None = None
-        self._before_exit: Callable[[Task], None] | None = None
+        self._tap: Tap | None = None
         self._events: list[tuple[int, Event]] = []
         self._turns: list[tuple[int, int, int]] = []  # (position, task, cpu): from there on it runs
         self._runs: dict[int, int] = {}  # which task a CPU runs
-        self._last = (0, 0)
+        self._new: set[int] = set()  # address spaces that execve is filling
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
         self._calls = _calls(self)
 
@@ -98,80 +95,93 @@ class Recorder:
 
     # A run (machine.Recording).
 
-    def begin(self, kernel: "Kernel", cpu: "Cpu", task: "Task") -> None:
+    def begin(self, kernel: "Kernel", tap: "Tap", task: "Task") -> None:
         """See Recording."""
-        from pagewalk.cpu.unicorn_x86 import UnicornX86
-
-        if not isinstance(cpu, UnicornX86):
-            raise NotModelled(f"recording accesses of a {type(cpu).__name__}")
         self._kernel = kernel
-        self._cpu = cpu
-        self._hooks = cpu.record(self)
-        self._before_exit = kernel.on_exit
-        kernel.on_exit = self._on_exit
+        self._tap = tap
         kernel.on_fork = self._on_fork
         kernel.on_syscall = self._on_syscall
-        kernel.system.on_uaccess_fault = self._on_uaccess_fault
+        kernel.system.on_uaccess = self._on_uaccess
         self._executed(task)
 
     def end(self) -> None:
         """See Recording."""
         kernel = self._kernel
-        if kernel is None or self._cpu is None:
+        if kernel is None:
             return
-        kernel.on_exit = self._before_exit
         kernel.on_fork = None
         kernel.on_syscall = None
-        kernel.system.on_uaccess_fault = None
-        self._cpu.stop_recording()
+        kernel.system.on_uaccess = None
         if self._events:
             self._writer.write(Batch.of([], events=self._events))
+        self._events = []
+        self._turns = []
         self._kernel = None
-        self._hooks = None
+        self._tap = None
 
-    # What the CPU tells (AccessSink).
+    # What the CPU tells (Listener).
 
-    def enter(self) -> None:
-        """See AccessSink: a turn of the task that runs now."""
-        task = self._current()
-        if task is None or (task.pid, task.cpu) == self._last:
-            return
-        self._last = (task.pid, task.cpu)
-        self._turns.append((self._position(), task.pid, task.cpu))
+    def on_turn(self, position: int, task: "Task") -> None:
+        """See Listener."""
+        self._turns.append((position, task.pid, task.cpu))
         previous = self._runs.get(task.cpu, 0)
         if previous != task.pid:
             self._runs[task.cpu] = task.pid
             self._note(Switch(task=task.pid, cpu=task.cpu, previous=previous))
 
-    def take(self, addr: npt.NDArray[np.int64], meta: npt.NDArray[np.int64], instructions: int) -> None:
-        """See AccessSink."""
-        count = len(addr)
+    def on_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
+        """See Listener: an event, until the access that follows turns out to tell the same (``_told``)."""
+        self._events.append((position, Fault(task=task.pid, cpu=task.cpu, addr=addr, access=access)))
+
+    def on_accesses(
+        self,
+        addrs: npt.NDArray[np.int64],
+        kinds: npt.NDArray[np.uint8],
+        sizes: npt.NDArray[np.uint16],
+        instructions: int,
+    ) -> None:
+        """See Listener."""
+        count = len(addrs)
         tasks = np.empty(count, np.int32)
         cpus = np.empty(count, np.uint8)
         for at, (start, pid, cpu) in enumerate(self._turns):
             end = self._turns[at + 1][0] if at + 1 < len(self._turns) else count
             tasks[start:end] = pid
             cpus[start:end] = cpu
-        kinds = (meta & 0xFF).astype(np.uint8)
-        sizes = (meta >> 8).astype(np.uint16)
-        self._writer.write(Batch(addr.copy(), kinds, sizes, tasks, cpus, self._events, instructions))
+        batch = Batch(addrs, kinds, sizes, tasks, cpus, self._events, instructions)
+        self._writer.write(replace(batch, events=told(batch)))
         self._events = []
         self._turns = [(0, *self._turns[-1][1:])] if self._turns else []
 
     # What the kernel tells.
 
-    def _on_exit(self, task: "Task") -> None:
-        if self._before_exit is not None:
-            self._before_exit(task)
-        self._note(Exit(task=task.pid, cpu=task.cpu))
+    def on_idle(self, cpu: int) -> None:
+        """See Recording."""
+        self._note(Switch(task=0, cpu=cpu, previous=self._runs.pop(cpu, 0)))
+
+    def on_mm_release(self, task: "Task") -> None:
+        """See Recording."""
+        if task.is_ended():
+            self._new.discard(task.mm.ident)
+            self._note(Exit(task=task.pid, cpu=task.cpu))
+        else:
+            self._new.add(task.mm.ident)
 
     def _on_fork(self, parent: "Task", child: "Task") -> None:
         self._note(Fork(task=parent.pid, cpu=parent.cpu, child=child.pid, shares_mm=child.mm is parent.mm))
 
-    def _on_uaccess_fault(self, mm: "MmStruct", addr: int, access: int) -> None:
-        task = self._current()
-        if task is not None and task.mm is mm:
-            self._note(Touch(task=task.pid, cpu=task.cpu, addr=addr & -_PAGE, write=access == WRITE))
+    def _on_uaccess(self, mm: "MmStruct", addr: int, access: int) -> None:
+        """The kernel reaches into the memory of the current task, or of another one (process_vm_writev, /proc/PID/mem).
+        What execve writes, ``_executed`` tells."""
+        assert self._kernel is not None
+        if mm.ident in self._new:
+            return
+        current = self._kernel.current_task()
+        owner = current if current is not None and current.mm is mm else None
+        if owner is None:
+            owner = next((task for task in self._kernel.tasks() if task.mm is mm and not task.is_ended()), None)
+        if owner is not None and current is not None:
+            self._note(Touch(task=owner.pid, cpu=current.cpu, addr=addr & -_PAGE, write=access == WRITE))
 
     def _on_syscall(self, task: "Task", number: int, result: int) -> None:
         if number in self._calls and result >= 0:
@@ -245,6 +255,7 @@ class Recorder:
         """The task has a new program: its mappings, and the pages that execve has already filled."""
         self._note(Exec(task=task.pid, cpu=task.cpu, name=task.exe))
         mm = task.mm
+        self._new.discard(mm.ident)
         for vma in mm.vmas:
             self._note(_mapping(task, vma))
         self._brk(task, mm.brk)
@@ -271,10 +282,21 @@ class Recorder:
         self._events.append((self._position(), event))
 
     def _position(self) -> int:
-        return self._hooks.count if self._hooks is not None else 0
+        return self._tap.position if self._tap is not None else 0
 
-    def _current(self) -> "Task | None":
-        return self._kernel.current_task() if self._kernel is not None else None
+
+def told(batch: Batch) -> list[tuple[int, Event]]:
+    """The events of a batch without the faults that the accesses behind them tell by themselves: where a fault stands
+    alone, and the next access is of its task, kind and page."""
+    faults = Counter(at for at, event in batch.events if isinstance(event, Fault))
+    kept = []
+    for at, event in batch.events:
+        if isinstance(event, Fault) and faults[at] == 1 and at < len(batch):
+            access = (int(batch.task[at]), int(batch.kind[at]), int(batch.addr[at]) >> 12)
+            if access == (event.task, event.access, event.addr >> 12):
+                continue
+        kept.append((at, event))
+    return kept
 
 
 def _calls(recorder: Recorder) -> dict[int, Callable[["Task", int], None]]:

@@ -10,29 +10,28 @@ a time. An access that reaches into the next page is two.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from pagewalk.config import Config
+from pagewalk.cpu.tlb_cpus import Cpus
+from pagewalk.cpu.tlb_model import ESTIMATE, Accesses, feed
 from pagewalk.errors import ConfigError, OutOfMemory
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
-from pagewalk.hw.tlb_native import crossings
 from pagewalk.hw.tlb_presets import preset
-from pagewalk.hw.walker import FETCH, WRITE
+from pagewalk.hw.walker import FETCH, OK, PEEK, READ, WRITE, walk
+from pagewalk.kernel.entry import serve_fault
 from pagewalk.machine import Machine
-from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED, do_user_addr_fault
-from pagewalk.trace.cpus import Cpus
+from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
+from pagewalk.trace.events import Fault
 from pagewalk.trace.format import Batch
-from pagewalk.trace.spaces import Spaces
+from pagewalk.trace.spaces import Space, Spaces
 
 __all__ = ["Replay", "ReplayReport", "replay"]
-
-FEW: Final = 512  # one access in so many may cross a page before arrays are copied to make two of it
-ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
 
 
 @dataclass
@@ -95,6 +94,7 @@ class Replay:
         self.report = ReplayReport(tlb.name)
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
         self.cpus = Cpus(tlb, machine.system)
+        self._space: Space | None = None
         self._start = time.perf_counter()
 
     def close(self) -> None:
@@ -114,7 +114,8 @@ class Replay:
         report.fetches += fetches
         report.reads += count - writes - fetches
         report.instructions += batch.instructions
-        accesses = _Accesses(batch, 1 << int(self.machine.system.format.page_shift))
+        page = 1 << int(self.machine.system.format.page_shift)
+        accesses = Accesses(batch.addr, batch.kind, batch.size, page)
         report.crossing += len(accesses.crossing)
         starts = segment_starts(batch)
         events = batch.events
@@ -137,36 +138,43 @@ class Replay:
         self.cpus.current = event.cpu
         if event.kind == "switch" and event.task == 0:
             self.cpus.idle(event.cpu)
+        elif event.kind == "fault":
+            self._fault(event)
         else:
+            if event.kind in ("exec", "exit"):
+                self.cpus.idle(event.cpu)
             self.spaces.apply(event)
 
     def _run(self, task: int, cpu: int, arrays: tuple[Any, Any], start: int, end: int) -> None:
         """Accesses ``start`` to ``end`` of one task on one CPU."""
-        addrs, kinds = arrays
-        space = self.spaces.of(task)
-        mm = space.mm
+        self._space = space = self.spaces.of(task)
+        self.machine.system.current = space.task
+        feed(self.cpus.switch(cpu, space.mm), arrays, start, end, self._serve)
+
+    def _fault(self, event: Fault) -> None:
+        """A fault that the accesses do not show, where this machine takes it too."""
+        if not READ <= event.access <= FETCH:
+            raise ConfigError(f"replay: expected a fault of kind 0 to {FETCH}, got {event.access}")
+        self._space = space = self.spaces.of(event.task)
         system = self.machine.system
         system.current = space.task
-        mmu = self.cpus.switch(cpu, mm)
-        batch = mmu.batch(addrs, kinds)
-        at = start
-        before = -1
-        while True:
-            at = mmu.run(batch, at, end)
-            if at == end:
-                return
-            addr, kind = int(addrs[at]), int(kinds[at])
-            outcome = do_user_addr_fault(mm, addr, kind)
-            if outcome == FAULT_OOM:
-                ram = self.machine.config.ram
-                raise OutOfMemory(f"replay: access to {addr:#x}: the machine's RAM of {ram:,} bytes is full")
-            if outcome == FAULT_SERVED and before != at:
-                before = at
-            elif outcome == FAULT_SERVED and mmu.translate(addr, kind) == 0:
-                at += 1  # served twice (read, then copied on write): it went through now
-            elif not self.spaces.map_here(space, addr):
-                self.report.refused += 1
-                at += 1
+        found = walk(system.ram, system.format, int(space.mm.pgd_pfn), event.addr, PEEK)
+        if found.status != OK or not found.rights >> event.access & 1:
+            self.cpus.switch(event.cpu, space.mm).translate(event.addr, event.access)
+            self._serve(event.addr, event.access)
+
+    def _serve(self, addr: int, kind: int) -> bool:
+        """The kernel's page fault; False where the access is refused."""
+        space = self._space
+        assert space is not None
+        outcome = serve_fault(space.task, addr, kind)
+        if outcome == FAULT_OOM:
+            ram = self.machine.config.ram
+            raise OutOfMemory(f"replay: access to {addr:#x}: the machine's RAM of {ram:,} bytes is full")
+        if outcome == FAULT_SERVED or self.spaces.map_here(space, addr):
+            return True
+        self.report.refused += 1
+        return False
 
     def finish(self) -> ReplayReport:
         """The report of what was fed so far."""
@@ -178,38 +186,6 @@ class Replay:
         report.seconds = time.perf_counter() - self._start
         report.notes = [ESTIMATE, *self.spaces.notes()]
         return report
-
-
-class _Accesses:
-    """A batch's accesses with those that cross a page made two.
-
-    crossing  positions of those
-    """
-
-    def __init__(self, batch: Batch, page: int) -> None:
-        addrs, kinds = np.ascontiguousarray(batch.addr), np.ascontiguousarray(batch.kind)
-        self.crossing = at = crossings(addrs, np.ascontiguousarray(batch.size), page)
-        second = ((addrs[at] + batch.size[at].astype(np.int64) - 1) & -page, kinds[at])
-        self._arrays = (addrs, kinds)
-        self._second = second
-        self._inserted = len(at) * FEW > len(batch)
-        if self._inserted:
-            self._arrays = (np.insert(addrs, at + 1, second[0]), np.insert(kinds, at + 1, second[1]))
-
-    def pieces(self, start: int, end: int) -> Iterator[tuple[tuple[Any, Any], int, int]]:
-        """Accesses ``start`` to ``end`` of the batch as ranges of arrays: where few cross, their second halves stand
-        in arrays of their own; where many do, in the copies with all of them."""
-        first, last = (int(number) for number in np.searchsorted(self.crossing, (start, end)))
-        if self._inserted:
-            yield self._arrays, start + first, end + last
-            return
-        for number in range(first, last):
-            behind = int(self.crossing[number]) + 1
-            yield self._arrays, start, behind
-            yield self._second, number, number + 1
-            start = behind
-        if start < end:
-            yield self._arrays, start, end
 
 
 def segment_starts(batch: Batch) -> list[int]:

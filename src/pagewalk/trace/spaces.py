@@ -83,11 +83,10 @@ class Spaces:
         elif isinstance(event, ev.Madvise):
             process.madvise(event.addr, event.length, event.advice)
         elif isinstance(event, ev.Touch):
+            self._machine.system.current = space.task
             user_paddr(space.mm, event.addr, WRITE if event.write else READ)
         elif isinstance(event, ev.Brk):
             self._brk(space, event)
-        elif isinstance(event, ev.Touch):
-            process.touch(event.addr, 1, write=event.write)
         elif isinstance(event, ev.Fork):
             self._leave(event.child)
             if event.shares_mm:

@@ -128,8 +128,10 @@ class FamilyRecorder:
                     self._count_calls(thread)
         for pid, task in self.tasks.items():
             code = task.exit_code
+            record = self.records[pid]
+            if pid in self.counted:
+                record.minor, record.major = task.signal.faults()  # ending took some more
             if code is not None:
-                record = self.records[pid]
                 record.ended = True
                 record.signal = code & 0x7F
                 record.status = 128 + record.signal if record.signal else code >> 8 & 0xFF

@@ -196,6 +196,7 @@ class Report:
     syscalls, unknown_calls  counts by name, of all processes
     processes   every process of the run, in the order in which they were made
     oom_kills   whom the OOM killer has ended, in order
+    tlb         what the modelled TLBs counted (cpu/tlb_model.py), empty where there are none
     interpreted why the kernel rooms ran uncompiled, "" where they were compiled
     """
 
@@ -222,6 +223,7 @@ class Report:
     unknown_calls: dict[str, int] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
     oom_kills: list[OomRecord] = field(default_factory=list)
+    tlb: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     interpreted: str = ""
     maps: str = ""

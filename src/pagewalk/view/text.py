@@ -11,6 +11,7 @@ from typing import TextIO
 from pagewalk.view.addrspace import address_space
 from pagewalk.view.family import family
 from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, PAGE, FaultKind, Report
+from pagewalk.view.tlb import tlb
 from pagewalk.view.units import Line, bar, count, plain, plural, size
 
 __all__ = ["print_report", "render", "sections"]
@@ -130,6 +131,8 @@ def calls(report: Report) -> list[Line]:
 def sections(report: Report, width: int) -> list[list[Line]]:
     """The report's parts in order; ``width`` is the number of columns there are."""
     parts = [outcome(report), address_space(report, width), faults(report), memory(report), calls(report)]
+    if report.tlb:
+        parts.insert(4, tlb(report.tlb))
     if len(report.processes) > 1:
         parts.insert(1, family(report, width))
         parts[2][0].append((f"  of process {report.pid}", "dim"))

@@ -22,6 +22,8 @@ class TaskRegistry:
     boot_ns   the monotonic clock when the machine was started
     file_locks, unix  the locks on files; the AF_UNIX sockets
     on_exec   called with each task whose program is about to be replaced, while it still has the old address space
+    on_mm_release  called with each task that has given its address space up, in exit or execve, before that is freed
+    on_idle   called with the number of a CPU that has nothing to run any more
     on_fork   called with the parent and each task (threads too) that it has made, before that runs
     on_syscall  called after each system call with its task, its number and its answer
     """
@@ -29,6 +31,8 @@ class TaskRegistry:
     def __init__(self) -> None:
         self.on_exit: Callable[[Task], None] | None = None
         self.on_exec: Callable[[Task], None] | None = None
+        self.on_mm_release: Callable[[Task], None] | None = None
+        self.on_idle: Callable[[int], None] | None = None
         self.on_fork: Callable[[Task, Task], None] | None = None
         self.on_syscall: Callable[[Task, int, int], None] | None = None
         self.boot_ns = 0

@@ -1,10 +1,12 @@
-"""The CPUs of a replay: an MMU for each, what runs there, and the kernel's flushes brought to their translation caches.
+"""The modelled CPUs of a machine: an MMU for each, what runs there, and the kernel's flushes brought to their caches.
 
 Which tags the address spaces get is Linux's choice by architecture: six for each CPU on x86 (mm/tlb.py), one for all
 CPUs with roll-over on arm64 (mm/asid.py). A flush of few pages invalidates them one by one, one of many (33 on x86, 512
 on arm64) the whole address space. On x86 and RISC-V other CPUs that run the address space are interrupted: a shootdown;
 one that only has old entries of it notices when it loads it again, and one in lazy TLB mode too. On arm64 the
 invalidation itself reaches every CPU.
+
+An address space is loaded by the first access that a program makes in it, so what the kernel alone does is no switch.
 """
 
 from typing import Final
@@ -82,7 +84,7 @@ class Cpus(TlbWatcher):
         return mmu
 
     def idle(self, cpu: int) -> None:
-        """``cpu`` runs nothing of a program: lazy TLB mode."""
+        """``cpu`` runs nothing of a program, or its task has given its address space up: lazy TLB mode."""
         self._cpu(cpu)
         self.states[cpu].enter_lazy_tlb()
 
@@ -96,8 +98,8 @@ class Cpus(TlbWatcher):
                 state.caught_up()
             elif state.loaded_mm is not mm:
                 continue
-            elif state.is_lazy and cpu != self.current:
-                self._counts.lazy_skips += 1
+            elif state.is_lazy:
+                self._counts.lazy_skips += cpu != self.current
             else:
                 targets += cpu != self.current
                 self._flush(mmu, self._asid_of(mm, state), start, end)
@@ -115,6 +117,16 @@ class Cpus(TlbWatcher):
             return asid if generation == self._asids.generation else 0
         return state.loaded_asid + 1
 
+    def tag(self, cpu: int, mm: MmStruct) -> int:
+        """The tag of entries that ``cpu`` may still use for ``mm``; 0 where it has none, or must flush them first."""
+        state = self.states[cpu]
+        if self._asids is not None:
+            return 0 if cpu in self._asids.pending else self._asid_of(mm, state)
+        for asid, context in enumerate(state.ctxs):
+            if context.ctx_id == mm.ident and context.tlb_gen >= state.generation(mm):
+                return asid + 1
+        return 0
+
     def _flush(self, mmu: Mmu, asid: int, start: int, end: int) -> None:
         """[start, end) of one address space on one CPU."""
         pages = (end - start + 4095) >> 12
@@ -124,6 +136,12 @@ class Cpus(TlbWatcher):
             mmu.invalidate_pages(start, end - 1, asid, pages)
         else:
             mmu.invalidate_asid(asid)
+
+    def reset(self) -> None:
+        """Counts from 0 again; the entries stay."""
+        self._counts = TlbCounters()
+        for mmu in self.mmus.values():
+            mmu.reset()
 
     def counters(self) -> TlbCounters:
         """The sum of all CPUs."""

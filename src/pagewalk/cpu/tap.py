@@ -1,0 +1,94 @@
+"""Who listens while programs run: the modelled TLBs get every access, a recorder everything that a trace tells.
+
+The CPU's hooks collect accesses in arrays (``unicorn_record``). With TLBs the arrays are emptied whenever the kernel is
+about to act, so that accesses, faults and flushes come to the TLBs in the order in which they happen.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pagewalk.cpu.listener import Listener
+from pagewalk.cpu.tlb_model import Addrs, TlbModel
+from pagewalk.cpu.unicorn_record import AccessHooks
+from pagewalk.cpu.unicorn_x86 import UnicornX86
+from pagewalk.errors import NotModelled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pagewalk.kernel.cpu import Cpu
+    from pagewalk.kernel.kernel import Kernel
+    from pagewalk.kernel.task import Task
+
+__all__ = ["Tap"]
+
+
+class Tap:
+    """Between one CPU and those who listen, from when it is made until ``close``."""
+
+    def __init__(self, kernel: "Kernel", cpu: "Cpu", tlb: TlbModel | None, listener: Listener | None) -> None:
+        if not isinstance(cpu, UnicornX86):
+            raise NotModelled(f"recording accesses of a {type(cpu).__name__}")
+        self._kernel = kernel
+        self._cpu = cpu
+        self._tlb = tlb
+        self._listener = listener
+        self._last = (0, 0)
+        self._task: Task | None = None
+        self._hooks: AccessHooks = cpu.record(self)
+
+    def close(self) -> None:
+        """The rest is given on; the CPU runs as before."""
+        self._cpu.stop_recording()
+
+    @property
+    def position(self) -> int:
+        """How many accesses have happened since the last that were given on."""
+        return self._hooks.count
+
+    @property
+    def sets_marks(self) -> bool:
+        """See AccessSink."""
+        return self._tlb is not None
+
+    def enter(self) -> None:
+        """See AccessSink."""
+        task = self._kernel.current_task()
+        assert task is not None
+        if (task.pid, task.cpu) != self._last or task is not self._task:
+            self._last = (task.pid, task.cpu)
+            self._task = task
+            if self._listener is not None:
+                self._listener.on_turn(self.position, task)
+
+    def leave(self) -> None:
+        """See AccessSink."""
+        if self._tlb is not None:
+            self._hooks.flush()
+            self._tlb.in_kernel(self._last[1])
+
+    def before_fault(self, addr: int, access: int) -> bool:
+        """See AccessSink."""
+        task = self._task
+        assert task is not None
+        if self._tlb is not None:
+            served = self._tlb.served
+            self._hooks.flush()
+            if self._tlb.served != served:
+                return True
+            self._tlb.before_fault(task, addr, access)
+        if self._listener is not None:
+            self._listener.on_fault(self.position, task, addr, access)
+        return False
+
+    def take(self, addr: Addrs, meta: "npt.NDArray[np.int64]", instructions: int) -> None:
+        """See AccessSink."""
+        kinds = meta.astype(np.uint8)
+        sizes = (meta >> 8).astype(np.uint16)
+        if self._tlb is not None:
+            assert self._task is not None  # leave() has emptied the arrays of whoever ran before
+            self._tlb.instructions += instructions
+            self._tlb.feed(self._task, addr, kinds, sizes)
+        if self._listener is not None:
+            self._listener.on_accesses(addr.copy(), kinds, sizes, instructions)

@@ -1,0 +1,235 @@
+"""The modelled TLBs of a machine: every access of its programs goes through those of the CPU that makes it.
+
+    machine = Machine(tlb="zen4", cpus=2)
+    machine.run(["/bin/ls"])
+    print(machine.tlb.counters().misses, machine.tlb.mpki)
+
+Accesses come in the order in which they were made, with the kernel's flushes in between (``tlb_cpus``). The walks of
+these TLBs, and nothing else, set Accessed and Dirty in the page table.
+
+Differs: the kernel's own accesses to user memory do not go through them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pagewalk.cpu.tlb_cpus import Cpus
+from pagewalk.errors import OutOfMemory
+from pagewalk.hw.mmu import Entry, Mmu
+from pagewalk.hw.tlb_config import TlbConfig
+from pagewalk.hw.tlb_counters import TlbCounters, read_counters
+from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END
+from pagewalk.hw.walker import OK
+from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+    from pagewalk.mm.mm_types import MmStruct
+    from pagewalk.mm.system import System
+
+__all__ = ["ESTIMATE", "Accesses", "TlbModel", "feed"]
+
+FEW: Final = 512  # one access in so many may cross a page before arrays are copied to make two of it
+ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
+ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
+
+Addrs = npt.NDArray[np.int64]
+Kinds = npt.NDArray[np.uint8]
+Sizes = npt.NDArray[np.uint16]
+
+
+class Accesses:
+    """Accesses in order, those that cross a page made two.
+
+    crossing  positions of those
+    """
+
+    def __init__(self, addrs: Addrs, kinds: Kinds, sizes: Sizes, page: int) -> None:
+        from pagewalk.hw.tlb_native import crossings
+
+        addrs, kinds = np.ascontiguousarray(addrs), np.ascontiguousarray(kinds)
+        self.crossing = at = crossings(addrs, np.ascontiguousarray(sizes), page)
+        self._arrays = (addrs, kinds)
+        self._inserted = False
+        if len(at):
+            self._second = ((addrs[at] + sizes[at].astype(np.int64) - 1) & -page, kinds[at])
+            self._inserted = len(at) * FEW > len(addrs)
+            if self._inserted:
+                self._arrays = (np.insert(addrs, at + 1, self._second[0]), np.insert(kinds, at + 1, self._second[1]))
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[tuple[Addrs, Kinds], int, int]]:
+        """Accesses ``start`` to ``end`` as ranges of arrays: where few cross, their second halves stand in arrays of
+        their own; where many do, in the copies with all of them."""
+        if not len(self.crossing):
+            yield self._arrays, start, end
+            return
+        first, last = (int(number) for number in np.searchsorted(self.crossing, (start, end)))
+        if self._inserted:
+            yield self._arrays, start + first, end + last
+            return
+        for number in range(first, last):
+            behind = int(self.crossing[number]) + 1
+            yield self._arrays, start, behind
+            yield self._second, number, number + 1
+            start = behind
+        if start < end:
+            yield self._arrays, start, end
+
+
+def feed(mmu: Mmu, arrays: tuple[Addrs, Kinds], start: int, end: int, serve: Callable[[int, int], bool]) -> None:
+    """Accesses ``start`` to ``end`` through one MMU, which has their address space loaded.
+
+    serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
+           where it is to be left out
+    """
+    batch = mmu.batch(*arrays)
+    attempts = 0
+    before = -1
+    at = start
+    while True:
+        at = mmu.run(batch, at, end)
+        if at == end:
+            return
+        attempts = attempts + 1 if at == before else 1
+        before = at
+        if not serve(int(arrays[0][at]), int(arrays[1][at])) or attempts > ATTEMPTS:
+            at += 1
+
+
+class TlbModel:
+    """All CPUs' translation caches and what they have counted since the machine was made, or since its last program
+    was started.
+
+    cpus          the caches; ``system.tlb_watcher``
+    instructions  that programs have begun, 0 where nobody counts them
+    serve         (task, addr, access): the kernel's page fault; a FAULT_* value
+    """
+
+    def __init__(
+        self, config: TlbConfig, system: "System", nr_cpus: int, serve: Callable[["Task", int, int], int]
+    ) -> None:
+        self.config = config
+        self.cpus = Cpus(config, system, nr_cpus)
+        self.instructions = 0
+        self.served = 0  # faults that only the modelled TLBs took
+        self._system = system
+        self._serve = serve
+        self._page = 1 << int(system.format.page_shift)
+        self._levels = [level.name for level in system.format.levels]
+        self._processes: dict[int, npt.NDArray[np.int64]] = {}
+        self._task: Task | None = None
+
+    # Accesses.
+
+    def feed(self, task: "Task", addrs: Addrs, kinds: Kinds, sizes: Sizes) -> None:
+        """Accesses that ``task`` has made on its CPU, in order."""
+        mmu = self.cpus.switch(task.cpu, task.mm)
+        self._task = task
+        before = mmu.state[C_HIT:COUNTERS_END].copy()
+        for arrays, start, end in Accesses(addrs, kinds, sizes, self._page).pieces(0, len(addrs)):
+            feed(mmu, arrays, start, end, self._late_fault)
+        self._count(task, mmu, before)
+
+    def before_fault(self, task: "Task", addr: int, access: int) -> None:
+        """``task`` makes an access that the page table does not grant: looked up, walked for, not granted."""
+        mmu = self.cpus.switch(task.cpu, task.mm)
+        before = mmu.state[C_HIT:COUNTERS_END].copy()
+        mmu.translate(addr, access)
+        self._count(task, mmu, before)
+
+    def access(self, task: "Task", addr: int, access: int) -> int:
+        """One access of a process that Python drives, its faults served; FAULT_SERVED, or what it ended in."""
+        mmu = self.cpus.switch(task.cpu, task.mm)
+        before = mmu.state[C_HIT:COUNTERS_END].copy()
+        outcome = FAULT_SERVED
+        for _ in range(ATTEMPTS):
+            if mmu.translate(addr, access) == OK:
+                break
+            outcome = self._serve(task, addr, access)
+            if outcome != FAULT_SERVED:
+                break
+        self._count(task, mmu, before)
+        return outcome
+
+    def _late_fault(self, addr: int, access: int) -> bool:
+        """The emulated CPU has made this access, and the model's walk needs the kernel for it: the second page of one
+        that crosses a page, or marks that software sets."""
+        assert self._task is not None
+        outcome = self._serve(self._task, addr, access)
+        if outcome == FAULT_OOM:
+            raise OutOfMemory(f"access to {addr:#x}: no page frame is left to serve its fault")
+        self.served += outcome == FAULT_SERVED
+        return outcome == FAULT_SERVED
+
+    def _count(self, task: "Task", mmu: Mmu, before: npt.NDArray[np.int64]) -> None:
+        """What the caches have counted since ``before`` was the task's doing."""
+        total = self._processes.get(task.tgid)
+        if total is None:
+            total = self._processes[task.tgid] = np.zeros(COUNTERS_END - C_HIT, np.int64)
+        total += mmu.state[C_HIT:COUNTERS_END]
+        total -= before
+
+    # What the kernel tells.
+
+    def in_kernel(self, cpu: int) -> None:
+        """``cpu`` executes the kernel: flushes start from there."""
+        self.cpus.current = cpu
+
+    def idle(self, cpu: int) -> None:
+        """``cpu`` needs no user memory until its next access."""
+        self.cpus.idle(cpu)
+
+    # What was counted.
+
+    def reset(self) -> None:
+        """Counts from 0 again; the entries stay."""
+        self.instructions = 0
+        self._processes = {}
+        self.cpus.reset()
+
+    def counters(self) -> TlbCounters:
+        """Of all CPUs together."""
+        return self.cpus.counters()
+
+    def by_process(self) -> dict[int, TlbCounters]:
+        """By process id: what its accesses counted (invalidations and switches are nobody's)."""
+        return {
+            pid: read_counters([0] * C_HIT + counts.tolist(), self.config, self._levels)
+            for pid, counts in self._processes.items()
+        }
+
+    @property
+    def mpki(self) -> float | None:
+        """Misses through all levels for 1000 instructions; None where nobody counted those."""
+        return self.counters().mpki(self.instructions)
+
+    @property
+    def cycles(self) -> float:
+        """What translation cost: an estimate, from ``config.costs``."""
+        return self.counters().estimate_cycles(self.config)
+
+    def entries(self, mm: "MmStruct", addr: int) -> list[tuple[int, Entry]]:
+        """(CPU, entry) of all that translates ``addr`` in ``mm``, or that a walk for it would begin with."""
+        found = []
+        for cpu, mmu in sorted(self.cpus.mmus.items()):
+            asid = self.cpus.tag(cpu, mm)
+            found += [(cpu, each) for each in mmu.entries()
+                      if each.asid in (0, asid) and asid and each.addr <= addr < each.addr + each.size]  # fmt: skip
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for reports and JSON."""
+        total = self.counters()
+        return {
+            "name": self.config.name,
+            **total.as_dict(),
+            "instructions": self.instructions,
+            "mpki": total.mpki(self.instructions),
+            "cycles": total.estimate_cycles(self.config),
+            "note": ESTIMATE,
+            "by_cpu": {str(cpu): counters.as_dict() for cpu, counters in self.cpus.by_cpu().items()},
+            "by_process": {str(pid): counters.as_dict() for pid, counters in sorted(self.by_process().items())},
+        }
