@@ -72,7 +72,7 @@ class Config:
     arch                      "x86_64", "x86_32" (two levels), "x86_pae", "arm64", "riscv64", "riscv32" (Sv32); programs
                               run on x86_64, Python drives processes on all
     levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit); riscv64: 3 (Sv39), 4 or 5 too
-    granule                   page size of arm64; machines have "4K"
+    granule                   page size of arm64: "4K", "16K" or "64K"
     va_bits                   bits of address of arm64: 36 to 48, or 52
     vmsplit                   32-bit x86: where the kernel's half begins: "3G" (CONFIG_VMSPLIT_3G), "2G/2G", "3G_OPT"
                               and the like, or an address
@@ -146,9 +146,9 @@ class Config:
         self.ram = parse_size(self.ram, "ram")
         if not 16 << 20 <= self.ram <= 64 << 40:
             raise ConfigError(f"ram: expected 16M to 64T, got {self.ram} bytes")
-        if self.ram % 4096:
-            raise ConfigError(f"ram: expected a multiple of 4096 bytes, got {self.ram}")
         self._check_arch()
+        if self.ram % int(self.granule):
+            raise ConfigError(f"ram: expected a multiple of {self.granule} bytes, got {self.ram}")
         if not 1 <= self.cpus <= 64:
             raise ConfigError(f"cpus: expected 1 to 64, got {self.cpus!r}")
         for name, (low, high) in _RANGES.items():
@@ -177,11 +177,6 @@ class Config:
             select.layout(self.arch, self.levels, self.granule, self.va_bits, self.vmsplit)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        if self.granule != 4096:
-            raise NotModelled(
-                f"a machine with pages of {self.granule >> 10} KiB (4K is what there is; the format can be walked, and "
-                "pagewalk layout shows its address space)"
-            )
         if self.arch == "riscv32" and int(self.ram) > 15 << 30:
             raise ConfigError(f"ram: Sv32 reaches 16G, of which 1G is no RAM here: at most 15G, got {self.ram} bytes")
         if self.arch == "x86_32" and int(self.ram) > 3 << 30:

@@ -98,7 +98,8 @@ class Machine:
         self.kernel.on_mm_release = self._on_mm_release
 
     def __repr__(self) -> str:
-        return f"<Machine {self.config.arch}, {self.system.totalram_pages >> 8} MiB, Linux {self.config.linux}>"
+        size = self.system.totalram_pages * int(self.system.page_size) >> 20
+        return f"<Machine {self.config.arch}, {size} MiB, Linux {self.config.linux}>"
 
     def __enter__(self) -> "Machine":
         return self
@@ -293,7 +294,7 @@ class Machine:
         task = self._running
         if task is None:
             return 0, 0, 0
-        return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << 12, task.nr_syscalls
+        return task.min_flt + task.maj_flt, task.mm.get_mm_rss() << int(self.system.page_shift), task.nr_syscalls
 
     def _before_exit(self, task: "Task") -> None:
         """A task is about to end: what is to be kept of it is taken now. The memory of the program that a run is about
@@ -345,13 +346,13 @@ class Machine:
         from pagewalk.view.dump_ram import used_frames, write_core, write_raw
 
         system = self.system
-        ranges = memory_map(int(self.config.ram))
+        ranges = memory_map(int(self.config.ram), int(system.page_shift))
         frames = used_frames(system.mem_map)
         if format == "raw":
             write_raw(os.fspath(file), system.ram, ranges, frames)
         elif format == "elf":
             tasks = [
-                {"pid": task.pid, "comm": task.comm, "root": f"{int(task.mm.pgd_pfn) << 12:#x}"}
+                {"pid": task.pid, "comm": task.comm, "root": f"{int(task.mm.pgd_pfn) << int(system.page_shift):#x}"}
                 for task in self.kernel.tasks()
                 if task.mm.pgd_pfn >= 0
             ]

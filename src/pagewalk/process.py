@@ -60,12 +60,15 @@ class Process:
         self.machine = machine
         self._task = task
         self.pid = task.pid
+        self._page_size = int(machine.system.page_size)
         if not task.mm.mmap_base:  # no exec has laid the address space out
             pick_mmap_layout(task.mm, task.rlim_cur[RLIMIT_STACK], machine.config.aslr)
 
     def __repr__(self) -> str:
         mm = self._task.mm
-        return f"<Process {self.pid}: {mm.map_count()} mappings, {mm.get_mm_rss() * 4} KiB resident>"
+        return (
+            f"<Process {self.pid}: {mm.map_count()} mappings, {mm.get_mm_rss() * self._page_size >> 10} KiB resident>"
+        )
 
     # Mappings.
 
@@ -87,7 +90,7 @@ class Process:
             flags &= ~Map.ANONYMOUS
             file = self._open(path, writable=bool(prot & Prot.WRITE and flags & Map.SHARED))
         start = parse_size(offset, "offset")
-        if start & 4095:
+        if start % self._page_size:
             raise LinuxError("mmap", 22)
         found = vm_mmap(
             self._task.mm, file, _word(addr), _word(parse_size(length, "length")), int(prot), int(flags), start
@@ -140,17 +143,17 @@ class Process:
         self._enter()
         mm = self._task.mm
         size = parse_size(length, "length")
-        if addr & 4095:
+        if addr % self._page_size:
             raise LinuxError("mincore", 22)
         resident: list[bool] = []
         at = addr
-        end = addr + (size + 4095 & ~4095)
+        end = addr + int(mm.system.page_align(size))
         while at < end:
             vma = mm.vma_lookup(_word(at))
             if vma is None:
                 raise LinuxError("mincore", 12)
             upto = min(end, int(vma.vm_end))
-            resident += [bool(byte) for byte in mm_mincore.residency(vma, at, (upto - at) >> 12)]
+            resident += [bool(byte) for byte in mm_mincore.residency(vma, at, (upto - at) // self._page_size)]
             at = upto
         return resident
 
@@ -165,7 +168,7 @@ class Process:
         size = parse_size(length, "length")
         while size > 0:
             paddr = self._translate(addr, READ)
-            step = min(4096 - (addr & 4095), size)
+            step = min(self._page_size - addr % self._page_size, size)
             parts.append(bytes(ram.bytes[paddr : paddr + step]))
             addr += step
             size -= step
@@ -178,9 +181,9 @@ class Process:
         done = 0
         while done < len(data):
             paddr = self._translate(addr + done, WRITE)
-            step = min(4096 - (addr + done & 4095), len(data) - done)
+            step = min(self._page_size - (addr + done) % self._page_size, len(data) - done)
             ram.bytes[paddr : paddr + step] = data[done : done + step]
-            ram.frame_changed(paddr >> 12)
+            ram.frame_changed(paddr // self._page_size)
             done += step
 
     def touch(self, addr: int, length: Size = 1, *, write: bool = True) -> None:
@@ -191,7 +194,7 @@ class Process:
             mm = self._task.mm
             at = addr
             while user_paddr(mm, _word(at), WRITE if write else READ) >= 0:
-                at = (at & -4096) + 4096
+                at += self._page_size - at % self._page_size
             self._refuse(at, WRITE if write else READ, failed)
 
     # What it looks like.
@@ -225,7 +228,8 @@ class Process:
     def rss(self) -> dict[str, int]:
         """Resident bytes: file, anon, shmem."""
         file, anon, _, shmem = self._task.mm.rss_stat
-        return {"anon": anon << 12, "file": file << 12, "shmem": shmem << 12}
+        size = self._page_size
+        return {"anon": anon * size, "file": file * size, "shmem": shmem * size}
 
     def fork(self) -> "Process":
         """fork(2): the child, with a copy of the memory that is shared until one of the two writes."""

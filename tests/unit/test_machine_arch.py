@@ -31,6 +31,13 @@ MACHINES: list[dict[str, Any]] = [
     {"arch": "arm64"},
     {"arch": "arm64", "va_bits": 39},
     {"arch": "arm64", "va_bits": 52},
+    {"arch": "arm64", "granule": "16K"},
+    {"arch": "arm64", "granule": "16K", "va_bits": 36},
+    {"arch": "arm64", "granule": "16K", "va_bits": 47},
+    {"arch": "arm64", "granule": "16K", "va_bits": 52},
+    {"arch": "arm64", "granule": "64K"},
+    {"arch": "arm64", "granule": "64K", "va_bits": 42},
+    {"arch": "arm64", "granule": "64K", "va_bits": 52},
     {"arch": "riscv64", "levels": 3},
     {"arch": "riscv64"},
     {"arch": "riscv64", "levels": 5},
@@ -62,11 +69,11 @@ def test_one_script_has_the_same_answers_on_every_architecture(settings: dict[st
     with Machine(ram="256M", aslr=False, **settings) as machine:
         parent = machine.spawn()
         mm = mm_of(parent)
-        page = 4096
+        page = int(machine.system.page_size)
         area = parent.mmap("64M")
         assert area + (64 << 20) <= machine.system.layout.mmap_top
         parent.write(area + 5 * page - 3, b"across pages")
-        parent.touch(area + (40 << 20), "256K")
+        parent.touch(area + (40 << 20), 64 * page)
         assert parent.read(area + 5 * page - 3, 12) == b"across pages"
         assert parent.read(area + 9 * page, 4) == bytes(4)
         assert mm.get_mm_rss() == 2 + 64
@@ -82,22 +89,22 @@ def test_one_script_has_the_same_answers_on_every_architecture(settings: dict[st
         assert mm.faults.reuse == 1
         check_machine(machine)
 
-        parent.mprotect(area, "1M", Prot.READ)
+        parent.mprotect(area, 256 * page, Prot.READ)
         with pytest.raises(SegmentationFault, match="SEGV_ACCERR"):
             parent.write(area + 5 * page, b"x")
         assert parent.read(area + 5 * page, 6) == b"PARENT"
-        parent.mprotect(area, "1M", Prot.NONE)
+        parent.mprotect(area, 256 * page, Prot.NONE)
         with pytest.raises(SegmentationFault, match="SEGV_ACCERR"):
             parent.read(area + 5 * page, 1)
         assert "keeps frame" in str(parent.explain(area + 5 * page))
-        parent.mprotect(area, "1M", Prot.READ | Prot.WRITE)
+        parent.mprotect(area, 256 * page, Prot.READ | Prot.WRITE)
         assert parent.read(area + 5 * page, 6) == b"PARENT"
         check_machine(machine)
 
-        moved = parent.mremap(area + (40 << 20), "256K", "512K")
-        parent.touch(moved, "512K")
+        moved = parent.mremap(area + (40 << 20), 64 * page, 128 * page)
+        parent.touch(moved, 128 * page)
         assert mm.get_mm_rss() == 2 + 128
-        parent.madvise(area, "1M", 4)  # MADV_DONTNEED
+        parent.madvise(area, 256 * page, 4)  # MADV_DONTNEED
         assert parent.read(area + 5 * page, 4) == bytes(4)
         check_machine(machine)
 
@@ -186,7 +193,8 @@ def test_page_tables_are_counted_by_their_levels() -> None:
     ("settings", "error", "text"),
     [
         ({"arch": "vax"}, ConfigError, "expected one of x86_64, x86_32"),
-        ({"arch": "arm64", "granule": "64K"}, NotModelled, "a machine with pages of 64 KiB"),
+        ({"granule": "64K"}, ConfigError, "x86_64 has pages of 4096 bytes, got 65536"),
+        ({"arch": "arm64", "granule": "64K", "ram": (64 << 20) + 4096}, ConfigError, "a multiple of 65536 bytes"),
         ({"arch": "arm64", "granule": "8K"}, ConfigError, "a granule of 4096"),
         ({"arch": "arm64", "va_bits": 50}, ConfigError, "36 to 48"),
         ({"arch": "riscv64", "levels": 2}, ConfigError, "3 .Sv39., 4"),

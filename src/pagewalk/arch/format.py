@@ -90,7 +90,8 @@ class PageFormat:
 
     name         for people, e.g. "x86_64, 4 levels"
     levels       from the root down to the last
-    page_shift   log2 of the smallest page, and of a table: 12, 14 or 16
+    page_shift   log2 of the smallest page, and of a table: 12, 14 or 16 (``page_size``, ``page_mask``: the same as
+                 bytes and as the mask that clears an offset within a page)
     entry_shift  log2 of an entry's bytes: 2 or 3
     pfn_mask     bits of an entry that hold the frame number of the next table or the page
     pfn_shift    the lowest of them
@@ -171,6 +172,8 @@ class PageFormat:
         self.name = name
         self.levels = levels
         self.page_shift: i64 = page_shift
+        self.page_size: i64 = bit(page_shift)
+        self.page_mask: i64 = -bit(page_shift)  # Linux's PAGE_MASK: clears the offset within a page
         self.entry_shift: i64 = entry_shift
         self.table_shift: i64 = page_shift - entry_shift  # log2 of the entries of a table
         self.table_mask: i64 = (1 << (page_shift - entry_shift)) - 1

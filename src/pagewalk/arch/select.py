@@ -1,7 +1,7 @@
 """Which format and which layout a configured machine has.
 
 Mirrors: the choices of arch/*/Kconfig (6.18)
-Differs: the mm rooms know pages of 4 KiB; larger granules are formats that can be walked, not machines yet.
+Differs: nothing.
 """
 
 from typing import Final
@@ -17,6 +17,8 @@ RISCV_MODES: Final = {3: "sv39", 4: "sv48", 5: "sv57"}
 def page_format(arch: str, levels: int, granule: int, va_bits: int) -> PageFormat:
     """The page-table format of a machine. ``levels`` is for x86_64 and riscv64, ``granule`` (bytes) and ``va_bits`` for
     arm64. ValueError where the architecture has no such thing."""
+    if arch in ARCHITECTURES and arch != "arm64" and granule != 4096:
+        raise ValueError(f"granule: {arch} has pages of 4096 bytes, got {granule} (arm64 has others)")
     if arch == "x86_64":
         if levels not in (4, 5):
             raise ValueError(f"levels: expected 4 or 5, got {levels!r}")

@@ -94,7 +94,7 @@ def dirty_sets_hold_cached_pages(census: Census) -> None:
         lost = space.dirty - space.i_pages.keys()
         require(not lost, "a dirty page is cached", f"indices {sorted(lost)}")
         require(not (space.is_shmem and space.dirty), "shared memory is never dirty", f"{space.dirty}")
-        end = (int(space.i_size) + 4095) >> 12
+        end = int(census.system.nr_pages(space.i_size))
         beyond = [index for index, page in space.i_pages.items() if index >= end and page.mapcount]
         require(not beyond, "no page is mapped beyond the end", f"{beyond}, end {end}")
 

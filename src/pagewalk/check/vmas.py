@@ -22,7 +22,8 @@ def vmas_are_sorted_disjoint_and_aligned(census: Census) -> None:
         for vma in mm.vmas:
             require(vma.vm_mm is mm, "a VMA belongs to its address space", repr(vma))
             require(end <= vma.vm_start < vma.vm_end <= mm.task_size, "VMAs are sorted and disjoint", repr(vma))
-            require(vma.vm_start % 4096 == 0 and vma.vm_end % 4096 == 0, "VMAs are page-aligned", repr(vma))
+            aligned = (vma.vm_start | vma.vm_end) & ~mm.system.page_mask == 0
+            require(aligned, "VMAs are page-aligned", repr(vma))
             require(not vma.vm_flags & VM_SHARED or bool(vma.vm_flags & VM_MAYSHARE), "shared may share", repr(vma))
             end = int(vma.vm_end)
         cached = mm.cached_vma

@@ -62,15 +62,17 @@ def _raise_nofile() -> bool:
 class HostMapping(AddressSpace):
     """The pages of one host file.
 
+    page_shift  log2 of the machine's page size
     fd        host descriptor while somebody uses the file, -1 otherwise; ``writable`` tells its mode
     users     open files of the model (a mapping holds its open file)
     host_size, host_mtime  what the cached pages were read from
     mtime     set by a write of the program: the time the host file must have after write-back; -1
     """
 
-    def __init__(self, key: HostKey) -> None:
+    def __init__(self, key: HostKey, page_shift: int) -> None:
         super().__init__()
         self.key = key
+        self.page_shift = page_shift
         self.fd = -1
         self.writable = False
         self.users = 0
@@ -81,16 +83,16 @@ class HostMapping(AddressSpace):
     def read_folio(self, index: i64, into: memoryview) -> int:
         """Reads one page of the host file."""
         try:
-            done = os.preadv(self.fd, [into], index << 12)
-            while 0 < done < 4096:
-                more = os.preadv(self.fd, [into[done:]], (index << 12) + done)
+            done = os.preadv(self.fd, [into], index << self.page_shift)
+            while 0 < done < len(into):
+                more = os.preadv(self.fd, [into[done:]], (index << self.page_shift) + done)
                 if more == 0:
                     break
                 done += more
         except OSError as err:
             return -(err.errno or errno.EIO)
-        if done < 4096:
-            into[done:] = bytes(4096 - done)
+        if done < len(into):
+            into[done:] = bytes(len(into) - done)
         return 0
 
     def write_folio(self, index: i64, data: memoryview) -> int:
@@ -100,7 +102,7 @@ class HostMapping(AddressSpace):
         try:
             done = 0
             while done < len(data):
-                done += os.pwrite(self.fd, data[done:], (index << 12) + done)
+                done += os.pwrite(self.fd, data[done:], (index << self.page_shift) + done)
         except OSError as err:
             return -(err.errno or errno.EIO)
         return 0
@@ -110,7 +112,7 @@ class HostMapping(AddressSpace):
         if int(index) in self.dirty_blocks:
             return True
         try:
-            return os.lseek(self.fd, index << 12, os.SEEK_DATA) < (index + 1) << 12
+            return os.lseek(self.fd, index << self.page_shift, os.SEEK_DATA) < (index + 1) << self.page_shift
         except OSError:  # ENXIO: behind the last data
             return False
 
@@ -132,7 +134,7 @@ class HostCache:
         key = (st.st_dev[0], st.st_dev[1], st.st_ino)
         mapping = self.mappings.get(key)
         if mapping is None:
-            mapping = HostMapping(key)
+            mapping = HostMapping(key, int(self.system.page_shift))
             self.mappings[key] = mapping
         if mapping.fd >= 0 and (mapping.writable or not writable):
             os.close(fd)
@@ -147,7 +149,7 @@ class HostCache:
             mapping.host_size = st.st_size
             mapping.host_mtime = st.st_mtime_ns
             truncate_pagecache(self.system, mapping, st.st_size)
-            mapping.warm_end = (st.st_size + 4095) >> 12 if self.warm else 0
+            mapping.warm_end = int(self.system.nr_pages(st.st_size)) if self.warm else 0
             mapping.evicted.clear()
         return mapping
 

@@ -265,7 +265,7 @@ class HostInode(HostNode):
         if punches:
             end = offset + length
             if end >= mapping.i_size:  # no hole behind the last page (ext4_punch_hole)
-                end = (mapping.i_size + 4095) & -4096
+                end = int(self.host_sb.cache.system.page_align(mapping.i_size))
             if offset < mapping.i_size:
                 truncate_pagecache_range(self.system, mapping, offset, end)
         elif mode == 0 and offset + length > mapping.i_size:

@@ -85,4 +85,4 @@ class HugetlbFile(TmpFile):
 
     def mmap(self, vma: Vma) -> int:
         """EINVAL for an offset within a page, ENOMEM for the rest: nothing can be reserved."""
-        return -errno.EINVAL if (vma.vm_pgoff << 12) % self.huge_page_size else -errno.ENOMEM
+        return -errno.EINVAL if (vma.vm_pgoff << vma.vm_mm.system.page_shift) % self.huge_page_size else -errno.ENOMEM

@@ -28,8 +28,8 @@ def brk(mm: MmStruct, new: i64) -> i64:
     current = mm.system.current
     if new - mm.start_brk + mm.end_data - mm.start_data > current.rlimit(RLIMIT_DATA) or new > mm.task_size:
         return mm.brk
-    new_end: i64 = (new + 4095) & -4096
-    old_end: i64 = (mm.brk + 4095) & -4096
+    new_end: i64 = mm.system.page_align(new)
+    old_end: i64 = mm.system.page_align(mm.brk)
     if new_end == old_end:
         mm.brk = new
         return new
@@ -46,8 +46,9 @@ def brk(mm: MmStruct, new: i64) -> i64:
     length: i64 = new_end - old_end
     if get_unmapped_area(mm, None, old_end, length, 0, MAP_FIXED) < 0 or not mlock_future_ok(mm, mm.def_flags, length):
         return mm.brk
-    following = mm.find_vma_intersection(old_end, new_end + 4096 + (mm.system.config.stack_guard_gap << 12))
-    if following is not None and new_end + 4096 > vm_start_gap(following):
+    guard: i64 = mm.system.config.stack_guard_gap << mm.system.page_shift
+    following = mm.find_vma_intersection(old_end, new_end + mm.system.page_size + guard)
+    if following is not None and new_end + mm.system.page_size > vm_start_gap(following):
         return mm.brk
     if do_brk_flags(mm, old_end, length, 0, may_merge=old_end > mm.start_brk):
         return mm.brk
@@ -59,12 +60,12 @@ def brk(mm: MmStruct, new: i64) -> i64:
 
 def vm_brk_flags(mm: MmStruct, addr: i64, length: i64, executable: bool) -> int:
     """Maps private anonymous memory at ``addr`` over whatever is there (the loader's bss); 0 or a negative errno."""
-    length = (length + 4095) & -4096
+    length = mm.system.page_align(length)
     if length == 0:
         return 0
     if length < 0 or length > mm.task_size or addr < 0 or addr > mm.task_size - length:
         return -errno.ENOMEM
-    if addr & 4095:
+    if addr & ~mm.system.page_mask:
         return -errno.EINVAL
     if not mlock_future_ok(mm, mm.def_flags, length):
         return -errno.EAGAIN
@@ -85,7 +86,7 @@ def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64, may_merge: bo
     start_brk.
     """
     system = mm.system
-    nr_pages: i64 = length >> 12
+    nr_pages: i64 = length >> system.page_shift
     flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
     if not may_expand_vm(mm, flags, nr_pages) or mm.map_count() > system.config.max_map_count:
         return -errno.ENOMEM
@@ -94,9 +95,9 @@ def do_brk_flags(mm: MmStruct, addr: i64, length: i64, flags: i64, may_merge: bo
     vm_acct_memory(system, nr_pages)
     grown: Vma | None = None
     if may_merge:
-        grown = vma_merge_new_range(mm, addr, addr + length, flags, addr >> 12, None, just_expand=True)
+        grown = vma_merge_new_range(mm, addr, addr + length, flags, addr >> system.page_shift, None, just_expand=True)
     if grown is None:
-        vma = Vma(mm, addr, addr + length, flags, addr >> 12)
+        vma = Vma(mm, addr, addr + length, flags, addr >> system.page_shift)
         vma_set_page_prot(vma)
         mm.insert(vma)
     vm_stat_account(mm, flags, nr_pages)

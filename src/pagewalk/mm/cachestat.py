@@ -10,12 +10,13 @@ import struct
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.system import System
 
 
-def filemap_cachestat(mapping: AddressSpace, first: i64, last: i64) -> bytes:
+def filemap_cachestat(system: System, mapping: AddressSpace, first: i64, last: i64) -> bytes:
     """struct cachestat for pages ``first`` to ``last`` (both included): cached, dirty, under write-back, evicted,
     recently evicted."""
-    end: i64 = min(last, max((mapping.i_size - 1) >> 12, max(mapping.i_pages, default=0)))
+    end: i64 = min(last, max((mapping.i_size - 1) >> system.page_shift, max(mapping.i_pages, default=0)))
     cached = 0
     dirty = 0
     at = first

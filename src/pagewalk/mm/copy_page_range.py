@@ -62,8 +62,8 @@ def copy_range(vma: Vma, source: Vma, level: int, from_table: i64, to_table: i64
                 return False
             child: i64 = fmt.table_index(entry)
             if last:
-                first: i64 = (addr >> 12) & fmt.table_mask
-                copy_pte_range(vma, source, child + first, below + first, (following - addr) >> 12)
+                first: i64 = (addr >> fmt.page_shift) & fmt.table_mask
+                copy_pte_range(vma, source, child + first, below + first, (following - addr) >> fmt.page_shift)
             elif not copy_range(vma, source, level + 1, child, below, addr, following):
                 return False
         addr = following

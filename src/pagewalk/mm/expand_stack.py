@@ -23,7 +23,7 @@ def expand_stack(vma: Vma, address: i64) -> int:
     if not vma.vm_flags & VM_GROWSDOWN:
         return -errno.EFAULT
     mm = vma.vm_mm
-    address &= -4096
+    address &= mm.system.page_mask
     if address < mmap_min_addr(mm):
         return -errno.EPERM
     prev = mm.find_vma_prev(vma.vm_start)
@@ -31,17 +31,17 @@ def expand_stack(vma: Vma, address: i64) -> int:
         prev is not None
         and not prev.vm_flags & VM_GROWSDOWN
         and prev.is_accessible()
-        and address - prev.vm_end < mm.system.config.stack_guard_gap << 12
+        and address - prev.vm_end < mm.system.config.stack_guard_gap << mm.system.page_shift
     ):
         return -errno.ENOMEM
     anon_vma_prepare(vma)  # stays, whatever comes: fork will copy its page tables
-    grow: i64 = (vma.vm_start - address) >> 12
+    grow: i64 = (vma.vm_start - address) >> mm.system.page_shift
     if grow <= 0:
         return 0
     size: i64 = vma.vm_end - address
     if grow > vma.vm_pgoff or not may_expand_vm(mm, vma.vm_flags, grow):
         return -errno.ENOMEM
-    if size > mm.system.current.rlimit(RLIMIT_STACK) or not mlock_future_ok(mm, vma.vm_flags, grow << 12):
+    if size > mm.system.current.rlimit(RLIMIT_STACK) or not mlock_future_ok(mm, vma.vm_flags, vma.vm_start - address):
         return -errno.ENOMEM
     if not vm_enough_memory(mm.system, grow):
         return -errno.ENOMEM

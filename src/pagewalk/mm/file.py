@@ -74,14 +74,14 @@ class AddressSpace:
             self.evicted.update(range(first, last))
 
     def read_folio(self, index: i64, into: memoryview) -> int:
-        """Fill ``into`` (4096 writable bytes of RAM) with page ``index`` of the backing store, zeros beyond its end.
+        """Fill ``into`` (the writable bytes of a frame) with page ``index`` of the backing store, zeros beyond its end.
 
         Returns 0, or a negative errno (then the access raises SIGBUS, as for an I/O error).
         """
         return -errno.EIO
 
     def write_folio(self, index: i64, data: memoryview) -> int:
-        """Store ``data`` (up to 4096 bytes of RAM, cut at ``i_size``) as page ``index``. Returns 0 or a negative
+        """Store ``data`` (up to a frame's bytes, cut at ``i_size``) as page ``index``. Returns 0 or a negative
         errno."""
         return -errno.EIO
 

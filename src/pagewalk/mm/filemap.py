@@ -29,7 +29,7 @@ from pagewalk.mm.system import System
 from pagewalk.mm.truncate import block_zero_tail
 from pagewalk.mm.vma import VM_MAYWRITE, VM_SHARED, Vma, VmFault, VmOps
 
-_ZEROS: Final = bytes(4096)
+_ZEROS: Final = bytes(65536)  # of the largest page
 
 
 def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i64, count: i64) -> bytes | int:
@@ -39,17 +39,17 @@ def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i6
         return b""
     parts: list[memoryview] = []
     while pos < end:
-        index: i64 = pos >> 12
+        index: i64 = pos >> system.page_shift
         if index not in mapping.i_pages and not mapping.is_warm(index):
-            page_cache_sync_ra(system, mapping, ra, index, ((end + 4095) >> 12) - index)
+            page_cache_sync_ra(system, mapping, ra, index, system.nr_pages(end) - index)
         if index in mapping.ra_marks:
             first: i64 = mapping.ra_marks[index]
-            page_cache_async_ra(system, mapping, ra, first, ((end + 4095) >> 12) - first)
+            page_cache_async_ra(system, mapping, ra, first, system.nr_pages(end) - first)
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
             return b"".join(parts) if parts else page
-        start: i64 = pos & 4095
-        stop: i64 = min(4096, start + end - pos)
+        start: i64 = pos & ~system.page_mask
+        stop: i64 = min(system.page_size, start + end - pos)
         parts.append(system.ram.page(page.pfn)[start:stop])
         pos += stop - start
     ra.prev_pos = pos
@@ -62,9 +62,9 @@ def filemap_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) 
     total: i64 = len(data)
     before_write_at(system, mapping, pos)
     while done < total:
-        index: i64 = (pos + done) >> 12
-        start: i64 = (pos + done) & 4095
-        size: i64 = min(4096 - start, total - done)
+        index: i64 = (pos + done) >> system.page_shift
+        start: i64 = (pos + done) & ~system.page_mask
+        size: i64 = min(system.page_size - start, total - done)
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
             return int(done) if done else page
@@ -91,10 +91,10 @@ def filemap_write_and_wait_range(system: System, mapping: AddressSpace, first: i
         if index not in mapping.dirty_blocks:
             continue
         mapping.dirty_blocks.discard(index)
-        size: i64 = min(4096, mapping.i_size - (index << 12))
+        size: i64 = min(system.page_size, mapping.i_size - (index << system.page_shift))
         if size <= 0:
             continue
-        if size < 4096:
+        if size < system.page_size:
             zero_tail(system, mapping)
         failed = mapping.write_folio(index, system.ram.page(page.pfn)[:size])
         system.vmstat.nr_written += 1
@@ -120,7 +120,7 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
         low: i64 = max(first, vma.vm_pgoff)
         high: i64 = min(last, vma.vm_pgoff + vma.nr_pages() - 1)
         while low <= high:
-            address: i64 = vma.vm_start + ((low - vma.vm_pgoff) << 12)
+            address: i64 = vma.address_of(low)
             page = mapping.i_pages.get(low)
             index: i64 = -1 if page is None else pte_lookup(vma.vm_mm, address)
             if page is not None and index >= 0:
@@ -132,22 +132,22 @@ def collect_dirty(system: System, mapping: AddressSpace, first: i64, last: i64) 
                     folio_mark_dirty(system, page)
                 if fmt.dirty.test(pte) or fmt.write.test(pte):  # a child's copy of a dirty entry is clean, but writable
                     words[index] = fmt.write.clear(fmt.dirty.clear(pte)) | fmt.rdonly
-                    vma.vm_mm.flush_tlb_range(address, address + 4096)
+                    vma.vm_mm.flush_tlb_range(address, address + system.page_size)
             low += 1
 
 
 def before_write_at(system: System, mapping: AddressSpace, pos: i64) -> None:
     """A write begins at ``pos``: behind the last page of the file it leaves that page's tail in the file."""
-    if pos >> 12 > mapping.i_size >> 12 and not mapping.is_shmem:
+    if pos >> system.page_shift > mapping.i_size >> system.page_shift and not mapping.is_shmem:
         block_zero_tail(system, mapping)
 
 
 def zero_tail(system: System, mapping: AddressSpace) -> None:
     """Zeroes what is behind the end of the file in its last page, which is about to be written to the store."""
-    start: i64 = mapping.i_size & 4095
-    tail = mapping.i_pages.get(mapping.i_size >> 12)
+    start: i64 = mapping.i_size & ~system.page_mask
+    tail = mapping.i_pages.get(mapping.i_size >> system.page_shift)
     if tail is not None and start:
-        system.ram.page(tail.pfn)[start:] = _ZEROS[start:]
+        system.ram.page(tail.pfn)[start:] = _ZEROS[start : system.page_size]
 
 
 @final
@@ -165,7 +165,7 @@ class FileVmOps(VmOps):
         assert vma.vm_file is not None and vma.vm_file.mapping is not None
         mapping = vma.vm_file.mapping
         system = vma.vm_mm.system
-        if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
+        if vmf.pgoff >= system.nr_pages(mapping.i_size):
             return VM_FAULT_SIGBUS
         how: i64 = 0
         if vmf.pgoff in mapping.i_pages or mapping.is_warm(vmf.pgoff):
@@ -208,7 +208,7 @@ def filemap_map_pages(vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:
     mapping = vma.vm_file.mapping
     system = vma.vm_mm.system
     words = system.ram.words
-    last_of_file: i64 = ((mapping.i_size + 4095) >> 12) - 1
+    last_of_file: i64 = system.nr_pages(mapping.i_size) - 1
     last: i64 = min(end_pgoff, last_of_file)
     ra = vma.vm_file.f_ra
     pgoff = start_pgoff

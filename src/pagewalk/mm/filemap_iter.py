@@ -30,17 +30,17 @@ def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i6
     done: i64 = 0
     while to.count > 0 and pos + done < mapping.i_size:
         at: i64 = pos + done
-        index: i64 = at >> 12
+        index: i64 = at >> system.page_shift
         if index not in mapping.i_pages and not mapping.is_warm(index):
-            page_cache_sync_ra(system, mapping, ra, index, ((at + to.count + 4095) >> 12) - index)
+            page_cache_sync_ra(system, mapping, ra, index, system.nr_pages(at + to.count) - index)
         if index in mapping.ra_marks:
             first: i64 = mapping.ra_marks[index]
-            page_cache_async_ra(system, mapping, ra, first, ((at + to.count + 4095) >> 12) - first)
+            page_cache_async_ra(system, mapping, ra, first, system.nr_pages(at + to.count) - first)
         page = read_cache_page(system, mapping, index)
         if isinstance(page, int):
             return int(done) if done else page
-        size: i64 = min(4096 - (at & 4095), min(to.count, mapping.i_size - at))
-        copied = to.copy_to((page.pfn << 12) + (at & 4095), size)
+        size: i64 = min(system.page_size - (at & ~system.page_mask), min(to.count, mapping.i_size - at))
+        copied = to.copy_to((page.pfn << system.page_shift) + (at & ~system.page_mask), size)
         done += copied
         if copied < size:
             break
@@ -53,10 +53,10 @@ def shmem_file_read_iter(system: System, mapping: AddressSpace, pos: i64, to: Io
     done: i64 = 0
     while to.count > 0 and pos + done < mapping.i_size:
         at: i64 = pos + done
-        size: i64 = min(4096 - (at & 4095), min(to.count, mapping.i_size - at))
-        page = mapping.i_pages.get(at >> 12)
+        size: i64 = min(system.page_size - (at & ~system.page_mask), min(to.count, mapping.i_size - at))
+        page = mapping.i_pages.get(at >> system.page_shift)
         pfn: i64 = system.zero_pfn if page is None else page.pfn
-        copied = to.copy_to((pfn << 12) + (at & 4095), size)
+        copied = to.copy_to((pfn << system.page_shift) + (at & ~system.page_mask), size)
         done += copied
         if copied < size:
             return int(done) if done else -errno.EFAULT
@@ -69,7 +69,7 @@ def write_begin(system: System, mapping: AddressSpace, at: i64, size: i64, lengt
     A page that is missing comes with the others of a folio, as large as the ``length`` bytes that the write has left
     and the alignment allow (__filemap_get_folio).
     """
-    index: i64 = at >> 12
+    index: i64 = at >> system.page_shift
     if not mapping.is_shmem:
         if mapping.large_folios and length >= 8192 and index not in mapping.i_pages:
             order: i64 = 1
@@ -97,17 +97,17 @@ def write_end(system: System, mapping: AddressSpace, page: Page, at: i64, copied
     system.ram.frame_changed(page.pfn)
     if mapping.is_shmem:
         page.flags |= PG_dirty
-    elif copied or at & 4095 or not mapping.has_block(page.index):
+    elif copied or at & ~system.page_mask or not mapping.has_block(page.index):
         set_page_dirty(system, page)
     mapping.i_size = max(mapping.i_size, at + copied)
 
 
-def zero_new_buffers(mapping: AddressSpace, at: i64, length: i64) -> None:
+def zero_new_buffers(system: System, mapping: AddressSpace, at: i64, length: i64) -> None:
     """A copy of ``length`` bytes to ``at`` has ended too early within a folio: what it would have filled there of the
     blocks that the file did not have is zeros, and to be written (folio_zero_new_buffers)."""
-    _, end = folio_range(mapping, at >> 12)
-    last: i64 = min(end, (at + length + 4095) >> 12)
-    index: i64 = (at >> 12) + 1
+    _, end = folio_range(mapping, at >> system.page_shift)
+    last: i64 = min(end, system.nr_pages(at + length))
+    index: i64 = (at >> system.page_shift) + 1
     while index < last:
         if not mapping.has_block(index):
             mapping.dirty_blocks.add(int(index))
@@ -122,21 +122,21 @@ def generic_perform_write(system: System, mapping: AddressSpace, pos: i64, sourc
     byte before the source is faulted in: the file grows up to there, even where the source turns out unreadable.
     """
     done: i64 = 0
-    chunk: i64 = 4096 << MAX_PAGECACHE_ORDER  # halved whenever the source was not there
+    chunk: i64 = system.page_size << MAX_PAGECACHE_ORDER  # halved whenever the source was not there
     before_write_at(system, mapping, pos)
     while source.count > 0:
         at: i64 = pos + done
-        size: i64 = min(4096 - (at & 4095), source.count)
+        size: i64 = min(system.page_size - (at & ~system.page_mask), source.count)
         page = write_begin(system, mapping, at, size, min(chunk - (at & (chunk - 1)), source.count))
         if isinstance(page, int):
             return int(done) if done else page
-        copied = source.copy_from_atomic((page.pfn << 12) + (at & 4095), size)
+        copied = source.copy_from_atomic((page.pfn << system.page_shift) + (at & ~system.page_mask), size)
         write_end(system, mapping, page, at, copied)
         done += copied
-        if copied < size and at >> 12 in mapping.folio_heads:
-            zero_new_buffers(mapping, at, source.count)
+        if copied < size and at >> system.page_shift in mapping.folio_heads:
+            zero_new_buffers(system, mapping, at, source.count)
         if copied == 0:
-            chunk = max(4096, chunk >> 1)
+            chunk = max(system.page_size, chunk >> 1)
             if source.fault_in_readable(size) == size:
                 return int(done) if done else -errno.EFAULT
     return int(done)

@@ -27,7 +27,7 @@ def folio_to_map(vmf: VmFault, mapping: AddressSpace, pgoff: i64, file_end: i64)
     first, end = folio_range(mapping, pgoff)
     vma = vmf.vma
     mask = vma.vm_mm.system.format.table_mask
-    entry: i64 = (vmf.address >> 12) & mask
+    entry: i64 = (vmf.address >> vma.vm_mm.system.page_shift) & mask
     if (
         first < vma.vm_pgoff
         or end > vma.vm_pgoff + vma.nr_pages()

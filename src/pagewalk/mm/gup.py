@@ -72,7 +72,7 @@ def faultin_range(vma: Vma, start: i64, end: i64, write: bool, force: bool) -> i
             if ret & VM_FAULT_ERROR:
                 return -errno.ENOMEM if ret & VM_FAULT_OOM else -errno.EFAULT
             page_is_there(vma, addr, write)  # which is looked at again, and touched
-        addr += 4096
+        addr += vma.vm_mm.system.page_size
     return 0
 
 

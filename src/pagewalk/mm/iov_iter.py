@@ -48,17 +48,18 @@ class IovIter:
         """Stores ``size`` bytes (at most ``count``) from physical address ``source``, which lie in one page, in the
         buffers, taking faults; the bytes stored before the first that could not be served."""
         ram = self.mm.system.ram
+        page_size: i64 = self.mm.system.page_size
         done: i64 = 0
         while done < size:
             base, length = self.vectors[self.segment]
             addr: i64 = base + self.offset
-            part: i64 = min(min(size - done, length - self.offset), 4096 - (addr & 4095))
+            part: i64 = min(min(size - done, length - self.offset), page_size - (addr & (page_size - 1)))
             if part > 0:
                 paddr = user_paddr(self.mm, addr, WRITE)
                 if paddr < 0:
                     break
                 copy_forward(ram, paddr, source + done, part)
-                ram.frame_changed(paddr >> 12)
+                ram.frame_changed(paddr >> ram.page_shift)
             self.advance(part)
             done += part
         return done
@@ -69,11 +70,12 @@ class IovIter:
         system = self.mm.system
         fmt = system.format
         words = system.ram.words
+        page_size: i64 = system.page_size
         done: i64 = 0
         while done < size:
             base, length = self.vectors[self.segment]
             addr: i64 = base + self.offset
-            part: i64 = min(min(size - done, length - self.offset), 4096 - (addr & 4095))
+            part: i64 = min(min(size - done, length - self.offset), page_size - (addr & (page_size - 1)))
             if part > 0:
                 index = pte_lookup(self.mm, addr)
                 if index < 0:
@@ -82,7 +84,8 @@ class IovIter:
                 if pte & fmt.present.mask != fmt.present.value:
                     break
                 words[index] = fmt.accessed.set(pte)
-                copy_forward(system.ram, target + done, ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095), part)
+                start: i64 = ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & (page_size - 1))
+                copy_forward(system.ram, target + done, start, part)
             self.advance(part)
             done += part
         return done
@@ -91,6 +94,7 @@ class IovIter:
         """Reads one byte of each page of the next ``size`` bytes; how many of them could not be reached."""
         segment = self.segment
         offset: i64 = self.offset
+        page_size: i64 = self.mm.system.page_size
         while size > 0 and segment < len(self.vectors):
             base, length = self.vectors[segment]
             addr: i64 = base + offset
@@ -98,7 +102,7 @@ class IovIter:
             while addr < end:
                 if touch_user(self.mm, addr, 1, READ) != FAULT_SERVED:
                     return size
-                step: i64 = min(end - addr, 4096 - (addr & 4095))
+                step: i64 = min(end - addr, page_size - (addr & (page_size - 1)))
                 addr += step
                 size -= step
             segment += 1

@@ -14,12 +14,13 @@ from pagewalk.mm.vma import VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE
 def may_expand_vm(mm: MmStruct, flags: i64, nr_pages: i64) -> bool:
     """Whether ``nr_pages`` more of such a mapping stay within RLIMIT_AS and, for private writable data, RLIMIT_DATA."""
     current = mm.system.current
-    if mm.total_vm + nr_pages > current.rlimit(RLIMIT_AS) >> 12:
+    page_shift: i64 = mm.system.page_shift
+    if mm.total_vm + nr_pages > current.rlimit(RLIMIT_AS) >> page_shift:
         return False
     is_data = flags & (VM_WRITE | VM_SHARED | VM_STACK) == VM_WRITE
-    if is_data and mm.data_vm + nr_pages > current.rlimit(RLIMIT_DATA) >> 12:
+    if is_data and mm.data_vm + nr_pages > current.rlimit(RLIMIT_DATA) >> page_shift:
         hard: i64 = current.rlim_max[RLIMIT_DATA]
-        return current.rlim_cur[RLIMIT_DATA] == 0 and (hard < 0 or mm.data_vm + nr_pages <= hard >> 12)
+        return current.rlim_cur[RLIMIT_DATA] == 0 and (hard < 0 or mm.data_vm + nr_pages <= hard >> page_shift)
     return True
 
 
@@ -28,7 +29,7 @@ def mlock_future_ok(mm: MmStruct, flags: i64, length: i64) -> bool:
     current = mm.system.current
     if not flags & VM_LOCKED or current.capable:
         return True
-    return (length >> 12) + mm.locked_vm <= current.rlimit(RLIMIT_MEMLOCK) >> 12
+    return (length >> mm.system.page_shift) + mm.locked_vm <= current.rlimit(RLIMIT_MEMLOCK) >> mm.system.page_shift
 
 
 def can_do_mlock(mm: MmStruct) -> bool:

@@ -84,11 +84,11 @@ def madvise(mm: MmStruct, start: i64, length: i64, behavior: i64) -> int:
     0, -EINVAL (unaligned, unknown, not for this mapping), -ENOMEM, -EBADF, -EACCES, -EPERM (sealed), -EFAULT
     (populate).
     """
-    if behavior not in _VALID or start & 4095:
+    if behavior not in _VALID or start & ~mm.system.page_mask:
         return -errno.EINVAL
     first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
     wanted = int(length) & 0xFFFF_FFFF_FFFF_FFFF
-    rounded = (wanted + 4095) & ~4095 & 0xFFFF_FFFF_FFFF_FFFF
+    rounded = mm.system.page_align_size_t(length)
     if wanted and not rounded:
         return -errno.EINVAL
     if first + rounded >= 1 << 64 and (first + rounded) & 0xFFFF_FFFF_FFFF_FFFF < first:
@@ -227,7 +227,7 @@ def willneed(vma: Vma, start: i64, end: i64) -> int:
     mapping = vma.vm_file.mapping
     if not mapping.is_shmem:
         system = vma.vm_mm.system
-        force_page_cache_ra(system, mapping, vma.vm_file.f_ra, vma.pgoff_of(start), (end - start) >> 12)
+        force_page_cache_ra(system, mapping, vma.vm_file.f_ra, vma.pgoff_of(start), (end - start) >> system.page_shift)
     return 0
 
 
@@ -242,5 +242,7 @@ def remove(vma: Vma, start: i64, end: i64) -> int:
     if not vma.vm_file.f_mode & FMODE_WRITE:
         return -errno.EBADF
     return vma.vm_file.fallocate(
-        FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, int(vma.pgoff_of(start)) << 12, int(end - start)
+        FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+        int(vma.pgoff_of(start) << vma.vm_mm.system.page_shift),
+        int(end - start),
     )

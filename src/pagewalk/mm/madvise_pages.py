@@ -82,9 +82,9 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
             low, high = folio_range(folio_of, page.index)
             if nr < high - low:
                 if mapped_by_others(vma, folio_of, low, high) or not split_to_pages(system, folio_of, page.index):
-                    passed = addr + (nr << 12)
+                    passed = addr + (nr << system.page_shift)
                 continue
-            whole = addr + (nr << 12)
+            whole = addr + (nr << system.page_shift)
         if page.mapcount != 1:
             continue
         words[index] = fmt.accessed.clear(pte)
@@ -96,7 +96,7 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
             continue
         if fmt.dirty.test(pte) or page.index in mapping.dirty:
             continue
-        zap_pte_range(vma, addr, addr + 4096, keep_anon=True, drop_markers=False)
+        zap_pte_range(vma, addr, addr + system.page_size, keep_anon=True, drop_markers=False)
         delete_from_page_cache(system, mapping, page.index)
         mapping.evict(page.index, page.index + 1)
     mm.flush_tlb_range(start, end)
@@ -116,7 +116,7 @@ def folio_pte_batch(vma: Vma, addr: i64, end: i64, mapping: AddressSpace, pgoff:
             break
         nr += 1
         pgoff += 1
-        addr += 4096
+        addr += mm.system.page_size
         if addr & (mm.system.format.pmd_size - 1) == 0:
             break
     return nr
@@ -130,7 +130,7 @@ def mapped_by_others(vma: Vma, mapping: AddressSpace, low: i64, high: i64) -> bo
         at: i64 = max(low, other.vm_pgoff)
         while at < min(high, other.vm_pgoff + other.nr_pages()):
             page = mapping.i_pages[at]
-            if pte_maps(other.vm_mm, other.vm_start + ((at - other.vm_pgoff) << 12), page.pfn):
+            if pte_maps(other.vm_mm, other.address_of(at), page.pfn):
                 return True
             at += 1
     return False
@@ -151,7 +151,7 @@ def guard_install(vma: Vma, start: i64, end: i64) -> int:
         if index < 0:
             return -errno.ENOMEM
         words[index] = mm.system.format.guard
-        addr += 4096
+        addr += mm.system.page_size
     return 0
 
 
@@ -167,5 +167,5 @@ def guard_remove(vma: Vma, start: i64, end: i64) -> int:
             continue
         if words[index] == mm.system.format.guard:
             words[index] = 0
-        addr += 4096
+        addr += mm.system.page_size
     return 0

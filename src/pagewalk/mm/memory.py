@@ -39,7 +39,7 @@ def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
     Returns a VM_FAULT_* mask: 0 or VM_FAULT_MAJOR when served, one of VM_FAULT_ERROR otherwise.
     """
     system = vma.vm_mm.system
-    vmf = VmFault(vma, address & -4096, flags)
+    vmf = VmFault(vma, address & system.page_mask, flags)
     vmf.nr_tables = system.vmstat.nr_page_table_pages
     ret = handle_pte_fault(vmf)
     vma.nr_faults += 1
@@ -126,7 +126,7 @@ def do_read_fault(vmf: VmFault) -> i64:
     ops = vmf.vma.vm_ops
     assert ops is not None
     mm = vmf.vma.vm_mm
-    if ops.has_map_pages and mm.system.config.fault_around_bytes >> 12 > 1 and do_fault_around(vmf):
+    if ops.has_map_pages and mm.system.config.fault_around_bytes >> mm.system.page_shift > 1 and do_fault_around(vmf):
         mm.faults.file_read += 1
         return 0
     ret = ops.fault(vmf)
@@ -143,9 +143,10 @@ def do_fault_around(vmf: VmFault) -> bool:
     """Maps what is cached of the aligned window (64 KiB) around the address, cut at the VMA and at the page table."""
     vma = vmf.vma
     assert vma.vm_ops is not None
-    nr_pages: i64 = vma.vm_mm.system.config.fault_around_bytes >> 12
-    mask = vma.vm_mm.system.format.table_mask
-    pte_off: i64 = (vmf.address >> 12) & mask
+    fmt = vma.vm_mm.system.format
+    nr_pages: i64 = vma.vm_mm.system.config.fault_around_bytes >> fmt.page_shift
+    mask = fmt.table_mask
+    pte_off: i64 = (vmf.address >> fmt.page_shift) & mask
     vma_off: i64 = vmf.pgoff - vma.vm_pgoff
     first: i64 = max(pte_off & -nr_pages, pte_off - min(pte_off, vma_off))
     last: i64 = min(first + nr_pages, min(mask + 1, pte_off + vma.nr_pages() - vma_off)) - 1
@@ -210,7 +211,7 @@ def finish_fault(vmf: VmFault) -> None:
     write = (vmf.flags & FAULT_FLAG_WRITE) != 0
     mapping = page.mapping
     if isinstance(mapping, AddressSpace) and vmf.pgoff in mapping.folio_heads:
-        first, nr = folio_to_map(vmf, mapping, vmf.pgoff, (mapping.i_size + 4095) >> 12)
+        first, nr = folio_to_map(vmf, mapping, vmf.pgoff, system.nr_pages(mapping.i_size))
         start: i64 = vmf.pte_index + first - vmf.pgoff
         empty = 0
         while empty < nr and words[start + empty] == 0:
@@ -323,7 +324,7 @@ def wp_page_copy(vmf: VmFault, old: Page | None) -> i64:
             mm.rss_stat[mm_counter_file(old)] -= 1
             mm.rss_stat[MM_ANONPAGES] += 1
     map_anon_copy(vmf, new)
-    mm.note_flush(vmf.address, vmf.address + 4096)
+    mm.note_flush(vmf.address, vmf.address + system.page_size)
     if old is not None:
         page_remove_rmap(system, old)
         if old.flags & PG_mlocked and vma.vm_flags & VM_LOCKED:

@@ -18,23 +18,23 @@ from pagewalk.mm.vma import Vma
 
 def mincore(mm: MmStruct, start: i64, length: i64, vec: i64) -> int:
     """mincore(2): stores a byte a page at ``vec``. 0, -EINVAL (unaligned), -ENOMEM (hole, out of range), -EFAULT."""
-    if start & 4095:
+    if start & ~mm.system.page_mask:
         return -errno.EINVAL
     if not access_ok(mm, start, length):
         return -errno.ENOMEM
-    pages: i64 = (length + 4095) >> 12
+    pages: i64 = mm.system.nr_pages(length)
     if not access_ok(mm, vec, pages):
         return -errno.EFAULT
     at = start
     while pages > 0:
-        chunk: i64 = min(pages, 4096)
+        chunk: i64 = min(pages, mm.system.page_size)
         vma = mm.vma_lookup(at)
         if vma is None:
             return -errno.ENOMEM
-        chunk = min(chunk, (vma.vm_end - at) >> 12)
+        chunk = min(chunk, (vma.vm_end - at) >> mm.system.page_shift)
         if not copy_to_user(mm, vec, residency(vma, at, chunk)):
             return -errno.EFAULT
-        at += chunk << 12
+        at += chunk << mm.system.page_shift
         vec += chunk
         pages -= chunk
     return 0
@@ -51,7 +51,7 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
     vec = bytearray(nr_pages)
     at: i64 = 0
     while at < nr_pages:
-        addr: i64 = start + (at << 12)
+        addr: i64 = start + (at << mm.system.page_shift)
         index = pte_lookup(mm, addr)
         if index >= 0 and words[index] != 0 and words[index] != guard:
             vec[at] = 1

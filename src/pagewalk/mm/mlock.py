@@ -9,6 +9,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import bit
 from pagewalk.mm.current import RLIMIT_MEMLOCK
 from pagewalk.mm.gup import mm_populate, populate_or_error
 from pagewalk.mm.limits import can_do_mlock
@@ -17,6 +18,7 @@ from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
 from pagewalk.mm.rmap import locked_elsewhere
 from pagewalk.mm.swap import mlock_folio, munlock_folio
+from pagewalk.mm.system import System
 from pagewalk.mm.vma import (
     VM_DROPPABLE,
     VM_HUGETLB,
@@ -44,10 +46,10 @@ def mlock(mm: MmStruct, start: i64, length: i64, vm_flags: i64) -> int:
     """
     if not can_do_mlock(mm):
         return -errno.EPERM
-    start, length = page_range(start, length)
-    nr_pages: i64 = (length >> 12) & 0xF_FFFF_FFFF_FFFF
+    start, length = page_range(mm.system, start, length)
+    nr_pages: i64 = (length >> mm.system.page_shift) & (bit(64 - mm.system.page_shift) - 1)
     current = mm.system.current
-    limit: i64 = current.rlimit(RLIMIT_MEMLOCK) >> 12
+    limit: i64 = current.rlimit(RLIMIT_MEMLOCK) >> mm.system.page_shift
     locked: i64 = mm.locked_vm + nr_pages
     if locked > limit and not current.capable and length >= 0:
         locked -= count_locked_pages(mm, start, start + length) if start >= 0 else 0
@@ -66,16 +68,17 @@ def lock_posix_error(code: int) -> int:
     return -errno.EAGAIN if code == -errno.ENOMEM else code
 
 
-def page_range(start: i64, length: i64) -> tuple[i64, i64]:
+def page_range(system: System, start: i64, length: i64) -> tuple[i64, i64]:
     """The pages that [start, start + length) touches, as (address, bytes), modulo 2**64 as signed words."""
-    offset = int(start) & 4095
-    size = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + offset + 4095) & ~4095 & 0xFFFF_FFFF_FFFF_FFFF
-    return start & -4096, size - (1 << 64) if size >> 63 else size
+    offset = int(start) & int(system.page_size - 1)
+    unrounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + offset + int(system.page_size - 1)) & 0xFFFF_FFFF_FFFF_FFFF
+    size = unrounded & int(system.page_mask)
+    return start & system.page_mask, size - (1 << 64) if size >> 63 else size
 
 
 def munlock(mm: MmStruct, start: i64, length: i64) -> int:
     """munlock(2): 0, -EINVAL, or -ENOMEM (hole)."""
-    start, length = page_range(start, length)
+    start, length = page_range(mm.system, start, length)
     return apply_vma_lock_flags(mm, start, length, 0)
 
 
@@ -115,7 +118,7 @@ def mlock_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
     target = vma_modify_flags(vma, start, end, new_flags)
     if isinstance(target, int):
         return target
-    nr_pages: i64 = (end - start) >> 12
+    nr_pages: i64 = (end - start) >> mm.system.page_shift
     if not new_flags & VM_LOCKED:
         mm.locked_vm -= nr_pages
     elif not old_flags & VM_LOCKED:
@@ -146,7 +149,7 @@ def count_locked_pages(mm: MmStruct, start: i64, end: i64) -> i64:
     count: i64 = 0
     for vma in mm.vmas_in(start, end):
         if vma.vm_flags & VM_LOCKED:
-            count += (min(end, vma.vm_end) - max(start, vma.vm_start)) >> 12
+            count += (min(end, vma.vm_end) - max(start, vma.vm_start)) >> mm.system.page_shift
     return count
 
 
@@ -157,7 +160,7 @@ def mlockall(mm: MmStruct, flags: i64) -> int:
     if not can_do_mlock(mm):
         return -errno.EPERM
     current = mm.system.current
-    limit: i64 = current.rlimit(RLIMIT_MEMLOCK) >> 12
+    limit: i64 = current.rlimit(RLIMIT_MEMLOCK) >> mm.system.page_shift
     if flags & MCL_CURRENT and mm.total_vm > limit and not current.capable:
         return -errno.ENOMEM
     apply_mlockall_flags(mm, flags)

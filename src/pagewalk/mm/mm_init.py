@@ -14,25 +14,31 @@ from pagewalk.config import Config
 from pagewalk.mm.page import MemMap
 from pagewalk.mm.zone import MAX_NR_ZONES, ZONE_NAMES, Zone
 
-MAX_DMA_PFN: Final = 4096  # 16 MiB
-MAX_DMA32_PFN: Final = 1 << 20  # 4 GiB
-_LOW_END: Final = 0x9F
-_HIGH_START: Final = 0x100
-_HOLE_START: Final = 0xC0000
-_IMAGE: Final = (0x1000, 0x1000 + (40 << 8))
+MAX_DMA32_PFN: Final = 1 << 20  # 4 GiB, on x86
+_MAX_DMA: Final = 16 << 20  # bytes
+_MAX_DMA32: Final = 4 << 30
+_LOW_END: Final = 0x9F000
+_HIGH_START: Final = 1 << 20
+_HOLE_START: Final = 3 << 30
+_IMAGE: Final = (16 << 20, (16 + 40) << 20)
 _STRUCT_PAGE: Final = 64
-_PAGEBLOCK_PAGES: Final = 512
 
 PfnRange = tuple[int, int]
 
 
-def memory_map(ram: int) -> list[PfnRange]:
-    """The usable RAM of a PC with ``ram`` bytes, as (first, end) frame numbers."""
-    frames = ram >> 12
-    below = min(frames, _HOLE_START)
-    ranges = [(1, _LOW_END), (_HIGH_START, below)]
+def page_shift_of(config: Config) -> int:
+    """log2 of the configured machine's page size."""
+    return int(config.granule).bit_length() - 1
+
+
+def memory_map(ram: int, page_shift: int = 12) -> list[PfnRange]:
+    """The usable RAM of a PC with ``ram`` bytes, as (first, end) numbers of frames of ``1 << page_shift`` bytes."""
+    frames = ram >> page_shift
+    below = min(frames, _HOLE_START >> page_shift)
+    ranges = [(1, _LOW_END >> page_shift), (_HIGH_START >> page_shift, below)]
     if frames > below:
-        ranges.append((MAX_DMA32_PFN, MAX_DMA32_PFN + frames - below))
+        start = _MAX_DMA32 >> page_shift
+        ranges.append((start, start + frames - below))
     return ranges
 
 
@@ -63,10 +69,13 @@ def _take_from_top(ranges: list[PfnRange], count: int) -> list[PfnRange]:
 
 def build_zones(config: Config, mem_map: MemMap) -> list[Zone]:
     """DMA, DMA32 and NORMAL for the machine's RAM, their free frames deferred, watermarks and reserves set."""
-    usable = memory_map(int(config.ram))
-    bounds = ((1, MAX_DMA_PFN), (MAX_DMA_PFN, MAX_DMA32_PFN), (MAX_DMA32_PFN, mem_map.max_pfn))
-    free = _without(_without(usable, (0, _HIGH_START)), _IMAGE)
-    free = _take_from_top(free, _pages(usable) * _STRUCT_PAGE // 4096)
+    page_shift = page_shift_of(config)
+    usable = memory_map(int(config.ram), page_shift)
+    dma, dma32 = _MAX_DMA >> page_shift, _MAX_DMA32 >> page_shift
+    bounds = ((1, dma), (dma, dma32), (dma32, mem_map.max_pfn))
+    free = _without(usable, (0, _HIGH_START >> page_shift))
+    free = _without(free, (_IMAGE[0] >> page_shift, _IMAGE[1] >> page_shift))
+    free = _take_from_top(free, _pages(usable) * _STRUCT_PAGE >> page_shift)
     zones = []
     for index, (start, end) in enumerate(bounds):
         present = _overlap(usable, start, end)
@@ -88,18 +97,22 @@ def min_free_kbytes(zones: list[Zone], config: Config) -> int:
     if config.min_free_kbytes >= 0:
         return config.min_free_kbytes
     lowmem = sum(zone.managed_pages for zone in zones)
-    kbytes = min(max(isqrt(lowmem * 4 * 16), 128), 262144)
-    if lowmem >= (512 << 20) >> 12:
+    page_shift = page_shift_of(config)
+    kb_shift = page_shift - 10
+    kbytes = min(max(isqrt((lowmem << kb_shift) * 16), 128), 262144)
+    if lowmem >= (512 << 20) >> page_shift:
         populated = sum(1 for zone in zones if zone.managed_pages)
-        recommended = min(_PAGEBLOCK_PAGES * populated * 11, lowmem // 20)
-        kbytes = max(kbytes, recommended * 4)
+        pageblock_pages = 1 << page_shift - 3  # what a last-level table maps
+        recommended = min(pageblock_pages * populated * 11, lowmem // 20)
+        kbytes = max(kbytes, recommended << kb_shift)
     return kbytes
 
 
 def setup_watermarks(zones: list[Zone], config: Config) -> None:
     """Sets each zone's min, low, high and promo marks, its lowmem_reserve, and its per-CPU list's batch and high."""
     lowmem = sum(zone.managed_pages for zone in zones)
-    pages_min = min_free_kbytes(zones, config) >> 2
+    page_shift = page_shift_of(config)
+    pages_min = min_free_kbytes(zones, config) >> page_shift - 10
     for zone in zones:
         share = pages_min * zone.managed_pages // lowmem if lowmem else 0
         step = max(share >> 2, zone.managed_pages * config.watermark_scale_factor // 10000)
@@ -107,7 +120,7 @@ def setup_watermarks(zones: list[Zone], config: Config) -> None:
         zone.watermark_low = share + step
         zone.watermark_high = zone.watermark_low + step
         zone.watermark_promo = zone.watermark_high + step
-        zone.pcp.batch = zone_batchsize(zone.managed_pages)
+        zone.pcp.batch = zone_batchsize(zone.managed_pages, page_shift)
         zone.pcp.high = max(zone.watermark_low // config.cpus, 4 * int(zone.pcp.batch)) if zone.managed_pages else 0
     for index, zone in enumerate(zones):
         above = 0
@@ -117,9 +130,9 @@ def setup_watermarks(zones: list[Zone], config: Config) -> None:
             zone.lowmem_reserve[higher] = above // ratio if ratio and zone.managed_pages else 0
 
 
-def zone_batchsize(managed_pages: int) -> int:
+def zone_batchsize(managed_pages: int, page_shift: int) -> int:
     """Pages moved between a per-CPU list and the buddy lists at a time: a quarter of 1/1024 of the zone, of at most 1
     MiB, rounded to one less than a power of two."""
-    batch = max(min(managed_pages >> 10, (1 << 20) // 4096) // 4, 1)
+    batch = max(min(managed_pages >> 10, (1 << 20) >> page_shift) // 4, 1)
     power = 1 << ((batch + batch // 2).bit_length() - 1)
     return max(power - 1, 1)

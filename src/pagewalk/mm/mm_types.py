@@ -225,7 +225,7 @@ class MmStruct:
 
     def pgtables_bytes(self) -> int:
         """mm_pgtables_bytes: the pud, pmd and pte tables."""
-        return sum(self.nr_tables[max(1, len(self.nr_tables) - 3) :]) * 4096
+        return sum(self.nr_tables[max(1, len(self.nr_tables) - 3) :]) * int(self.system.page_size)
 
     def flush_tlb_range(self, start: i64, end: i64) -> None:
         """Translations of [start, end) have lost rights."""
@@ -245,7 +245,7 @@ def vm_start_gap(vma: Vma) -> i64:
     """Where a VMA begins, the guard gap below a stack included."""
     if not vma.vm_flags & VM_GROWSDOWN:
         return vma.vm_start
-    gap: i64 = vma.vm_mm.system.config.stack_guard_gap << 12
+    gap: i64 = vma.vm_mm.system.config.stack_guard_gap << vma.vm_mm.system.page_shift
     return vma.vm_start - gap if vma.vm_start > gap else 0
 
 

@@ -8,6 +8,7 @@ import errno
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import bit
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, File
 from pagewalk.mm.filemap import link_file
 from pagewalk.mm.gup import mm_populate
@@ -36,6 +37,7 @@ from pagewalk.mm.mmap_flags import (
 )
 from pagewalk.mm.munmap import complete_munmap, gather_munmap, vm_stat_account
 from pagewalk.mm.shmem import shmem_zero_setup
+from pagewalk.mm.system import System
 from pagewalk.mm.unmapped_area import get_unmapped_area, mmap_min_addr
 from pagewalk.mm.util import OVERCOMMIT_NEVER, vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
@@ -68,12 +70,13 @@ def vm_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
 
     Returns the address, or a negative errno. A MAP_POPULATE or locked mapping is populated before it returns.
     """
-    found = do_mmap(mm, file, addr, length, prot, flags, (offset >> 12) & 0xF_FFFF_FFFF_FFFF)
+    shift: i64 = mm.system.page_shift
+    found = do_mmap(mm, file, addr, length, prot, flags, (offset >> shift) & (bit(64 - shift) - 1))
     if found >= 0:
         vma = mm.find_vma(found)
         locked = vma is not None and vma.vm_flags & VM_LOCKED != 0
         if locked or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
-            mm_populate(mm, found, found + ((length + 4095) & -4096))
+            mm_populate(mm, found, found + mm.system.page_align(length))
     return found
 
 
@@ -87,12 +90,12 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
     if flags & MAP_FIXED_NOREPLACE:
         flags |= MAP_FIXED
     if not flags & MAP_FIXED:
-        addr &= -4096
+        addr &= system.page_mask
         if 0 < addr < mmap_min_addr(mm):
-            addr = (mmap_min_addr(mm) + 4095) & -4096
+            addr = system.page_align(mmap_min_addr(mm))
     if length < 0 or length > mm.task_size:
         return -errno.ENOMEM
-    length = (length + 4095) & -4096
+    length = system.page_align(length)
     if mm.map_count() > system.config.max_map_count:
         return -errno.ENOMEM
     vm_flags: i64 = (prot & 7) | calc_vm_flag_bits(flags) | mm.def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
@@ -106,7 +109,7 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
     if not mlock_future_ok(mm, vm_flags, length):
         return -errno.EAGAIN
     if file is not None:
-        vm_flags = file_vm_flags(file, vm_flags, prot, flags, pgoff, length)
+        vm_flags = file_vm_flags(system, file, vm_flags, prot, flags, pgoff, length)
         if vm_flags < 0:
             return vm_flags
     else:
@@ -120,9 +123,9 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
             if flags & (MAP_LOCKED | MAP_HUGETLB) or vm_flags & VM_GROWSDOWN:
                 return -errno.EINVAL
             vm_flags |= VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
-            pgoff = addr >> 12
+            pgoff = addr >> system.page_shift
         elif kind == MAP_PRIVATE:
-            pgoff = addr >> 12
+            pgoff = addr >> system.page_shift
         else:
             return -errno.EINVAL
     if flags & MAP_NORESERVE and system.config.overcommit_memory != OVERCOMMIT_NEVER:
@@ -144,12 +147,12 @@ def calc_vm_flag_bits(flags: i64) -> i64:
     return bits
 
 
-def file_vm_flags(file: File, vm_flags: i64, prot: i64, flags: i64, pgoff: i64, length: i64) -> i64:
+def file_vm_flags(system: System, file: File, vm_flags: i64, prot: i64, flags: i64, pgoff: i64, length: i64) -> i64:
     """The flags of a file mapping, or a negative errno where the file, its mode or its type forbid it."""
     if file.s_maxbytes:
-        if length > file.s_maxbytes or pgoff > (file.s_maxbytes - length) >> 12:
+        if length > file.s_maxbytes or pgoff > (file.s_maxbytes - length) >> system.page_shift:
             return -errno.EOVERFLOW
-    elif pgoff > (1 << 52) - 1 - (length >> 12):
+    elif pgoff > bit(64 - system.page_shift) - 1 - (length >> system.page_shift):
         return -errno.EOVERFLOW
     kind = flags & MAP_TYPE
     if kind == MAP_SHARED or kind == MAP_SHARED_VALIDATE:
@@ -203,7 +206,7 @@ def mmap_region(mm: MmStruct, file: File | None, addr: i64, length: i64, vm_flag
         replaced += vma.nr_pages()
         if vma.vm_flags & VM_ACCOUNT:
             released += vma.nr_pages()
-    nr_pages: i64 = length >> 12
+    nr_pages: i64 = length >> system.page_shift
     if not may_expand_vm(mm, vm_flags, nr_pages - replaced):
         return -errno.ENOMEM
     if accountable_mapping(file, vm_flags):

@@ -42,6 +42,7 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
     words = system.ram.words
     fmt = system.format
     size = fmt.pmd_size
+    page_size: i64 = fmt.page_size
     mm.update_hiwater()
     zapped = False
     addr = start
@@ -65,7 +66,7 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
                         if page.flags & (PG_anon | PG_lru) == PG_lru and fmt.accessed.test(pte) and vma.has_recency():
                             folio_mark_accessed(system, page)
                         zap_present_page(vma, page, pte & fmt.dirty.mask == fmt.dirty.value)
-            addr += 4096
+            addr += page_size
             index += 1
     return zapped
 
@@ -90,7 +91,7 @@ def unmap_mapping_pages(mapping: AddressSpace, first: i64, last: i64, even_cows:
         low: i64 = max(first, vma.vm_pgoff)
         high: i64 = min(last, vma.vm_pgoff + vma.nr_pages() - 1)
         if low <= high:
-            start: i64 = vma.vm_start + ((low - vma.vm_pgoff) << 12)
-            end: i64 = vma.vm_start + ((high - vma.vm_pgoff + 1) << 12)
+            start: i64 = vma.address_of(low)
+            end: i64 = vma.address_of(high) + vma.vm_mm.system.page_size
             if zap_pte_range(vma, start, end, keep_anon=not even_cows, drop_markers=False):
                 vma.vm_mm.flush_tlb_range(start, end)

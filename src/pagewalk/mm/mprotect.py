@@ -24,6 +24,7 @@ from pagewalk.mm.mmap_flags import (
 from pagewalk.mm.munmap import vm_stat_account
 from pagewalk.mm.page import PG_anon, PG_anon_exclusive
 from pagewalk.mm.pgtable import next_table, pte_lookup
+from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
     VM_ACCESS_FLAGS,
@@ -52,21 +53,21 @@ def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -
     read_implies_exec = mm.system.current.personality & READ_IMPLIES_EXEC != 0 and prot & PROT_READ != 0
     grows: i64 = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~(PROT_GROWSDOWN | PROT_GROWSUP)
-    if grows == PROT_GROWSDOWN | PROT_GROWSUP or start & 4095:
+    if grows == PROT_GROWSDOWN | PROT_GROWSUP or start & ~mm.system.page_mask:
         return -errno.EINVAL
     if length == 0:
         return 0
-    if -4096 < length < 0:  # rounds up to 2**64
+    if -mm.system.page_size < length < 0:  # rounds up to 2**64
         return -errno.ENOMEM
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
-        return -errno.EINVAL if not range_wraps(start, length) else -errno.ENOMEM
-    if range_wraps(start, length):
+        return -errno.EINVAL if not range_wraps(mm.system, start, length) else -errno.ENOMEM
+    if range_wraps(mm.system, start, length):
         return -errno.ENOMEM
     if pkey != -1:
         return -errno.EINVAL
     if start < 0 or start >= mm.task_size:
         return -errno.ENOMEM
-    end: i64 = mm.task_size if length < 0 or length > mm.task_size - start else start + ((length + 4095) & -4096)
+    end: i64 = mm.task_size if length < 0 or length > mm.task_size - start else start + mm.system.page_align(length)
     vma = mm.find_vma_intersection(start, end)
     if vma is None:
         return -errno.ENOMEM
@@ -100,10 +101,10 @@ def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -
     return 0
 
 
-def range_wraps(start: i64, length: i64) -> bool:
+def range_wraps(system: System, start: i64, length: i64) -> bool:
     """start + length, as unsigned 64-bit words and rounded up to a page, exceeds 2**64."""
     first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
-    rounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + 4095) & ~4095
+    rounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + int(system.page_size) - 1) & int(system.page_mask)
     return first + rounded >= 1 << 64
 
 
@@ -115,7 +116,7 @@ def mprotect_fixup(vma: Vma, start: i64, end: i64, new_flags: i64) -> int:
     if new_flags == old_flags:
         return 0
     mm = vma.vm_mm
-    nr_pages: i64 = (end - start) >> 12
+    nr_pages: i64 = (end - start) >> mm.system.page_shift
     charged: i64 = 0
     if new_flags & VM_WRITE:
         if not may_expand_vm(mm, new_flags, nr_pages) and may_expand_vm(mm, old_flags, nr_pages):
@@ -152,6 +153,7 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
     fmt = system.format
     words = system.ram.words
     size = fmt.pmd_size
+    page_size: i64 = fmt.page_size
     keep: i64 = fmt.pfn_mask | fmt.dirty.mask | fmt.special.mask | fmt.accessed.mask
     shared = vma.vm_flags & VM_SHARED != 0
     upgrade = vma_wants_writenotify(vma, vma.vm_flags) if shared else vma.vm_flags & VM_WRITE != 0
@@ -179,7 +181,7 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
                     new = fmt.sync_rdonly(new)
                 words[index] = new
                 changed = True
-            addr += 4096
+            addr += page_size
             index += 1
     if changed:
         mm.flush_tlb_range(start, end)

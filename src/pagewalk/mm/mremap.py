@@ -5,7 +5,7 @@ Differs: last-level tables move as a whole, higher ones never; KSM pages do not 
 """
 
 import errno
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -17,6 +17,7 @@ from pagewalk.mm.mmap_flags import MAP_FIXED, MAP_SHARED, MREMAP_DONTUNMAP, MREM
 from pagewalk.mm.munmap import do_munmap, vm_stat_account
 from pagewalk.mm.pgtable import move_normal_pmd, next_table, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_clone, unlink_anon_vmas
+from pagewalk.mm.system import System
 from pagewalk.mm.unmapped_area import get_unmapped_area
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
@@ -31,6 +32,8 @@ from pagewalk.mm.vma import (
     Vma,
 )
 from pagewalk.mm.vma_merge import vma_merge_extend, vma_merge_new_range
+
+_I64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF
 
 
 @final
@@ -53,10 +56,10 @@ class Remap:
 def mremap(mm: MmStruct, addr: i64, old_len: i64, new_len: i64, flags: i64, new_addr: i64) -> i64:
     """mremap(2): the mapping's address, or -EINVAL, -EFAULT (no such mapping), -EAGAIN (locked memory), -ENOMEM,
     -EPERM."""
-    if flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP) or addr & 4095:
+    if flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP) or addr & ~mm.system.page_mask:
         return -errno.EINVAL
-    old_len = page_align_u64(old_len)
-    new_len = page_align_u64(new_len)
+    old_len = page_align_u64(mm.system, old_len)
+    new_len = page_align_u64(mm.system, new_len)
     if new_len <= 0 or new_len > mm.task_size:
         return -errno.EINVAL
     vrm = Remap(mm, addr, old_len, new_len, flags, new_addr)
@@ -80,16 +83,16 @@ def mremap(mm: MmStruct, addr: i64, old_len: i64, new_len: i64, flags: i64, new_
     return result
 
 
-def page_align_u64(length: i64) -> i64:
+def page_align_u64(system: System, length: i64) -> i64:
     """PAGE_ALIGN of an unsigned 64-bit word, as a signed one (2**64 - 1 becomes 0)."""
-    if length > 0x7FFF_FFFF_FFFF_F000:
-        return -0x8000_0000_0000_0000
-    return (length + 4095) & -4096
+    if length > _I64_MAX & system.page_mask:
+        return -_I64_MAX - 1  # 2**63
+    return system.page_align(length)
 
 
 def check_new_addr(vrm: Remap) -> int:
     """What a request that names a new address must fulfil."""
-    if vrm.new_addr < 0 or vrm.new_addr > vrm.mm.task_size - vrm.new_len or vrm.new_addr & 4095:
+    if vrm.new_addr < 0 or vrm.new_addr > vrm.mm.task_size - vrm.new_len or vrm.new_addr & ~vrm.mm.system.page_mask:
         return -errno.EINVAL
     if not vrm.flags & MREMAP_MAYMOVE:
         return -errno.EINVAL
@@ -125,7 +128,7 @@ def check_prep_vma(vrm: Remap, vma: Vma) -> int:
     if delta > 0:
         if not mlock_future_ok(vrm.mm, vma.vm_flags, delta):
             return -errno.EAGAIN
-        if not may_expand_vm(vrm.mm, vma.vm_flags, delta >> 12):
+        if not may_expand_vm(vrm.mm, vma.vm_flags, delta >> vrm.mm.system.page_shift):
             return -errno.ENOMEM
     return 0
 
@@ -206,7 +209,7 @@ def mremap_to(vrm: Remap, vma: Vma) -> i64:
         if found is None:
             return -errno.EFAULT
         vma = found
-    if vrm.flags & MREMAP_DONTUNMAP and not may_expand_vm(mm, vma.vm_flags, vrm.old_len >> 12):
+    if vrm.flags & MREMAP_DONTUNMAP and not may_expand_vm(mm, vma.vm_flags, vrm.old_len >> mm.system.page_shift):
         return -errno.ENOMEM
     map_flags: i64 = MAP_FIXED if vrm.flags & MREMAP_FIXED else 0
     return move_vma(vrm, vma, find_new_addr(vrm, vma, vrm.new_addr, map_flags))
@@ -235,9 +238,9 @@ def charge(vrm: Remap, vma: Vma) -> bool:
     if not vma.vm_flags & VM_ACCOUNT:
         return True
     added: i64 = vrm.new_len if vrm.flags & MREMAP_DONTUNMAP else vrm.new_len - vrm.old_len
-    if not vm_enough_memory(vrm.mm.system, added >> 12):
+    if not vm_enough_memory(vrm.mm.system, added >> vrm.mm.system.page_shift):
         return False
-    vm_acct_memory(vrm.mm.system, added >> 12)
+    vm_acct_memory(vrm.mm.system, added >> vrm.mm.system.page_shift)
     return True
 
 
@@ -247,7 +250,7 @@ def expand_in_place(vrm: Remap, vma: Vma) -> i64:
     if not charge(vrm, vma):
         return -errno.ENOMEM
     vma_merge_extend(vma, delta)
-    account(vrm.mm, vma, delta >> 12)
+    account(vrm.mm, vma, delta >> vrm.mm.system.page_shift)
     return vrm.addr
 
 
@@ -273,12 +276,13 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
         return -errno.ENOMEM
     hiwater_vm = mm.hiwater_vm  # that both exist for a moment is no peak
     copy = copy_vma(vma, new_addr, vrm.new_len, vma.pgoff_of(vrm.addr))
-    account(mm, copy, vrm.new_len >> 12)
+    account(mm, copy, vrm.new_len >> mm.system.page_shift)
     moved = move_page_tables(mm, vrm.addr, new_addr, vrm.old_len)
     if moved < vrm.old_len:  # no frame for a page table: back with what has moved, and away with the copy
         move_page_tables(mm, new_addr, vrm.addr, moved)
         if copy.vm_flags & VM_ACCOUNT and not vrm.flags & MREMAP_DONTUNMAP:
-            vm_acct_memory(mm.system, vrm.old_len >> 12)  # of all that the copy gives back only the growth was promised
+            # Of all that the copy gives back only the growth was promised.
+            vm_acct_memory(mm.system, vrm.old_len >> mm.system.page_shift)
         do_munmap(mm, new_addr, new_addr + vrm.new_len)
         return -errno.ENOMEM
     source = mm.vma_lookup(vrm.addr)
@@ -290,7 +294,7 @@ def move_vma(vrm: Remap, vma: Vma, new_addr: i64) -> i64:
             unlink_anon_vmas(source)
     elif vrm.old_len:
         if source.vm_flags & VM_ACCOUNT:  # the promise moved along with the pages
-            vm_acct_memory(mm.system, vrm.old_len >> 12)
+            vm_acct_memory(mm.system, vrm.old_len >> mm.system.page_shift)
         do_munmap(mm, vrm.addr, old_end)
     mm.hiwater_vm = hiwater_vm
     return new_addr
@@ -300,7 +304,7 @@ def copy_vma(vma: Vma, addr: i64, length: i64, pgoff: i64) -> Vma:
     """A mapping like ``vma`` at [addr, addr + length), which is free: a neighbour that grew, or a new one."""
     mm = vma.vm_mm
     if vma.is_anonymous() and vma.anon_vma is None:
-        pgoff = addr >> 12  # nothing refers to the old offset: better chances to merge
+        pgoff = addr >> mm.system.page_shift  # nothing refers to the old offset: better chances to merge
     merged = vma_merge_new_range(mm, addr, addr + length, vma.vm_flags, pgoff, vma.vm_file, source=vma)
     if merged is not None:
         return merged
@@ -337,6 +341,7 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
     left for a page table."""
     words = mm.system.ram.words
     size = mm.system.format.pmd_size
+    page_size: i64 = mm.system.page_size
     addr = old_addr
     end: i64 = old_addr + length
     if whole_first_table(mm, old_addr, new_addr, length):
@@ -366,7 +371,7 @@ def move_page_tables(mm: MmStruct, old_addr: i64, new_addr: i64, length: i64) ->
                 words[target] = pte
                 words[index] = 0
                 moved = True
-            addr += 4096
+            addr += page_size
             index += 1
             target += 1
     if moved:

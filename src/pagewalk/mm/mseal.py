@@ -15,14 +15,14 @@ from pagewalk.mm.vma_merge import vma_modify_flags
 
 def mseal(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
     """mseal(2): 0, -EINVAL (flags, unaligned, wraps), -ENOMEM (hole: then nothing is sealed)."""
-    if flags or start & 4095:
+    if flags or start & ~mm.system.page_mask:
         return -errno.EINVAL
     if length < 0 or start < 0 or start > mm.task_size or length > mm.task_size - start:
-        rounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + 4095) & ~4095 & 0xFFFF_FFFF_FFFF_FFFF
+        rounded = mm.system.page_align_size_t(length)
         first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
         wraps = (length != 0 and rounded == 0) or first + rounded >= 1 << 64
         return -errno.EINVAL if wraps else (0 if rounded == 0 else -errno.ENOMEM)
-    end: i64 = start + ((length + 4095) & -4096)
+    end: i64 = start + mm.system.page_align(length)
     at = start
     while at < end:
         vma = mm.vma_lookup(at)

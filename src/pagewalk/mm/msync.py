@@ -21,10 +21,12 @@ MS_SYNC: Final = 4
 def msync(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
     """msync(2): 0, -EINVAL (unaligned, bad flags), -ENOMEM (wraps, hole), -EBUSY (MS_INVALIDATE of locked memory),
     -EIO."""
-    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start & 4095 or (flags & MS_ASYNC and flags & MS_SYNC):
+    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start & ~mm.system.page_mask:
+        return -errno.EINVAL
+    if flags & MS_ASYNC and flags & MS_SYNC:
         return -errno.EINVAL
     first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
-    rounded = ((int(length) & 0xFFFF_FFFF_FFFF_FFFF) + 4095) & ~4095 & 0xFFFF_FFFF_FFFF_FFFF
+    rounded = mm.system.page_align_size_t(length)
     last = (first + rounded) & 0xFFFF_FFFF_FFFF_FFFF
     if last < first:
         return -errno.ENOMEM
@@ -49,7 +51,8 @@ def msync(mm: MmStruct, start: i64, length: i64, flags: i64) -> int:
         upto: i64 = min(vma.vm_end, end)
         mapping = None if vma.vm_file is None else vma.vm_file.mapping
         if flags & MS_SYNC and vma.vm_flags & VM_SHARED and mapping is not None and not mapping.is_shmem:
-            failed = filemap_write_and_wait_range(mm.system, mapping, vma.pgoff_of(at), vma.pgoff_of(upto - 4096))
+            last_page: i64 = vma.pgoff_of(upto - 1)
+            failed = filemap_write_and_wait_range(mm.system, mapping, vma.pgoff_of(at), last_page)
             if failed:
                 return failed
         at = upto

@@ -22,9 +22,9 @@ USER_CEILING = 1 << 56  # above every user address: where no VMA lies above, tab
 
 def vm_munmap(mm: MmStruct, start: i64, length: i64) -> int:
     """munmap(2): 0, or -EINVAL (unaligned, empty, out of range), -ENOMEM (too many mappings), -EPERM (sealed)."""
-    if start & 4095 or start < 0 or start > mm.task_size or length < 0 or length > mm.task_size - start:
+    if start & ~mm.system.page_mask or start < 0 or start > mm.task_size or length < 0 or length > mm.task_size - start:
         return -errno.EINVAL
-    end: i64 = start + ((length + 4095) & -4096)
+    end: i64 = start + mm.system.page_align(length)
     if end == start:
         return -errno.EINVAL
     return do_munmap(mm, start, end)

@@ -49,7 +49,7 @@ SECTION_PAGES: Final = 1 << SECTION_PAGES_SHIFT
 class Page:
     """One frame.
 
-    pfn        frame number (physical address / 4096)
+    pfn        frame number (physical address / page size)
     flags      PG_* bits
     refcount   references: 0 = free; page tables, page cache and each mapping hold one
     mapcount   user page-table entries that map the frame

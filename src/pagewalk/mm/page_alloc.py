@@ -102,7 +102,7 @@ class Node:
             if rounds < MAX_RECLAIM_RETRIES and progress > 0:
                 continue
             if order > PAGE_ALLOC_COSTLY_ORDER or not reclaim.out_of_memory(self, gfp, order):
-                self.last_failure = f"{4 << order} KiB (order {order}) of {self._free_summary()}"
+                self.last_failure = f"{self.ram.page_size << order >> 10} KiB (order {order}) of {self._free_summary()}"
                 return None
             rounds = 0
 
@@ -185,7 +185,7 @@ class Node:
             self.ram.clear_page(page.pfn)
 
     def _free_summary(self) -> str:
-        zones = ", ".join(f"{zone.name} {zone.free_pages * 4} KiB" for zone in self.zonelist)
+        zones = ", ".join(f"{zone.name} {zone.free_pages * self.ram.page_size >> 10} KiB" for zone in self.zonelist)
         return f"the zones {zones} free"
 
 

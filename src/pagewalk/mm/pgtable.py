@@ -52,7 +52,7 @@ def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
     fmt = mm.system.format
     mask = fmt.table_mask
     if addr >> fmt.pmd_shift == mm.pte_cache_tag:
-        return mm.pte_cache_base + ((addr >> 12) & mask)
+        return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = mm.system.ram.words
     table: i64 = mm.pgd_pfn << fmt.table_shift
     for shift in mm.upper_shifts:
@@ -62,7 +62,7 @@ def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
         table = fmt.table_index(entry)
     mm.pte_cache_tag = addr >> fmt.pmd_shift
     mm.pte_cache_base = table
-    return table + ((addr >> 12) & mask)
+    return table + ((addr >> fmt.page_shift) & mask)
 
 
 def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
@@ -71,7 +71,7 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
     fmt = system.format
     mask = fmt.table_mask
     if addr >> fmt.pmd_shift == mm.pte_cache_tag:
-        return mm.pte_cache_base + ((addr >> 12) & mask)
+        return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = system.ram.words
     table: i64 = mm.pgd_pfn << fmt.table_shift
     level = 0
@@ -91,7 +91,7 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
         table = fmt.table_index(entry)
     mm.pte_cache_tag = addr >> fmt.pmd_shift
     mm.pte_cache_base = table
-    return table + ((addr >> 12) & mask)
+    return table + ((addr >> fmt.page_shift) & mask)
 
 
 def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
@@ -156,7 +156,7 @@ def present_ptes(vma: "Vma", start: i64, end: i64) -> list[int]:
         pte: i64 = mm.system.ram.words[index]
         if fmt.present.test(pte) or fmt.protnone.test(pte):
             found.append(int(addr))
-        addr += 4096
+        addr += fmt.page_size
     return found
 
 

@@ -13,26 +13,31 @@ import mmap
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import bit
+
 _MAP_NORESERVE = 0x4000  # mmap has no name for it before Python 3.13
-_ZERO_PAGE = bytes(4096)
 
 
 class Ram:
     """``size`` bytes of physical address space, holes included (a hole is never touched).
 
     entry_shift  log2 of the size of a page-table entry: signed words of 8 bytes, or unsigned ones of 4
+    page_shift   log2 of the size of a frame
     code_frames  one byte a frame, non-zero where the CPU has translated code from it
     stale_code   frames whose translated code the CPU must forget before it runs again
     """
 
-    def __init__(self, size: int, entry_shift: int = 3) -> None:
+    def __init__(self, size: int, entry_shift: int = 3, page_shift: int = 12) -> None:
         self.size = size
+        self.page_shift: i64 = page_shift
+        self.page_size: i64 = bit(page_shift)
+        self._zero_page = bytes(1 << page_shift)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
         self.bytes = memoryview(self._map)
         self.quads = self.bytes.cast("q")
         self.words = self.quads if entry_shift == 3 else self.bytes.cast("I")
-        self._code_map = mmap.mmap(-1, max(size >> 12, 4096), flags=flags)
+        self._code_map = mmap.mmap(-1, max(size >> page_shift, 4096), flags=flags)
         self.code_frames = memoryview(self._code_map)
         self.stale_code: list[int] = []
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -40,19 +45,19 @@ class Ram:
 
     def clear_page(self, pfn: i64) -> None:
         """Zeroes a frame."""
-        start: i64 = pfn << 12
-        self.bytes[start : start + 4096] = _ZERO_PAGE
+        start: i64 = pfn << self.page_shift
+        self.bytes[start : start + self.page_size] = self._zero_page
 
     def copy_page(self, to_pfn: i64, from_pfn: i64) -> None:
         """Copies a frame."""
-        to: i64 = to_pfn << 12
-        start: i64 = from_pfn << 12
-        self.bytes[to : to + 4096] = self.bytes[start : start + 4096]
+        to: i64 = to_pfn << self.page_shift
+        start: i64 = from_pfn << self.page_shift
+        self.bytes[to : to + self.page_size] = self.bytes[start : start + self.page_size]
 
     def page(self, pfn: i64) -> memoryview:
-        """The 4096 bytes of a frame, writable."""
-        start: i64 = pfn << 12
-        return self.bytes[start : start + 4096]
+        """The bytes of a frame, writable."""
+        start: i64 = pfn << self.page_shift
+        return self.bytes[start : start + self.page_size]
 
     def frame_changed(self, pfn: i64) -> None:
         """The frame is about to be reused or rewritten behind the CPU's back: code translated from it is stale."""

@@ -12,7 +12,6 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from pagewalk.config import Config
 from pagewalk.mm.file import AddressSpace, FileRaState
 from pagewalk.mm.page import PG_readahead
 from pagewalk.mm.page_cache import add_to_page_cache
@@ -21,17 +20,17 @@ from pagewalk.mm.vma import VM_EXEC, VM_RAND_READ, VM_SEQ_READ, Vma
 
 MMAP_LOTSAMISS: Final = 100
 MAX_PAGECACHE_ORDER: Final = 9
-_CHUNK: Final = 512  # pages of 2 MiB: what force_page_cache_ra reads in one go
+_CHUNK: Final = 2 << 20  # bytes that force_page_cache_ra reads in one go
 
 
-def device_pages(config: Config) -> i64:
+def device_pages(system: System) -> i64:
     """The device's largest window in pages (bdi->ra_pages)."""
-    return config.read_ahead_kb >> 2
+    return (system.config.read_ahead_kb << 10) >> int(system.page_shift)
 
 
-def ra_pages(config: Config, ra: FileRaState) -> i64:
+def ra_pages(system: System, ra: FileRaState) -> i64:
     """The largest window of an open file in pages; posix_fadvise(SEQUENTIAL) doubles it."""
-    return device_pages(config) * (2 if ra.sequential else 1)
+    return device_pages(system) * (2 if ra.sequential else 1)
 
 
 def get_init_ra_size(size: i64, most: i64) -> i64:
@@ -51,24 +50,23 @@ def get_next_ra_size(ra: FileRaState, most: i64) -> i64:
     return 2 * ra.size if ra.size <= most // 2 else most
 
 
-def max_window(config: Config, ra: FileRaState, req_count: i64) -> i64:
+def max_window(system: System, ra: FileRaState, req_count: i64) -> i64:
     """ractl_max_pages: a larger request may use all that the device takes at once."""
-    most = ra_pages(config, ra)
-    io_pages: i64 = config.max_sectors_kb >> 2
+    most = ra_pages(system, ra)
+    io_pages: i64 = (system.config.max_sectors_kb << 10) >> int(system.page_shift)
     return min(req_count, io_pages) if req_count > most and io_pages > most else most
 
 
 def page_cache_sync_ra(system: System, mapping: AddressSpace, ra: FileRaState, index: i64, req_count: i64) -> None:
     """Page ``index`` is missing, and ``req_count`` pages from it on are wanted."""
-    config = system.config
-    if ra_pages(config, ra) == 0:
+    if ra_pages(system, ra) == 0:
         force_page_cache_ra(system, mapping, ra, index, 1)
         return
     if ra.random:
         force_page_cache_ra(system, mapping, ra, index, req_count)
         return
-    most = max_window(config, ra, req_count)
-    prev_index: i64 = ra.prev_pos >> 12
+    most = max_window(system, ra, req_count)
+    prev_index: i64 = ra.prev_pos >> system.page_shift
     follows = ra.prev_pos >= 0 and 0 <= index - prev_index <= 1
     if index == 0 or req_count > most or follows:
         ra.start = index
@@ -91,11 +89,11 @@ def page_cache_sync_ra(system: System, mapping: AddressSpace, ra: FileRaState, i
 
 def page_cache_async_ra(system: System, mapping: AddressSpace, ra: FileRaState, index: i64, req_count: i64) -> None:
     """Somebody came to page ``index``, which carries the mark: takes the mark off and reads the next window."""
-    most = ra_pages(system.config, ra)
+    most = ra_pages(system, ra)
     if most == 0:
         return
     nr = clear_mark(mapping, index)
-    most = max_window(system.config, ra, req_count)
+    most = max_window(system, ra, req_count)
     if index == (ra.start + ra.size - ra.async_size) // nr * nr:
         ra.start += ra.size
         ra.size = max(ra.size, get_next_ra_size(ra, most))
@@ -121,7 +119,7 @@ def page_cache_ra_order(system: System, mapping: AddressSpace, ra: FileRaState) 
     index = ra.start
     if mapping.large_folios:
         mark: i64 = index + ra.size - ra.async_size
-        limit: i64 = min((mapping.i_size - 1) >> 12, index + ra.size - 1)
+        limit: i64 = min((mapping.i_size - 1) >> system.page_shift, index + ra.size - 1)
         most: i64 = 0
         while most < MAX_PAGECACHE_ORDER and 2 << most <= ra.size:
             most += 1
@@ -145,7 +143,7 @@ def page_cache_ra_order(system: System, mapping: AddressSpace, ra: FileRaState) 
 def do_page_cache_ra(system: System, mapping: AddressSpace, index: i64, nr_to_read: i64, lookahead: i64) -> None:
     """Reads what is missing of ``nr_to_read`` pages, not beyond the end; the first of the last ``lookahead`` pages gets
     the mark."""
-    end_index: i64 = (mapping.i_size - 1) >> 12
+    end_index: i64 = (mapping.i_size - 1) >> system.page_shift
     if mapping.i_size == 0 or index > end_index:
         return
     if nr_to_read > end_index - index:
@@ -161,9 +159,10 @@ def force_page_cache_ra(system: System, mapping: AddressSpace, ra: FileRaState, 
     """Reads pages without a guess at more (random access, MADV_WILLNEED, readahead(2)), at most what the device takes
     at once."""
     config = system.config
-    left: i64 = min(nr_to_read, max(config.max_sectors_kb >> 2, ra_pages(config, ra)))
+    io_pages: i64 = (config.max_sectors_kb << 10) >> int(system.page_shift)
+    left: i64 = min(nr_to_read, max(io_pages, ra_pages(system, ra)))
     while left > 0:
-        chunk: i64 = min(left, _CHUNK)
+        chunk: i64 = min(left, _CHUNK >> int(system.page_shift))
         do_page_cache_ra(system, mapping, index, chunk, 0)
         index += chunk
         left -= chunk
@@ -244,7 +243,7 @@ def clear_mark(mapping: AddressSpace, index: i64) -> i64:
 def do_sync_mmap_readahead(system: System, mapping: AddressSpace, ra: FileRaState, vma: Vma, pgoff: i64) -> None:
     """A mapping misses page ``pgoff``: reads nothing ahead where access is random, as for read(2) where it is
     sequential, from there on to the end of the VMA for code, and around it otherwise."""
-    most = ra_pages(system.config, ra)
+    most = ra_pages(system, ra)
     if vma.vm_flags & (VM_RAND_READ | VM_EXEC) == VM_RAND_READ or most == 0:
         return
     if vma.vm_flags & VM_SEQ_READ:
@@ -268,7 +267,7 @@ def do_sync_mmap_readahead(system: System, mapping: AddressSpace, ra: FileRaStat
 
 def do_async_mmap_readahead(system: System, mapping: AddressSpace, ra: FileRaState, vma: Vma, pgoff: i64) -> bool:
     """A mapping finds page ``pgoff`` in the cache; whether that has started the next window."""
-    most = ra_pages(system.config, ra)
+    most = ra_pages(system, ra)
     if vma.vm_flags & VM_RAND_READ or most == 0:
         return False
     if ra.mmap_miss:

@@ -16,11 +16,11 @@ from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_LOCKED, VM_SHARED
 
 def remap_file_pages(mm: MmStruct, start: i64, size: i64, prot: i64, pgoff: i64, flags: i64) -> int:
     """0, or -EINVAL where the range is not one shared mapping, or what mmap answers."""
-    start &= -4096
-    size &= -4096
+    start &= mm.system.page_mask
+    size &= mm.system.page_mask
     if prot or size <= 0 or start < 0 or start > mm.task_size - size:
         return -errno.EINVAL
-    if pgoff < 0 and pgoff + (size >> 12) >= 0:
+    if pgoff < 0 and pgoff + (size >> mm.system.page_shift) >= 0:
         return -errno.EINVAL
     vma = mm.vma_lookup(start)
     if vma is None or not vma.vm_flags & VM_SHARED:
@@ -41,6 +41,6 @@ def remap_file_pages(mm: MmStruct, start: i64, size: i64, prot: i64, pgoff: i64,
     if vm_flags & VM_LOCKED:
         map_flags |= MAP_LOCKED
     file.get()
-    result = vm_mmap(mm, file, start, size, vm_flags & VM_ACCESS_FLAGS, map_flags, pgoff << 12)
+    result = vm_mmap(mm, file, start, size, vm_flags & VM_ACCESS_FLAGS, map_flags, pgoff << mm.system.page_shift)
     file.put()
     return int(result) if result < 0 else 0

@@ -24,7 +24,7 @@ FALLOC_FL_KEEP_SIZE: Final = 0x1
 FALLOC_FL_PUNCH_HOLE: Final = 0x2
 MAX_LFS_FILESIZE: Final = 0x7FFF_FFFF_FFFF_FFFF
 
-_ZEROS: Final = bytes(4096)
+_ZEROS: Final = bytes(65536)  # of the largest page
 
 
 @final
@@ -40,11 +40,11 @@ class ShmemSpace(AddressSpace):
         self.is_shmem = True
         self.noreserve = noreserve
         self.i_size = size
-        self.accounted: i64 = 0 if noreserve else (size + 4095) >> 12
+        self.accounted: i64 = 0 if noreserve else system.nr_pages(size)
 
     def read_folio(self, index: i64, into: memoryview) -> int:
         """A hole reads as zeros."""
-        into[:] = _ZEROS
+        into[:] = _ZEROS[: len(into)]
         return 0
 
 
@@ -52,7 +52,8 @@ def shmem_file_setup(system: System, name: str, size: i64, noreserve: bool) -> "
     """A new unlinked object of ``size`` bytes, shown as ``name`` (deleted); or -EINVAL, -ENOMEM."""
     if size < 0:
         return -errno.EINVAL
-    pages: i64 = (size + 4095) >> 12 if size <= MAX_LFS_FILESIZE - 4095 else (size >> 12) + 1
+    whole = size <= MAX_LFS_FILESIZE - system.page_size + 1
+    pages: i64 = system.nr_pages(size) if whole else (size >> system.page_shift) + 1
     if not noreserve:
         if not vm_enough_memory(system, pages):
             return -errno.ENOMEM
@@ -105,9 +106,9 @@ def shmem_read(system: System, mapping: AddressSpace, pos: i64, count: i64) -> b
     end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
     parts: list[bytes | memoryview] = []
     while pos < end:
-        start: i64 = pos & 4095
-        stop: i64 = min(4096, start + end - pos)
-        page = mapping.i_pages.get(pos >> 12)
+        start: i64 = pos & ~system.page_mask
+        stop: i64 = min(system.page_size, start + end - pos)
+        page = mapping.i_pages.get(pos >> system.page_shift)
         parts.append(_ZEROS[start:stop] if page is None else system.ram.page(page.pfn)[start:stop])
         pos += stop - start
     return b"".join(parts)
@@ -122,9 +123,9 @@ def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) ->
     done: i64 = 0
     total: i64 = len(data)
     while done < total:
-        start: i64 = (pos + done) & 4095
-        size: i64 = min(4096 - start, total - done)
-        page = shmem_get_page(system, mapping, (pos + done) >> 12)
+        start: i64 = (pos + done) & ~system.page_mask
+        size: i64 = min(system.page_size - start, total - done)
+        page = shmem_get_page(system, mapping, (pos + done) >> system.page_shift)
         if page is None:
             return int(done) if done else -errno.ENOSPC
         system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
@@ -142,25 +143,25 @@ def shmem_truncate(system: System, mapping: AddressSpace, new_size: i64) -> int:
     if (new_size < old_size and mapping.seals & 0x2) or (new_size > old_size and mapping.seals & 0x4):
         return -errno.EPERM
     if isinstance(mapping, ShmemSpace) and not mapping.noreserve:
-        grown: i64 = ((new_size + 4095) >> 12) - mapping.accounted
+        grown: i64 = system.nr_pages(new_size) - mapping.accounted
         if grown > 0 and not vm_enough_memory(system, grown):
             return -errno.ENOMEM
         vm_acct_memory(system, grown)
         mapping.accounted += grown
     mapping.i_size = new_size
     if new_size <= old_size:  # at its own length, too: fallocate(2) may have put pages beyond
-        first: i64 = (new_size + 4095) >> 12
+        first: i64 = system.nr_pages(new_size)
         unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
         for index in [index for index in mapping.i_pages if index >= first]:
             shmem_delete_page(system, mapping, index)
-        zero_part(system, mapping, new_size, (new_size + 4095) & -4096)
+        zero_part(system, mapping, new_size, system.page_align(new_size))
     return 0
 
 
 def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
     """Frees the whole pages of [start, end) bytes and zeroes the parts of pages at its ends."""
-    first: i64 = (start + 4095) >> 12
-    last: i64 = end >> 12
+    first: i64 = system.nr_pages(start)
+    last: i64 = end >> system.page_shift
     if first < last:
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
         for index in [index for index in mapping.i_pages if first <= index < last]:
@@ -171,15 +172,15 @@ def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64
     if first > last:
         zero_part(system, mapping, start, end)
     else:
-        zero_part(system, mapping, start, first << 12)
-        zero_part(system, mapping, last << 12, end)
+        zero_part(system, mapping, start, first << system.page_shift)
+        zero_part(system, mapping, last << system.page_shift, end)
 
 
 def zero_part(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
     """Zeroes bytes [start, end), which lie within one page, where that page exists."""
-    page = mapping.i_pages.get(start >> 12)
+    page = mapping.i_pages.get(start >> system.page_shift)
     if page is not None and start < end:
-        low: i64 = start & 4095
+        low: i64 = start & ~system.page_mask
         system.ram.page(page.pfn)[low : low + end - start] = _ZEROS[: end - start]
         page.flags |= PG_dirty
 
@@ -207,7 +208,7 @@ class ShmemVmOps(VmOps):
         vma = vmf.vma
         assert vma.vm_file is not None and vma.vm_file.mapping is not None
         mapping = vma.vm_file.mapping
-        if vmf.pgoff >= (mapping.i_size + 4095) >> 12:
+        if vmf.pgoff >= vma.vm_mm.system.nr_pages(mapping.i_size):
             return VM_FAULT_SIGBUS
         page = shmem_get_page(vma.vm_mm.system, mapping, vmf.pgoff)
         if page is None:  # a promise that is refused is ENOSPC, and that a SIGBUS

@@ -110,7 +110,7 @@ def event_stats(system: System) -> dict[str, int]:
     """Events since boot, and the node's dirty limits."""
     vmstat = system.vmstat
     dirtyable = system.node.nr_free_pages() + int(vmstat.nr_file_pages - vmstat.nr_shmem)
-    memmap = system.mem_map.max_pfn * 64 >> 12
+    memmap = system.mem_map.max_pfn * 64 >> int(system.page_shift)
     return {
         "nr_dirty_threshold": dirtyable * 20 // 100,
         "nr_dirty_background_threshold": dirtyable * 10 // 100,
@@ -228,7 +228,7 @@ def zone_text(system: System, zone: Zone | None, index: int) -> str:
         f"\n  pagesets\n    cpu: 0\n              count:    {pcp.count}\n              high:     {pcp.high}"
         f"\n              batch:    {pcp.batch}\n              high_min: {pcp.high}"
         f"\n              high_max: {max(zone.managed_pages // 8, int(pcp.batch) * 4)}"
-        f"\n  vm stats threshold: {stat_threshold(zone)}"
+        f"\n  vm stats threshold: {stat_threshold(zone, int(system.page_size))}"
     )
     return text + f"\n  node_unreclaimable:  0\n  start_pfn:           {zone.zone_start_pfn}\n"
 
@@ -238,9 +238,9 @@ def zone_marks(zone: Zone) -> list[int]:
     return [zone.watermark_min, zone.watermark_low, zone.watermark_high, zone.watermark_promo]
 
 
-def stat_threshold(zone: Zone) -> int:
+def stat_threshold(zone: Zone, page_size: int) -> int:
     """How far a CPU's counters may drift on a machine with one CPU (calculate_normal_threshold)."""
-    return min(125, 2 * (1 + (zone.managed_pages >> (27 - 12)).bit_length()))
+    return min(125, 2 * (1 + (zone.managed_pages * page_size >> 27).bit_length()))
 
 
 def mem_available(system: System) -> int:
@@ -255,15 +255,16 @@ def mem_available(system: System) -> int:
 def meminfo_text(system: System) -> str:
     """/proc/meminfo."""
     vmstat = system.vmstat
+    kb = int(system.page_size) >> 10  # of a page
     inactive_anon, active_anon, inactive_file, active_file, unevictable = [
-        int(lru.nr_pages) * 4 for lru in system.node.lruvec.lists
+        int(lru.nr_pages) * kb for lru in system.node.lruvec.lists
     ]
     rows: list[tuple[str, int]] = [
-        ("MemTotal", system.totalram_pages * 4),
-        ("MemFree", system.node.nr_free_pages() * 4),
-        ("MemAvailable", mem_available(system) * 4),
+        ("MemTotal", system.totalram_pages * kb),
+        ("MemFree", system.node.nr_free_pages() * kb),
+        ("MemAvailable", mem_available(system) * kb),
         ("Buffers", 0),
-        ("Cached", int(vmstat.nr_file_pages) * 4),
+        ("Cached", int(vmstat.nr_file_pages) * kb),
         ("SwapCached", 0),
         ("Active", active_anon + active_file),
         ("Inactive", inactive_anon + inactive_file),
@@ -272,28 +273,28 @@ def meminfo_text(system: System) -> str:
         ("Active(file)", active_file),
         ("Inactive(file)", inactive_file),
         ("Unevictable", unevictable),
-        ("Mlocked", int(vmstat.nr_mlock) * 4),
+        ("Mlocked", int(vmstat.nr_mlock) * kb),
         ("SwapTotal", 0),
         ("SwapFree", 0),
         ("Zswap", 0),
         ("Zswapped", 0),
-        ("Dirty", int(vmstat.nr_dirty) * 4),
+        ("Dirty", int(vmstat.nr_dirty) * kb),
         ("Writeback", 0),
-        ("AnonPages", int(vmstat.nr_anon_mapped) * 4),
-        ("Mapped", int(vmstat.nr_file_mapped) * 4),
-        ("Shmem", int(vmstat.nr_shmem) * 4),
+        ("AnonPages", int(vmstat.nr_anon_mapped) * kb),
+        ("Mapped", int(vmstat.nr_file_mapped) * kb),
+        ("Shmem", int(vmstat.nr_shmem) * kb),
         ("KReclaimable", 0),
         ("Slab", 0),
         ("SReclaimable", 0),
         ("SUnreclaim", 0),
         ("KernelStack", 0),
-        ("PageTables", int(vmstat.nr_page_table_pages) * 4),
+        ("PageTables", int(vmstat.nr_page_table_pages) * kb),
         ("SecPageTables", 0),
         ("NFS_Unstable", 0),
         ("Bounce", 0),
         ("WritebackTmp", 0),
-        ("CommitLimit", vm_commit_limit(system) * 4),
-        ("Committed_AS", int(system.vm_committed_as) * 4),
+        ("CommitLimit", vm_commit_limit(system) * kb),
+        ("Committed_AS", int(system.vm_committed_as) * kb),
         ("VmallocTotal", VMALLOC_TOTAL_KB),
         ("VmallocUsed", 0),
         ("VmallocChunk", 0),
@@ -310,16 +311,12 @@ def meminfo_text(system: System) -> str:
         f"{name + ':':<16}{0:8d}\n"
         for name in ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
     ]
-    top = system.mem_map.max_pfn
-    gigabytes = 0 if top <= MAX_DMA32_PFN else (top - MAX_DMA32_PFN) >> 18 << 18
-    rest = system_ram_pages(system) - gigabytes
-    tail = (
-        ("Hugepagesize", 2048),
-        ("Hugetlb", 0),
-        ("DirectMap4k", rest % 512 * 4),
-        ("DirectMap2M", rest // 512 * 2048),
-        ("DirectMap1G", gigabytes * 4),
-    )
+    tail = [("Hugepagesize", int(system.format.pmd_size) >> 10), ("Hugetlb", 0)]
+    if system.config.arch.startswith("x86"):
+        top = system.mem_map.max_pfn
+        gigabytes = 0 if top <= MAX_DMA32_PFN else (top - MAX_DMA32_PFN) >> 18 << 18
+        rest = system_ram_pages(system) - gigabytes
+        tail += [("DirectMap4k", rest % 512 * 4), ("DirectMap2M", rest // 512 * 2048), ("DirectMap1G", gigabytes * 4)]
     lines += [f"{name + ':':<15} {value:8d} kB\n" for name, value in tail]
     return "".join(lines)
 

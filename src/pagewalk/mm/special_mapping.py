@@ -54,11 +54,11 @@ class SpecialMapping(VmOps):
 
 def install_special_mapping(mm: MmStruct, addr: i64, length: i64, vm_flags: i64, name: str, pfns: list[int]) -> int:
     """Maps ``pfns`` at [addr, addr + length), which is free; 0 or -ENOMEM."""
-    if not may_expand_vm(mm, vm_flags, length >> 12):
+    if not may_expand_vm(mm, vm_flags, length >> mm.system.page_shift):
         return -errno.ENOMEM
     vma = Vma(mm, addr, addr + length, vm_flags | mm.def_flags | VM_DONTEXPAND, 0)
     vma.vm_ops = SpecialMapping(name, pfns)
     vma_set_page_prot(vma)
     mm.insert(vma)
-    vm_stat_account(mm, vm_flags, length >> 12)
+    vm_stat_account(mm, vm_flags, length >> mm.system.page_shift)
     return 0

@@ -6,7 +6,7 @@ Differs: an object rather than globals, so that one program can have many machin
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
@@ -24,6 +24,8 @@ from pagewalk.mm.vmstat import VmStat
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
 
+_SIZE_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
+
 
 @final
 class System:
@@ -31,6 +33,7 @@ class System:
 
     ram, mem_map, node  RAM, its struct pages, its zones
     format, layout      the page-table format and the address-space layout of the architecture
+    page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
     current             the running task
     vmstat              counters
     zero_pfn            the frame that every untouched anonymous page reads
@@ -46,11 +49,14 @@ class System:
         self.config = config
         granule = int(config.granule)
         self.format = select.page_format(config.arch, config.levels, granule, config.va_bits)
+        self.page_shift: i64 = self.format.page_shift
+        self.page_size: i64 = self.format.page_size
+        self.page_mask: i64 = self.format.page_mask
         self.layout = select.layout(config.arch, config.levels, granule, config.va_bits, config.vmsplit)
         self.random = random.Random(config.seed)
         self.vmstat = VmStat()
-        max_pfn = memory_map(int(config.ram))[-1][1]
-        self.ram = Ram(max_pfn << 12, int(self.format.entry_shift))
+        max_pfn = memory_map(int(config.ram), int(self.page_shift))[-1][1]
+        self.ram = Ram(max_pfn << int(self.page_shift), int(self.format.entry_shift), int(self.page_shift))
         self.mem_map = MemMap(max_pfn)
         self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
         self.node.lruvec = ClassicLru(self.mem_map)
@@ -69,3 +75,15 @@ class System:
     def page(self, pfn: i64) -> Page:
         """pfn_to_page."""
         return self.mem_map.page(pfn)
+
+    def page_align(self, size: i64) -> i64:
+        """PAGE_ALIGN: up to the next page, up to the signed word's end."""
+        return (size + self.page_size - 1) & self.page_mask
+
+    def page_align_size_t(self, size: i64) -> int:
+        """PAGE_ALIGN of an unsigned 64-bit number, which may wrap to 0."""
+        return ((int(size) & _SIZE_MAX) + int(self.page_size) - 1) & int(self.page_mask) & _SIZE_MAX
+
+    def nr_pages(self, size: i64) -> i64:
+        """Pages that ``size`` bytes take, from 0 to the signed word's end less a page."""
+        return (size + self.page_size - 1) >> self.page_shift

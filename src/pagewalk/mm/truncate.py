@@ -19,7 +19,7 @@ from pagewalk.mm.page_cache import add_to_page_cache, delete_from_page_cache
 from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.system import System
 
-_ZEROS: Final = bytes(4096)
+_ZEROS: Final = bytes(65536)  # of the largest page
 _FOR_EVER: Final = 1 << 62  # an end behind every file, in bytes
 
 
@@ -30,7 +30,7 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
     if new_size > mapping.i_size:
         block_zero_tail(system, mapping)
     mapping.i_size = new_size
-    first: i64 = (new_size + 4095) >> 12
+    first: i64 = system.nr_pages(new_size)
     if shrinks:
         mapping.evict(first, 1 << 51)
     unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
@@ -42,8 +42,8 @@ def truncate_pagecache(system: System, mapping: AddressSpace, new_size: i64) -> 
 def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
     """Bytes [start, end) of the file have become a hole: whole pages leave all processes and the cache, the parts of
     pages at its ends are zeroed."""
-    first: i64 = (start + 4095) >> 12
-    last: i64 = end >> 12
+    first: i64 = system.nr_pages(start)
+    last: i64 = end >> system.page_shift
     if first < last:
         mapping.evict(first, last)
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
@@ -54,30 +54,30 @@ def truncate_pagecache_range(system: System, mapping: AddressSpace, start: i64, 
     if first > last:
         block_zero_page_range(system, mapping, start, end)
     else:
-        block_zero_page_range(system, mapping, start, first << 12)
-        block_zero_page_range(system, mapping, last << 12, end)
+        block_zero_page_range(system, mapping, start, first << system.page_shift)
+        block_zero_page_range(system, mapping, last << system.page_shift, end)
 
 
 def truncate_inode_pages_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
     """Takes the pages that lie within bytes [start, end) out of the cache; folios in part only where they can be
     split."""
-    first: i64 = (start + 4095) >> 12
-    last: i64 = end >> 12
+    first: i64 = system.nr_pages(start)
+    last: i64 = end >> system.page_shift
     for index in [index for index in mapping.i_pages if first <= index < last]:
         low, high = folio_range(mapping, index)
         if low >= first and high <= last:
             delete_from_page_cache_batch(system, mapping, low, high)
-    same = start >> 12 == (end - 1) >> 12
-    if start >> 12 in mapping.i_pages:
-        low, high = folio_range(mapping, start >> 12)
-        same = end - 1 < high << 12
-        if not truncate_inode_partial_folio(system, mapping, start, end, start >> 12):
+    same = start >> system.page_shift == (end - 1) >> system.page_shift
+    if start >> system.page_shift in mapping.i_pages:
+        low, high = folio_range(mapping, start >> system.page_shift)
+        same = end - 1 < high << system.page_shift
+        if not truncate_inode_partial_folio(system, mapping, start, end, start >> system.page_shift):
             first = high
             if same:
                 last = low
-    if not same and (end - 1) >> 12 in mapping.i_pages:
-        low, high = folio_range(mapping, (end - 1) >> 12)
-        if not truncate_inode_partial_folio(system, mapping, start, end, (end - 1) >> 12):
+    if not same and (end - 1) >> system.page_shift in mapping.i_pages:
+        low, high = folio_range(mapping, (end - 1) >> system.page_shift)
+        if not truncate_inode_partial_folio(system, mapping, start, end, (end - 1) >> system.page_shift):
             last = low
     for index in [index for index in mapping.i_pages if first <= index < last]:
         if index in mapping.i_pages:
@@ -98,26 +98,26 @@ def truncate_inode_partial_folio(system: System, mapping: AddressSpace, start: i
     """The folio of page ``index`` lies in part within bytes [start, end), which are zeroed. True where no page of it
     that is to go is still part of a folio that is to stay."""
     low, high = folio_range(mapping, index)
-    begin: i64 = max(start, low << 12)
-    stop: i64 = min(end, high << 12)
-    if stop - begin == (high - low) << 12:
+    begin: i64 = max(start, low << system.page_shift)
+    stop: i64 = min(end, high << system.page_shift)
+    if stop - begin == (high - low) << system.page_shift:
         unmap_mapping_pages(mapping, low, high - 1, even_cows=False)
         delete_from_page_cache_batch(system, mapping, low, high)
         return True
     at: i64 = begin
     while at < stop:
-        size: i64 = min(stop, (at & -4096) + 4096) - at
-        pfn: i64 = mapping.i_pages[at >> 12].pfn
-        system.ram.page(pfn)[at & 4095 : (at & 4095) + size] = _ZEROS[:size]
+        size: i64 = min(stop, (at & system.page_mask) + system.page_size) - at
+        pfn: i64 = mapping.i_pages[at >> system.page_shift].pfn
+        system.ram.page(pfn)[at & ~system.page_mask : (at & ~system.page_mask) + size] = _ZEROS[:size]
         system.ram.frame_changed(pfn)
-        if size == 4096:
-            mapping.dirty_blocks.discard(int(at >> 12))
+        if size == system.page_size:
+            mapping.dirty_blocks.discard(int(at >> system.page_shift))
         at += size
     if high - low == 1:
         return True
-    if split_folio(system, mapping, begin >> 12):
-        if stop < high << 12 and (stop >> 12) in mapping.folio_heads:
-            split_folio(system, mapping, stop >> 12)
+    if split_folio(system, mapping, begin >> system.page_shift):
+        if stop < high << system.page_shift and (stop >> system.page_shift) in mapping.folio_heads:
+            split_folio(system, mapping, stop >> system.page_shift)
         return True
     if low in mapping.dirty:
         return False
@@ -135,7 +135,7 @@ def split_folio(system: System, mapping: AddressSpace, index: i64) -> bool:
     if not free_buffers(system, mapping, low, high):
         return False
     regroup(mapping, index)
-    beyond: i64 = (mapping.i_size + 4095) >> 12  # an earlier truncation may have left some there
+    beyond: i64 = system.nr_pages(mapping.i_size)  # an earlier truncation may have left some there
     delete_from_page_cache_batch(system, mapping, max(low, beyond), high)
     return True
 
@@ -163,15 +163,15 @@ def split_to_pages(system: System, mapping: AddressSpace, index: i64) -> bool:
     unmap_mapping_pages(mapping, low, high - 1, even_cows=False)
     for at in range(low, high):
         mapping.folio_heads.pop(at, None)
-    beyond: i64 = (mapping.i_size + 4095) >> 12
+    beyond: i64 = system.nr_pages(mapping.i_size)
     delete_from_page_cache_batch(system, mapping, max(low, beyond), high)
     return True
 
 
 def block_zero_tail(system: System, mapping: AddressSpace) -> None:
     """The length of the file is about to change, or just has: zeroes what is behind its end in the last page."""
-    if mapping.i_size & 4095:
-        block_zero_page_range(system, mapping, mapping.i_size, (mapping.i_size | 4095) + 1)
+    if mapping.i_size & ~system.page_mask:
+        block_zero_page_range(system, mapping, mapping.i_size, (mapping.i_size & system.page_mask) + system.page_size)
 
 
 def block_zero_page_range(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
@@ -181,7 +181,7 @@ def block_zero_page_range(system: System, mapping: AddressSpace, start: i64, end
     """
     if start >= end:
         return
-    index: i64 = start >> 12
+    index: i64 = start >> system.page_shift
     page = mapping.i_pages.get(index)
     if page is None:
         warm = mapping.is_warm(index)
@@ -191,7 +191,7 @@ def block_zero_page_range(system: System, mapping: AddressSpace, start: i64, end
         page = found
         if not warm:
             page.flags &= ~PG_uptodate
-    low: i64 = start & 4095
+    low: i64 = start & ~system.page_mask
     system.ram.page(page.pfn)[low : low + end - start] = _ZEROS[: end - start]
     system.ram.frame_changed(page.pfn)
     if mapping.has_block(index):

@@ -34,7 +34,7 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
                     if marked != pte:
                         note_uaccess(mm, addr, access)
                         words[index] = marked
-                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
+                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & ~fmt.page_mask)
                 if pte & fmt.write.mask == fmt.write.value:
                     marked = fmt.dirty.set(marked)
                     if fmt.rdonly:
@@ -42,7 +42,7 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
                     if marked != pte:
                         note_uaccess(mm, addr, access)
                         words[index] = marked
-                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & 4095)
+                    return ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & ~fmt.page_mask)
         note_uaccess(mm, addr, access)
         outcome = do_user_addr_fault(mm, addr, access)
         if outcome != FAULT_SERVED:
@@ -67,7 +67,7 @@ def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:
     parts: list[memoryview] = []
     end: i64 = addr + length
     while addr < end:
-        size: i64 = min(4096 - (addr & 4095), end - addr)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), end - addr)
         paddr = user_paddr(mm, addr, READ)
         if paddr < 0:
             return None
@@ -82,7 +82,7 @@ def copy_from_user_partial(mm: MmStruct, addr: i64, length: i64) -> bytes:
     parts: list[memoryview] = []
     end: i64 = addr + length if access_ok(mm, addr, length) else addr
     while addr < end:
-        size: i64 = min(4096 - (addr & 4095), end - addr)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), end - addr)
         paddr = user_paddr(mm, addr, READ)
         if paddr < 0:
             break
@@ -104,12 +104,12 @@ def copy_to_user_partial(mm: MmStruct, addr: i64, data: bytes | memoryview) -> i
     ram = mm.system.ram
     done: i64 = 0
     while done < length:
-        size: i64 = min(4096 - (addr & 4095), length - done)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), length - done)
         paddr = user_paddr(mm, addr, WRITE)
         if paddr < 0:
             break
         ram.bytes[paddr : paddr + size] = data[done : done + size]
-        ram.frame_changed(paddr >> 12)
+        ram.frame_changed(paddr >> mm.system.page_shift)
         addr += size
         done += size
     return done
@@ -129,7 +129,7 @@ def strncpy_from_user(mm: MmStruct, addr: i64, limit: i64) -> bytes | int:
     while left > 0:
         if addr < 0 or addr >= mm.task_size:
             return -14
-        size: i64 = min(4096 - (addr & 4095), left)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), left)
         paddr = user_paddr(mm, addr, READ)
         if paddr < 0:
             return -14
@@ -169,9 +169,10 @@ def put_user_u32(mm: MmStruct, addr: i64, value: int) -> bool:
 def touch_user(mm: MmStruct, addr: i64, length: i64, access: i64) -> int:
     """One access a page over [addr, addr + length); FAULT_SERVED or the FAULT_* value of the first that failed."""
     end: i64 = addr + length
+    page_size: i64 = mm.system.page_size
     while addr < end:
         paddr = user_paddr(mm, addr, access)
         if paddr < 0:
             return int(-paddr)
-        addr = (addr & -4096) + 4096
+        addr = (addr & -page_size) + page_size
     return FAULT_SERVED

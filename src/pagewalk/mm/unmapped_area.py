@@ -16,7 +16,6 @@ from pagewalk.mm.file import File
 from pagewalk.mm.mm_types import MmStruct, vm_start_gap
 from pagewalk.mm.mmap_flags import MAP_32BIT, MAP_ABOVE4G, MAP_FIXED, MAP_SHARED, MAP_TYPE
 
-PMD_SIZE: Final = 1 << 21
 ADDR_COMPAT_LAYOUT: Final = 0x0200000
 ADDR_NO_RANDOMIZE: Final = 0x0040000
 
@@ -37,7 +36,7 @@ def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
     layout = mm.system.layout
     rnd = 0
     if randomize:
-        rnd = mm.system.random.getrandbits(layout.mmap_rnd_bits) << 12
+        rnd = mm.system.random.getrandbits(layout.mmap_rnd_bits) << mm.system.page_shift
     mm.mmap_legacy_base = layout.mmap_legacy + rnd
     personality = mm.system.current.personality
     legacy = mm.system.config.legacy_va_layout or personality & ADDR_COMPAT_LAYOUT != 0
@@ -46,10 +45,10 @@ def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
         mm.mmap_base = mm.mmap_legacy_base
         return
     gap = layout.mmap_top if stack_limit < 0 else stack_limit
-    pad = (mm.system.config.stack_guard_gap << 12) + ((layout.stack_rnd_mask << 12) if randomize else 0)
+    pad = (mm.system.config.stack_guard_gap + (layout.stack_rnd_mask if randomize else 0)) << int(mm.system.page_shift)
     gap = min(gap + pad, layout.mmap_top)
     gap = max(_MIN_GAP, min(gap, layout.mmap_top // 6 * 5))
-    mm.mmap_base = (layout.mmap_top - gap - rnd + 4095) & -4096
+    mm.mmap_base = mm.system.page_align(layout.mmap_top - gap - rnd)
 
 
 def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, pgoff: i64, flags: i64) -> i64:
@@ -66,7 +65,12 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
         found = addr
     elif mm.system.format.halves and (
         (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED))
-        or (file is None and flags & MAP_TYPE != MAP_SHARED and addr == 0 and length & (PMD_SIZE - 1) == 0)
+        or (
+            file is None
+            and flags & MAP_TYPE != MAP_SHARED
+            and addr == 0
+            and length & (mm.system.format.pmd_size - 1) == 0
+        )
     ):
         found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
     else:
@@ -75,7 +79,7 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
         return found
     if found < 0 or found > mm.task_size - length:
         return -errno.ENOMEM
-    if found & 4095:
+    if found & ~mm.system.page_mask:
         return -errno.EINVAL
     if found < mm.system.config.mmap_min_addr and not mm.system.current.capable:
         return -errno.EPERM
@@ -84,16 +88,17 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
 
 def thp_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, pgoff: i64, flags: i64) -> i64:
     """As ``mm_get_unmapped_area``, with the huge pages of the object on huge-page boundaries where there is room."""
-    offset: i64 = pgoff << 12
-    first_huge: i64 = (offset + PMD_SIZE - 1) & -PMD_SIZE
-    if offset + length > first_huge and offset + length - first_huge >= PMD_SIZE:
-        found = mm_get_unmapped_area(mm, addr, length + PMD_SIZE, flags)
+    pmd_size: i64 = mm.system.format.pmd_size
+    offset: i64 = pgoff << mm.system.page_shift
+    first_huge: i64 = (offset + pmd_size - 1) & -pmd_size
+    if offset + length > first_huge and offset + length - first_huge >= pmd_size:
+        found = mm_get_unmapped_area(mm, addr, length + pmd_size, flags)
         if found >= 0:
             if found == addr:
                 return addr
-            shift: i64 = (offset - found) & (PMD_SIZE - 1)
+            shift: i64 = (offset - found) & (pmd_size - 1)
             if mm.topdown and shift == 0:
-                return found + PMD_SIZE
+                return found + pmd_size
             return found + shift
     return mm_get_unmapped_area(mm, addr, length, flags)
 
@@ -105,11 +110,11 @@ def mm_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i6
     if not mm.topdown or flags & MAP_32BIT:
         return _bottom_up(mm, addr, length, flags)
     if addr != 0:
-        addr &= -4096
+        addr &= mm.system.page_mask
         if _hint_valid(mm, addr, length) and _is_free(mm, addr, length):
             return addr
     window = mm.system.layout.mmap_top
-    low: i64 = (1 << 32) if flags & MAP_ABOVE4G else 4096
+    low: i64 = (1 << 32) if flags & MAP_ABOVE4G else mm.system.page_size
     high: i64 = mm.mmap_base
     if addr > window:
         high += mm.task_size - window
@@ -136,14 +141,14 @@ def _bottom_up(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i64:
         begin: i64 = 0x40000000
         end: i64 = 0x80000000
         if mm.randomized:
-            begin += mm.system.random.getrandbits(13) << 12
+            begin += mm.system.random.getrandbits(13) << mm.system.page_shift
     else:
         begin = max(mm.mmap_legacy_base, (1 << 32) if flags & MAP_ABOVE4G else 0)
         end = mm.task_size if addr > window else window
     if length > end:
         return -errno.ENOMEM
     if addr != 0:
-        addr = (addr + 4095) & -4096
+        addr = mm.system.page_align(addr)
         if 0 <= addr <= end - length and _is_free(mm, addr, length):
             return addr
     return unmapped_area(mm, max(begin, mmap_min_addr(mm)), end, length)

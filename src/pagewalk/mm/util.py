@@ -17,7 +17,7 @@ def vm_commit_limit(system: System) -> int:
     """CommitLimit in pages."""
     config = system.config
     if config.overcommit_kbytes:
-        return config.overcommit_kbytes >> 2
+        return (config.overcommit_kbytes << 10) >> int(system.page_shift)
     return system.totalram_pages * config.overcommit_ratio // 100
 
 
@@ -33,8 +33,8 @@ def vm_enough_memory(system: System, pages: i64) -> bool:
     allowed: i64 = vm_commit_limit(system)
     reserve: i64 = system.totalram_pages // 32  # what vm.admin_reserve_kbytes and user_reserve_kbytes are at most
     if not system.current.capable:
-        allowed -= min(reserve, (8 << 20) >> 12)
-    allowed -= min(system.current.total_vm() // 32, min(reserve, (128 << 20) >> 12))
+        allowed -= min(reserve, (8 << 20) >> int(system.page_shift))
+    allowed -= min(system.current.total_vm() // 32, min(reserve, (128 << 20) >> int(system.page_shift)))
     return system.vm_committed_as + pages < allowed
 
 

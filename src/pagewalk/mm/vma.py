@@ -82,7 +82,7 @@ class VmFault:
         self.vma = vma
         self.address: i64 = address
         self.flags: i64 = flags
-        self.pgoff: i64 = vma.vm_pgoff + ((address - vma.vm_start) >> 12)
+        self.pgoff: i64 = vma.vm_pgoff + ((address - vma.vm_start) >> vma.vm_mm.system.page_shift)
         self.pte_index: i64 = -1
         self.page: Page | None = None
         self.nr_tables: i64 = 0
@@ -134,7 +134,7 @@ class Vma:
     vm_start, vm_end  bytes, page aligned, vm_start < vm_end
     vm_flags          VM_* bits
     vm_page_prot      bits of a page-table entry that vm_flags gives (read-only where writes must be noticed)
-    vm_pgoff          offset in pages within the file; for private anonymous memory the address it was made at / 4096
+    vm_pgoff          offset in pages within the file; for private anonymous memory the page it was made at
     vm_file, vm_ops   what it maps; both None for private anonymous memory
     anon_vma          owner of its anonymous pages, None until the first
     anon_vma_chain    every AnonVma that pages of this VMA may belong to, its own first
@@ -164,7 +164,7 @@ class Vma:
 
     def nr_pages(self) -> i64:
         """Its length in pages."""
-        return (self.vm_end - self.vm_start) >> 12
+        return (self.vm_end - self.vm_start) >> self.vm_mm.system.page_shift
 
     def is_accessible(self) -> bool:
         """Somebody may read, write or execute it."""
@@ -176,10 +176,10 @@ class Vma:
 
     def pgoff_of(self, addr: i64) -> i64:
         """linear_page_index: the page offset that ``addr`` has in the object."""
-        return self.vm_pgoff + ((addr - self.vm_start) >> 12)
+        return self.vm_pgoff + ((addr - self.vm_start) >> self.vm_mm.system.page_shift)
 
     def address_of(self, pgoff: i64) -> i64:
         """The address at which the object's page ``pgoff`` is mapped, -1 where it is not."""
         if pgoff < self.vm_pgoff or pgoff >= self.vm_pgoff + self.nr_pages():
             return -1
-        return self.vm_start + ((pgoff - self.vm_pgoff) << 12)
+        return self.vm_start + ((pgoff - self.vm_pgoff) << self.vm_mm.system.page_shift)

@@ -84,7 +84,7 @@ def vma_merge_new_range(
         and following is not None
         and following.vm_start == end
         and _same_kind(following, flags, file)
-        and following.vm_pgoff == pgoff + ((end - start) >> 12)
+        and following.vm_pgoff == pgoff + ((end - start) >> mm.system.page_shift)
         and _anon_vma_mergeable(following, source, anon_vma)
     )
     merged: Vma | None = None
@@ -170,7 +170,7 @@ def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
         following is not None
         and following.vm_start == end
         and _same_kind(following, flags, vma.vm_file)
-        and following.vm_pgoff == pgoff + ((end - start) >> 12)
+        and following.vm_pgoff == pgoff + ((end - start) >> mm.system.page_shift)
         and _anon_vma_mergeable(following, vma, vma.anon_vma)
     )
     if left and right and prev is not None and following is not None:

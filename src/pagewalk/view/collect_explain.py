@@ -28,7 +28,7 @@ def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Expla
     system = mm.system
     vma = mm.vma_lookup(addr) if addr >= 0 else None
     found = walk(system.ram, system.format, int(mm.pgd_pfn), addr, PEEK)
-    explanation = Explanation(pid=owner(mm)[0], addr=addr)
+    explanation = Explanation(pid=owner(mm)[0], addr=addr, page_size=int(system.page_size))
     if vma is not None:
         explanation.vma = maps.splitlines()[mm.vmas.index(vma)]
         explanation.flags = [letters for bit, letters in VM_FLAG_LETTERS if vma.vm_flags & bit]
@@ -72,7 +72,15 @@ def _frame(system: "System", pfn: int, owner: Owner) -> Frame:
         pid, comm = owner(mm)
         sharers.append(Sharer(pid, int(address), comm))
     kind = "the zero page, shared by all" if pfn == system.zero_pfn else _kind(page)
-    return Frame(pfn, zone, kind, page.flag_names(), int(page.refcount), int(page.mapcount), sharers)
+    return Frame(
+        pfn,
+        zone,
+        kind,
+        page.flag_names(),
+        int(page.refcount),
+        int(page.mapcount),
+        sharers,
+    )
 
 
 def _kind(page: Page) -> str:
@@ -126,7 +134,7 @@ def _untouched(vma: Vma, addr: int) -> str:
         return f"mapped, not touched yet: a read maps the zero page, {write}"
     page = int(vma.pgoff_of(addr))
     mapping = vma.vm_file.mapping if vma.vm_file is not None else None
-    if mapping is not None and page << 12 >= mapping.i_size:
+    if mapping is not None and page << int(vma.vm_mm.system.page_shift) >= mapping.i_size:
         return f"beyond the end of the file ({int(mapping.i_size)} bytes): an access raises SIGBUS (BUS_ADRERR)"
     verb = "execution" if vma.vm_flags & VM_EXEC else "access"
     return f"mapped, not touched yet: the first {verb} maps page {page} of the file"

@@ -21,7 +21,7 @@ __all__ = ["NOTE_NAME", "used_frames", "write_core", "write_raw"]
 
 NOTE_NAME: Final = b"PAGEWALK"
 NOTE_TYPE: Final = 1
-PAGE: Final = 4096
+ALIGN: Final = 4096  # of the first segment in the file, and of the holes
 E_MACHINE: Final = {"x86_32": 3, "x86_pae": 3, "x86_64": 62, "arm64": 183, "riscv32": 243, "riscv64": 243}
 
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -48,7 +48,7 @@ def write_core(
 ) -> None:
     """Writes an ELF64 core file.
 
-    ranges  the usable RAM as (first, end) frame numbers of 4 KiB, ascending
+    ranges  the usable RAM as (first, end) frame numbers, ascending
     frames  frames that may hold something, ascending
     arch    as ``Config.arch`` names it: decides e_machine
     about   what the note says
@@ -59,16 +59,17 @@ def write_core(
     note = struct.pack("<III", len(NOTE_NAME) + 1, len(text), NOTE_TYPE) + _padded(NOTE_NAME + b"\0") + _padded(text)
     count = len(ranges) + 1
     note_at = _EHDR.size + count * _PHDR.size
-    at = (note_at + len(note) + PAGE - 1) & -PAGE
+    at = (note_at + len(note) + ALIGN - 1) & -ALIGN
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
     header = _EHDR.pack(
         ident, _ET_CORE, E_MACHINE[arch], 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count, 0, 0, 0
     )
     segments = [_PHDR.pack(_PT_NOTE, 0, note_at, 0, 0, len(note), len(note), 0)]
     places: list[tuple[int, int, int]] = []
+    page_size = int(ram.page_size)
     for first, end in ranges:
-        size = (end - first) * PAGE
-        segments.append(_PHDR.pack(_PT_LOAD, 7, at, 0, first * PAGE, size, size, 0))
+        size = (end - first) * page_size
+        segments.append(_PHDR.pack(_PT_LOAD, 7, at, 0, first * page_size, size, size, 0))
         places.append((first, end, at))
         at += size
     _write(path, header + b"".join(segments) + note, at, ram, places, frames)
@@ -76,8 +77,9 @@ def write_core(
 
 def write_raw(path: str, ram: "Ram", ranges: Sequence[PfnRange], frames: Iterable[int]) -> None:
     """Writes an image in which a byte's place is its physical address. Arguments and errors as ``write_core``."""
-    places = [(first, end, first * PAGE) for first, end in ranges]
-    _write(path, b"", ranges[-1][1] * PAGE, ram, places, frames)
+    page_size = int(ram.page_size)
+    places = [(first, end, first * page_size) for first, end in ranges]
+    _write(path, b"", ranges[-1][1] * page_size, ram, places, frames)
 
 
 def _padded(data: bytes) -> bytes:
@@ -87,6 +89,7 @@ def _padded(data: bytes) -> bytes:
 def _write(
     path: str, head: bytes, size: int, ram: "Ram", places: list[tuple[int, int, int]], frames: Iterable[int]
 ) -> None:
+    page_size = int(ram.page_size)
     try:
         with open(path, "wb") as file:
             file.write(head)
@@ -95,7 +98,7 @@ def _write(
                 for start, stop, at in places:
                     low, high = max(first, start), min(end, stop)
                     if low < high:
-                        _write_run(file, at + (low - start) * PAGE, ram.bytes[low * PAGE : high * PAGE])
+                        _write_run(file, at + (low - start) * page_size, ram.bytes[low * page_size : high * page_size])
     except OSError as error:
         raise ConfigError(f"dump_ram: cannot write {os.fspath(path)!r}: {error.strerror}") from None
 
@@ -115,20 +118,20 @@ def _runs(frames: Iterable[int]) -> Iterator[PfnRange]:
 
 
 def _write_run(file: BinaryIO, at: int, data: memoryview) -> None:
-    """Writes the pages that are not zero."""
+    """Writes what is not zero, 4 KiB at a time."""
     page = 0
     while page < data.nbytes:
         start = page
         while page < data.nbytes and not _empty(data, page):
-            page += PAGE
+            page += ALIGN
         if page > start:
             file.seek(at + start)
             file.write(data[start:page])
-        page += PAGE
+        page += ALIGN
 
 
-_ZEROES: Final = bytes(PAGE)
+_ZEROES: Final = bytes(ALIGN)
 
 
 def _empty(data: memoryview, page: int) -> bool:
-    return data[page : page + PAGE] == _ZEROES
+    return data[page : page + ALIGN] == _ZEROES

@@ -71,6 +71,7 @@ class Explanation:
     flags   the VMA's flags, as VmFlags in smaps names them
     steps   the levels of the walk that were read, the root first
     frame   the frame behind it, None where there is none
+    page_size  bytes of a page of the machine
     reason  why there is none, or what an access would do next
     """
 
@@ -81,6 +82,7 @@ class Explanation:
     steps: list[WalkStep] = field(default_factory=list)
     frame: Frame | None = None
     reason: str = ""
+    page_size: int = 4096
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it; addresses and entries are "0x..." text."""
@@ -122,12 +124,14 @@ class Explanation:
         if frame is None:
             return ["frame    none"]
         lines = [
-            f"frame    pfn {frame.pfn:#x} at {frame.pfn << 12:#x}, zone {frame.zone}: {frame.kind}",
+            f"frame    pfn {frame.pfn:#x} at {frame.pfn * self.page_size:#x}, zone {frame.zone}: {frame.kind}",
             f"         refcount {frame.refcount}, mapcount {frame.mapcount}"
             + (f", flags {' '.join(frame.flags)}" if frame.flags else ""),
         ]
         for sharer in frame.sharers:
-            me = " (this one)" if (sharer.pid, sharer.addr) == (self.pid, self.addr & ~0xFFF) else ""
+            me = (
+                " (this one)" if (sharer.pid, sharer.addr) == (self.pid, self.addr - self.addr % self.page_size) else ""
+            )
             name = f" {sharer.comm}" if sharer.comm else ""
             lines.append(f"         mapped by process {sharer.pid}{name} at {sharer.addr & WORD:#x}{me}")
         return lines

@@ -67,7 +67,7 @@ def stat_text(task: "Task") -> str:
     code: list[int] = [0, 0, 0]
     bounds: list[int] = [0] * 7
     if mm is not None:
-        sizes = [int(mm.total_vm) << 12, mm.get_mm_rss()]
+        sizes = [int(mm.total_vm) << mm.system.page_shift, mm.get_mm_rss()]
     if mm is not None and ptrace_may_access(task):
         code = [int(mm.start_code), int(mm.end_code), int(mm.start_stack)]
         bounds = [

@@ -54,7 +54,7 @@ def clear_referenced(vma: Vma) -> None:
         if index < 0:
             addr = next_table(addr, index)
             continue
-        stop: i64 = min(vma.vm_end, (addr & -2097152) + 2097152)
+        stop: i64 = min(vma.vm_end, (addr & -system.format.pmd_size) + system.format.pmd_size)
         while addr < stop:
             pte: i64 = words[index]
             if pte != 0 and fmt.present.test(pte):
@@ -64,6 +64,6 @@ def clear_referenced(vma: Vma) -> None:
                     page.flags &= ~PG_referenced
                     changed = True
             index += 1
-            addr += 4096
+            addr += system.page_size
     if changed:
         mm.flush_tlb_range(vma.vm_start, vma.vm_end)

@@ -40,12 +40,13 @@ def iomem(sb: ProcSuper) -> str:
     shown = sb.system.current.capable
     out = ""
     ranges = [(0, 1, "Reserved")]
-    for start, end in memory_map(int(sb.system.config.ram)):
-        if ranges[-1][1] < start <= 0x100:
+    shift = int(sb.system.page_shift)
+    for start, end in memory_map(int(sb.system.config.ram), shift):
+        if ranges[-1][1] < start <= 0x10_0000 >> shift:
             ranges.append((ranges[-1][1], start, "Reserved"))
         ranges.append((start, end, "System RAM"))
     for start, end, what in ranges:
-        first, last = (start << 12, (end << 12) - 1) if shown else (0, 0)
+        first, last = (start << shift, (end << shift) - 1) if shown else (0, 0)
         out += f"{first:08x}-{last:08x} : {what}\n"
     return out
 

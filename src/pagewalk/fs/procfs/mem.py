@@ -31,8 +31,8 @@ def remote_page(mm: MmStruct, addr: i64, write: bool) -> i64:
     vma = mm.vma_lookup(addr)
     if vma is None:
         return -1
-    page: i64 = addr & -4096
-    if faultin_range(vma, page, page + 4096, write, force=True) < 0:
+    page: i64 = addr & mm.system.page_mask
+    if faultin_range(vma, page, page + mm.system.page_size, write, force=True) < 0:
         return -1
     index = pte_lookup(mm, addr)
     if index < 0:
@@ -41,7 +41,7 @@ def remote_page(mm: MmStruct, addr: i64, write: bool) -> i64:
     pte: i64 = mm.system.ram.words[index]
     if not fmt.present.test(pte) and not fmt.protnone.test(pte):
         return -1
-    return (fmt.pfn(pte) << 12) | (addr & 4095)
+    return (fmt.pfn(pte) << mm.system.page_shift) | (addr & ~mm.system.page_mask)
 
 
 def access_remote_read(mm: MmStruct, addr: i64, count: i64) -> bytes:
@@ -50,7 +50,7 @@ def access_remote_read(mm: MmStruct, addr: i64, count: i64) -> bytes:
     ram = mm.system.ram.bytes
     end: i64 = min(addr + count, mm.task_size)
     while addr < end:
-        size: i64 = min(4096 - (addr & 4095), end - addr)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), end - addr)
         paddr = remote_page(mm, addr, write=False)
         if paddr < 0:
             break
@@ -64,12 +64,12 @@ def access_remote_write(mm: MmStruct, addr: i64, data: bytes) -> int:
     ram = mm.system.ram
     done: i64 = 0
     while done < len(data) and addr < mm.task_size:
-        size: i64 = min(4096 - (addr & 4095), len(data) - done)
+        size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), len(data) - done)
         paddr = remote_page(mm, addr, write=True)
         if paddr < 0:
             break
         ram.bytes[paddr : paddr + size] = data[done : done + size]
-        ram.frame_changed(paddr >> 12)
+        ram.frame_changed(paddr >> mm.system.page_shift)
         addr += size
         done += size
     return int(done)

@@ -40,7 +40,7 @@ class NumaMaps:
             if index < 0:
                 addr = next_table(addr, index)
                 continue
-            stop: i64 = min(vma.vm_end, (addr & -2097152) + 2097152)
+            stop: i64 = min(vma.vm_end, (addr & -fmt.pmd_size) + fmt.pmd_size)
             while addr < stop:
                 pte: i64 = words[index]
                 if pte != 0 and (fmt.present.test(pte) or fmt.protnone.test(pte)):
@@ -48,7 +48,7 @@ class NumaMaps:
                     if page is not None and not page.flags & PG_reserved:
                         self.account(page, fmt.dirty.test(pte))
                 index += 1
-                addr += 4096
+                addr += system.page_size
 
     def account(self, page: Page, pte_dirty: bool) -> None:
         """Adds one page."""

@@ -157,9 +157,9 @@ def absent_flags(system: "System", pfn: int) -> int:
         page = system.mem_map.lookup(pfn & ~((1 << order) - 1))
         if page is not None and page.flags & PG_pcp and page.order >= order:
             return 0
-    if pfn < 0x100:  # below 1 MiB
+    if pfn < 0x10_0000 >> int(system.page_shift):
         return 1 << KPF_RESERVED
-    for start, end in memory_map(int(system.config.ram)):
+    for start, end in memory_map(int(system.config.ram), int(system.page_shift)):
         if start <= pfn < end:
             return 1 << KPF_RESERVED
     return 0

@@ -168,9 +168,13 @@ def _max_user_processes(sb: ProcSuper) -> str:
     return f"{sb.system.totalram_pages // 64}\n"
 
 
+def _ram_kb(sb: ProcSuper) -> int:
+    return sb.system.totalram_pages * int(sb.system.page_size) >> 10
+
+
 def file_max(sb: ProcSuper) -> int:
     """Open files of the whole machine: a tenth of RAM in KiB."""
-    return max(sb.system.totalram_pages * 4 // 10, 8192)
+    return max(_ram_kb(sb) // 10, 8192)
 
 
 def _file_max(sb: ProcSuper) -> str:
@@ -179,7 +183,7 @@ def _file_max(sb: ProcSuper) -> str:
 
 def _watches(sb: ProcSuper, share: int, cost: int) -> int:
     """How many things of ``cost`` bytes fit into one part in ``share`` of RAM."""
-    return sb.system.totalram_pages // share * 4096 // cost
+    return sb.system.totalram_pages // share * int(sb.system.page_size) // cost
 
 
 def _epoll_watches(sb: ProcSuper) -> str:
@@ -195,11 +199,11 @@ def _fanotify_marks(sb: ProcSuper) -> str:
 
 
 def _user_reserve(sb: ProcSuper) -> str:
-    return f"{min(sb.system.totalram_pages * 4 // 32, 131072)}\n"
+    return f"{min(_ram_kb(sb) // 32, 131072)}\n"
 
 
 def _admin_reserve(sb: ProcSuper) -> str:
-    return f"{min(sb.system.totalram_pages * 4 // 32, 8192)}\n"
+    return f"{min(_ram_kb(sb) // 32, 8192)}\n"
 
 
 def _ns_last_pid(sb: ProcSuper) -> str:

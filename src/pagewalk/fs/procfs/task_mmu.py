@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _PSS_SHIFT: Final = 12  # of the shares in a page that several processes map
 _NAME_COLUMN: Final = 72
-_HPAGE_SIZE: Final = 2 << 20
 
 PM_PRESENT: Final = 1 << 63
 PM_FILE: Final = 1 << 61
@@ -67,7 +66,7 @@ def map_line(vma: Vma) -> str:
     major = minor = ino = 0
     file = vma.vm_file
     if file is not None:
-        offset = int(vma.vm_pgoff) << 12
+        offset = int(vma.vm_pgoff) << vma.vm_mm.system.page_shift
         major, minor = file.st_dev
         ino = file.st_ino
     line = f"{vma.vm_start:08x}-{vma.vm_end:08x} {rights} {offset:08x} {major:02x}:{minor:02x} {ino} "
@@ -111,34 +110,35 @@ class MemSizeStats:
         words = system.ram.words
         fmt = system.format
         locked = vma.vm_flags & VM_LOCKED != 0
+        page_size: i64 = fmt.page_size
         addr = vma.vm_start
         while addr < vma.vm_end:
             index = pte_lookup(mm, addr)
             if index < 0:
                 addr = next_table(addr, index)
                 continue
-            stop: i64 = min(vma.vm_end, (addr & -2097152) + 2097152)
+            stop: i64 = min(vma.vm_end, (addr & -fmt.pmd_size) + fmt.pmd_size)
             while addr < stop:
                 pte: i64 = words[index]
                 if pte != 0 and (fmt.present.test(pte) or fmt.protnone.test(pte)):
                     page = vm_normal_page(system, pte)
                     if page is not None:
-                        self.account(page, fmt.accessed.test(pte), fmt.dirty.test(pte), locked)
+                        self.account(page, page_size, fmt.accessed.test(pte), fmt.dirty.test(pte), locked)
                 index += 1
-                addr += 4096
+                addr += page_size
 
-    def account(self, page: Page, young: bool, dirty: bool, locked: bool) -> None:
+    def account(self, page: Page, page_size: i64, young: bool, dirty: bool, locked: bool) -> None:
         """Adds one mapped page (smaps_account)."""
         anon = page.flags & PG_anon != 0
         page_dirty = dirty or page_is_dirty(page)
         if anon:
-            self.anonymous += 4096
+            self.anonymous += page_size
             if page.flags & PG_swapbacked == 0 and not page_dirty:
-                self.lazyfree += 4096
-        self.resident += 4096
+                self.lazyfree += page_size
+        self.resident += page_size
         if young or page.flags & PG_referenced:
-            self.referenced += 4096
-        pss: i64 = 4096 << _PSS_SHIFT
+            self.referenced += page_size
+        pss: i64 = page_size << _PSS_SHIFT
         private = page.mapcount < 2
         if not private:
             pss = pss // page.mapcount
@@ -154,13 +154,13 @@ class MemSizeStats:
         if page_dirty:
             self.pss_dirty += pss
             if private:
-                self.private_dirty += 4096
+                self.private_dirty += page_size
             else:
-                self.shared_dirty += 4096
+                self.shared_dirty += page_size
         elif private:
-            self.private_clean += 4096
+            self.private_clean += page_size
         else:
-            self.shared_clean += 4096
+            self.shared_clean += page_size
 
     def lines(self, rollup: bool) -> str:
         """From Rss to Locked (__show_smap)."""
@@ -214,12 +214,13 @@ def thp_eligible(vma: Vma) -> bool:
     go. With huge pages on ``madvise``: anonymous memory for which they were asked for."""
     if vma.vm_ops is not None or not vma.vm_flags & VM_HUGEPAGE:
         return False
-    first: i64 = (vma.vm_start + _HPAGE_SIZE - 1) & -_HPAGE_SIZE
-    return first + _HPAGE_SIZE <= vma.vm_end
+    size: i64 = vma.vm_mm.system.format.pmd_size
+    first: i64 = (vma.vm_start + size - 1) & -size
+    return first + size <= vma.vm_end
 
 
-def _smap_head(size: i64) -> str:
-    return _kb("Size:", size) + _kb("KernelPageSize:", 4096) + _kb("MMUPageSize:", 4096)
+def _smap_head(size: i64, page_size: i64) -> str:
+    return _kb("Size:", size) + _kb("KernelPageSize:", page_size) + _kb("MMUPageSize:", page_size)
 
 
 def smaps_text(mm: MmStruct) -> str:
@@ -229,13 +230,13 @@ def smaps_text(mm: MmStruct) -> str:
         stats = MemSizeStats()
         stats.gather(vma)
         parts.append(map_line(vma))
-        parts.append(_smap_head(vma.vm_end - vma.vm_start))
+        parts.append(_smap_head(vma.vm_end - vma.vm_start, mm.system.page_size))
         parts.append(stats.lines(rollup=False))
         parts.append(f"THPeligible:    {int(thp_eligible(vma)):8}\nVmFlags: {vm_flag_letters(vma)}\n")
     if not has_gate_vma(mm):
         return "".join(parts)
     parts.append(GATE_VMA)
-    parts.append(_smap_head(4096))
+    parts.append(_smap_head(mm.system.page_size, mm.system.page_size))
     parts.append(MemSizeStats().lines(rollup=False))
     parts.append(f"THPeligible:    {0:8}\nVmFlags: ex \n")
     return "".join(parts)
@@ -262,14 +263,14 @@ def pagemap_words(mm: MmStruct, first: i64, count: i64, show_pfn: bool) -> bytes
     """
     system = mm.system
     words = system.ram.words
-    last: i64 = min(first + count, mm.task_size >> 12)
+    last: i64 = min(first + count, mm.task_size >> system.page_shift)
     out = bytearray()
     vpn = first
     while vpn < last:
-        addr: i64 = vpn << 12
+        addr: i64 = vpn << system.page_shift
         index = pte_lookup(mm, addr)
         if index < 0:
-            until: i64 = min(last, next_table(addr, index) >> 12)
+            until: i64 = min(last, next_table(addr, index) >> system.page_shift)
             out += bytes(8 * (until - vpn))
             vpn = until
             continue
@@ -299,39 +300,36 @@ def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
 def statm_text(mm: MmStruct) -> str:
     """/proc/PID/statm, in pages: size, resident, shared, text, 0, data and stack, 0."""
     shared = mm.rss_stat[MM_FILEPAGES] + mm.rss_stat[MM_SHMEMPAGES]
-    text = (_page_align(mm.end_code) - (mm.start_code & -4096)) >> 12
+    text = (mm.system.page_align(mm.end_code) - (mm.start_code & mm.system.page_mask)) >> mm.system.page_shift
     return f"{mm.total_vm} {mm.get_mm_rss()} {shared} {text} 0 {mm.data_vm + mm.stack_vm} 0\n"
 
 
 def task_mem(mm: MmStruct) -> str:
     """The Vm lines of /proc/PID/status."""
+    shift = int(mm.system.page_shift)
     rss = mm.get_mm_rss()
     hiwater_rss = max(int(mm.hiwater_rss), rss)
     hiwater_vm = max(int(mm.hiwater_vm), int(mm.total_vm))
-    text = min(int(_page_align(mm.end_code) - (mm.start_code & -4096)), int(mm.exec_vm) << 12)
-    lib = (int(mm.exec_vm) << 12) - text
+    text = min(int(mm.system.page_align(mm.end_code) - (mm.start_code & mm.system.page_mask)), int(mm.exec_vm) << shift)
+    lib = (int(mm.exec_vm) << shift) - text
     out = ""
     for label, size in (
-        ("VmPeak", hiwater_vm << 12),
-        ("VmSize", int(mm.total_vm) << 12),
-        ("VmLck", int(mm.locked_vm) << 12),
-        ("VmPin", int(mm.pinned_vm) << 12),
-        ("VmHWM", hiwater_rss << 12),
-        ("VmRSS", rss << 12),
-        ("RssAnon", mm.rss_stat[MM_ANONPAGES] << 12),
-        ("RssFile", mm.rss_stat[MM_FILEPAGES] << 12),
-        ("RssShmem", mm.rss_stat[MM_SHMEMPAGES] << 12),
-        ("VmData", int(mm.data_vm) << 12),
-        ("VmStk", int(mm.stack_vm) << 12),
+        ("VmPeak", hiwater_vm << shift),
+        ("VmSize", int(mm.total_vm) << shift),
+        ("VmLck", int(mm.locked_vm) << shift),
+        ("VmPin", int(mm.pinned_vm) << shift),
+        ("VmHWM", hiwater_rss << shift),
+        ("VmRSS", rss << shift),
+        ("RssAnon", mm.rss_stat[MM_ANONPAGES] << shift),
+        ("RssFile", mm.rss_stat[MM_FILEPAGES] << shift),
+        ("RssShmem", mm.rss_stat[MM_SHMEMPAGES] << shift),
+        ("VmData", int(mm.data_vm) << shift),
+        ("VmStk", int(mm.stack_vm) << shift),
         ("VmExe", text),
         ("VmLib", lib),
         ("VmPTE", mm.pgtables_bytes()),
-        ("VmSwap", mm.rss_stat[MM_SWAPENTS] << 12),
+        ("VmSwap", mm.rss_stat[MM_SWAPENTS] << shift),
         ("HugetlbPages", 0),
     ):
         out += f"{label}:\t{size >> 10:8} kB\n"
     return out
-
-
-def _page_align(addr: i64) -> i64:
-    return (addr + 4095) & -4096

@@ -346,5 +346,9 @@ def sys_cachestat(task: "Task", fd: int, where: int, result: int, flags: int) ->
     offset, length = struct.unpack("<QQ", data)
     last = (offset + length - 1) >> 12 if length else 1 << 52
     first = min(offset >> 12, 1 << 52)
-    counts = bytes(40) if file.mapping is None else filemap_cachestat(file.mapping, first, min(last, 1 << 52))
+    counts = (
+        bytes(40)
+        if file.mapping is None
+        else filemap_cachestat(task.mm.system, file.mapping, first, min(last, 1 << 52))
+    )
     return 0 if copy_to_user(task.mm, result, counts) else -errno.EFAULT
