@@ -32,14 +32,16 @@ class Families(RuleBasedStateMachine):
     """Up to ``MOST`` processes that descend from one."""
 
     arch = "x86_64"
+    granule = "4K"
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = Machine(ram="32M", aslr=False, arch=self.arch)
+        self.machine = Machine(ram="64M", aslr=False, arch=self.arch, granule=self.granule)
+        self.shift = int(self.machine.system.page_shift)
         first = self.machine.spawn()
         for addr in ADDRESSES:
-            first.mmap(PAGES << 12, addr=addr, flags=Map.PRIVATE | Map.ANONYMOUS | Map.FIXED)
-        first.mmap(PAGES << 12, addr=COMMON, flags=Map.SHARED | Map.ANONYMOUS | Map.FIXED)
+            first.mmap(PAGES << self.shift, addr=addr, flags=Map.PRIVATE | Map.ANONYMOUS | Map.FIXED)
+        first.mmap(PAGES << self.shift, addr=COMMON, flags=Map.SHARED | Map.ANONYMOUS | Map.FIXED)
         self.family: list[tuple[Process, list[Area | None]]] = [(first, [Area() for _ in ADDRESSES])]
         self.common = bytearray(PAGES)
 
@@ -63,10 +65,10 @@ class Families(RuleBasedStateMachine):
             for addr, area in zip(ADDRESSES, held, strict=True):
                 for page in range(PAGES if area is not None else 0):
                     assert area is not None
-                    index = pte_lookup(mm, addr + (page << 12))
+                    index = pte_lookup(mm, addr + (page << self.shift))
                     pte = mm.system.ram.words[index] if index >= 0 else 0
                     assert mm.system.format.present.test(pte) == (page in area.entries)
-                    walked = walk(mm.system.ram, mm.system.format, int(mm.pgd_pfn), addr + (page << 12), PEEK)
+                    walked = walk(mm.system.ram, mm.system.format, int(mm.pgd_pfn), addr + (page << self.shift), PEEK)
                     assert (walked.status == OK) == (page in area.entries)
                     assert not walked.rights & RIGHT_WRITE or area.entries[page][1]
                     if page in area.entries:
@@ -76,7 +78,7 @@ class Families(RuleBasedStateMachine):
                             assert frame.pfn == walked.pfn
                             assert frame.mapcount == area.frame(page).count
                             private += 1
-            assert process.rss["anon"] == private << 12
+            assert process.rss["anon"] == private << self.shift
 
     @precondition(lambda self: len(self.family) < MOST)
     @rule(who=nth)
@@ -108,7 +110,7 @@ class Families(RuleBasedStateMachine):
             return
         counts = process._task.mm.faults
         before = (process.minor_faults, counts.cow, counts.reuse)
-        process.write(ADDRESSES[which] + (page << 12), bytes([byte]))
+        process.write(ADDRESSES[which] + (page << self.shift), bytes([byte]))
         kind = area.write(page, byte)
         after = (process.minor_faults, counts.cow, counts.reuse)
         took = tuple(now - then for now, then in zip(after, before, strict=True))
@@ -122,7 +124,7 @@ class Families(RuleBasedStateMachine):
         if area is None:
             return
         before = process.minor_faults
-        read = process.read(ADDRESSES[which] + (page << 12), 1)[0]
+        read = process.read(ADDRESSES[which] + (page << self.shift), 1)[0]
         assert (read, process.minor_faults - before) == area.read(page)
         self.same()
 
@@ -132,7 +134,7 @@ class Families(RuleBasedStateMachine):
         area = held[which]
         if area is None:
             return
-        process.madvise(ADDRESSES[which] + (page << 12), 4096, 4)
+        process.madvise(ADDRESSES[which] + (page << self.shift), 1 << self.shift, 4)
         area.drop(page)
         self.same()
 
@@ -143,7 +145,7 @@ class Families(RuleBasedStateMachine):
         number, needed = ADVICE[advice]
         if area is None or area.fork != needed:
             return
-        process.madvise(ADDRESSES[which], PAGES << 12, number)
+        process.madvise(ADDRESSES[which], PAGES << self.shift, number)
         area.fork = "copy" if advice.startswith("un") else advice
         self.same()
 
@@ -151,9 +153,9 @@ class Families(RuleBasedStateMachine):
     def shares(self, who: int, page: int, byte: int, write: bool) -> None:
         process, _ = self.chosen(who)
         if write:
-            process.write(COMMON + (page << 12), bytes([byte]))
+            process.write(COMMON + (page << self.shift), bytes([byte]))
             self.common[page] = byte
-        assert process.read(COMMON + (page << 12), 1)[0] == self.common[page]
+        assert process.read(COMMON + (page << self.shift), 1)[0] == self.common[page]
         self.same()
 
 
@@ -173,9 +175,10 @@ class TestFamilies(Families.TestCase):  # type: ignore[misc,name-defined]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["x86_32", "x86_pae", "arm64", "riscv64", "riscv32"])
+@pytest.mark.parametrize("arch", ["x86_32", "x86_pae", "arm64", "arm64-16K", "arm64-64K", "riscv64", "riscv32"])
 def test_families_on_other_architectures(arch: str) -> None:
-    machine = type(f"Families_{arch}", (Families,), {"arch": arch})
+    name, _, granule = arch.partition("-")
+    machine = type(f"Families_{name}{granule}", (Families,), {"arch": name, "granule": granule or "4K"})
     few = settings(Families.TestCase.settings, max_examples=max(EXAMPLES // 8, 1))
     run_state_machine_as_test(machine, settings=few)
 
