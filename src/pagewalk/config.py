@@ -35,6 +35,8 @@ _RANGES = {
     "min_free_kbytes": (-1, _INT_MAX),
     "watermark_scale_factor": (1, 3000),
     "swappiness": (0, 200),
+    "swap_latency_us": (0, 10_000_000),
+    "reclaim_us": (0, 10_000_000),
     "page_cluster": (0, 31),
     "panic_on_oom": (0, 2),
     "oom_kill_allocating_task": (0, 1),
@@ -98,6 +100,11 @@ class Config:
     max_sectors_kb            of that device: its largest request
     min_free_kbytes           vm.min_free_kbytes; -1 = computed as at boot
     watermark_scale_factor    vm.watermark_scale_factor
+    swap                      swap areas: "256M", or several with priorities, "64M:5,1G"; 0 = none
+    swap_rotational           they are on rotating disks: read-ahead goes by slots, not by addresses
+    swap_latency_us           microseconds that a task waits for a page from swap or a refaulted page of a file (PSI)
+    reclaim_us                microseconds that a task spends in direct reclaim each time (PSI)
+    reclaim_policy            "lru" (the classic one) or "mglru"
     swappiness                vm.swappiness: 0 spares anonymous memory, 200 the page cache
     page_cluster              vm.page-cluster: swap-in reads up to 2**page_cluster pages at once
     panic_on_oom              vm.panic_on_oom: 0 kills, 1 gives up unless a cgroup or nodes ran out, 2 always gives up:
@@ -134,6 +141,11 @@ class Config:
     max_sectors_kb: int = 4096
     min_free_kbytes: int = -1
     watermark_scale_factor: int = 10
+    swap: int | str = 0
+    swap_rotational: bool = False
+    swap_latency_us: int = 100
+    reclaim_us: int = 50
+    reclaim_policy: str = "lru"
     swappiness: int = 60
     page_cluster: int = 3
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)

@@ -30,7 +30,9 @@ from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.oom import OomKill
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
+from pagewalk.mm.swapon import configure_swap
 from pagewalk.mm.system import System
+from pagewalk.mm.vmscan import Reclaim
 from pagewalk.view.collect_family import FamilyRecorder
 from pagewalk.view.report import OomRecord, Report
 
@@ -82,6 +84,8 @@ class Machine:
             wrong = ", ".join(sorted(set(settings) - set(Config.__dataclass_fields__)))
             raise ConfigError(f"a machine has no setting {wrong}; expected some of: {known}") from None
         self.system = System(self.config)
+        self.system.node.reclaim = Reclaim(self.system)
+        configure_swap(self.system)
         self.namespace = host_namespace(self.system, rw_dirs=list(rw), warm=self.config.warm)
         self.kernel = Kernel(self.system, self.namespace)
         self._proc = attach(self.namespace, self.kernel)

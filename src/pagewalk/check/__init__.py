@@ -7,7 +7,7 @@ change nothing; a machine with thousands of touched pages takes some tens of mil
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pagewalk.check import counts, frames, lru, tables, vmas
+from pagewalk.check import counts, frames, lru, swap, tables, vmas
 from pagewalk.check.census import Broken, Census
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.mm_types import MmStruct
@@ -46,6 +46,11 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     lru.lru_lists_are_well_linked,
     lru.a_page_is_on_one_list,
     lru.locked_pages_are_unevictable,
+    swap.swap_counts_equal_the_references,
+    swap.slots_are_accounted,
+    swap.swap_cache_and_pages_agree,
+    swap.exclusive_swap_entries_are_alone,
+    swap.address_spaces_with_swap_entries_are_known,
 )
 
 

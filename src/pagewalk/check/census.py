@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import Page
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import Vma
 
@@ -42,6 +43,9 @@ class Leaf:
         self.protnone = not self.present and fmt.protnone.test(pte)
         self.pfn = int(fmt.pfn(pte))
         self.special = fmt.special.test(pte)
+        self.swap_entry = -1
+        if not self.is_guard and fmt.is_swap_pte(pte):
+            self.swap_entry = int(pte_to_swp_entry(fmt, pte))
         self.vma: Vma | None = next((vma for vma in mm.vmas if vma.vm_start <= addr < vma.vm_end), None)
 
     def __repr__(self) -> str:
@@ -51,6 +55,11 @@ class Leaf:
     def maps_page(self) -> bool:
         """The entry refers to a frame whose mappings are counted."""
         return (self.present or self.protnone) and not self.special
+
+    @property
+    def is_swap(self) -> bool:
+        """The entry refers to a slot of a swap area."""
+        return self.swap_entry >= 0
 
 
 class Census:
@@ -92,6 +101,8 @@ class Census:
             for vma in mm.vmas:
                 if vma.vm_file is not None and vma.vm_file.mapping is not None:
                     found[id(vma.vm_file.mapping)] = vma.vm_file.mapping
+        for space in self.system.shmem_swaplist.values():
+            found[id(space)] = space
         self.spaces = list(found.values())
 
     def _walk(self, mm: MmStruct, pfn: int, level: int, start: int) -> None:

@@ -3,6 +3,7 @@
 from pagewalk.check.census import Census, require
 from pagewalk.check.tables import leaf_page
 from pagewalk.mm.memory import mm_counter
+from pagewalk.mm.mm_types import MM_SWAPENTS
 from pagewalk.mm.page import PG_anon
 from pagewalk.mm.shmem import ShmemSpace
 from pagewalk.mm.vma import VM_ACCOUNT, VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, Vma
@@ -24,6 +25,8 @@ def rss_equals_the_entries(census: Census) -> None:
             page = leaf_page(census, leaf)
             if page is not None:
                 counted[mm_counter(page)] += 1
+            if leaf.is_swap:
+                counted[MM_SWAPENTS] += 1
         require(counted == list(mm.rss_stat), "rss_stat equals a recount", f"{mm.rss_stat}, found {counted}")
 
 
@@ -66,7 +69,7 @@ def committed_memory_equals_the_promises(census: Census) -> None:
     promised = sum(int(vma.nr_pages()) for vma in census.all_vmas() if vma.vm_flags & VM_ACCOUNT)
     for space in census.spaces:
         if isinstance(space, ShmemSpace):
-            promised += len(space.i_pages) if space.noreserve else int(space.accounted)
+            promised += len(space.i_pages) + len(space.swapped) if space.noreserve else int(space.accounted)
     committed = int(census.system.vm_committed_as)
     require(committed == promised, "vm_committed_as equals the promises", f"{committed}, found {promised}")
 
@@ -75,7 +78,7 @@ def vmstat_equals_a_recount(census: Census) -> None:
     """The machine's nr_* equal a recount over pages, page caches and page tables."""
     vmstat = census.system.vmstat
     mapped = [census.system.page(pfn) for pfn in census.mappers]
-    caches = [len(space.i_pages) for space in census.spaces]
+    caches = [len(space.i_pages) for space in census.spaces] + [len(census.system.swap.cache)]
     shmem = [len(space.i_pages) for space in census.spaces if space.is_shmem]
     for name, told, found in (
         ("nr_anon_mapped", vmstat.nr_anon_mapped, sum(1 for page in mapped if page.flags & PG_anon)),

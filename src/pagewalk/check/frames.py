@@ -2,7 +2,7 @@
 
 from pagewalk.check.census import Census, require
 from pagewalk.mm.file import AddressSpace
-from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_special, PG_table
+from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_special, PG_swapcache, PG_table
 from pagewalk.mm.zone import MAX_PAGE_ORDER, NR_PAGE_ORDERS, Zone
 
 __all__ = [
@@ -61,6 +61,9 @@ def _owners(census: Census) -> dict[int, list[str]]:
         page = census.system.page(pfn)
         if page.flags & PG_anon:
             own(pfn, "anon")
+    for page in census.system.swap.cache.values():
+        if not page.mapcount:
+            own(int(page.pfn), "swap cache")
     for page in census.pages:
         if page.flags & (PG_reserved | PG_special):
             own(int(page.pfn), "kernel")
@@ -136,14 +139,16 @@ def free_counts_equal_a_recount(census: Census) -> None:
 
 
 def references_equal_the_users_of_a_frame(census: Census) -> None:
-    """refcount = mappings + page cache + page table + kernel's own + held; mapcount = entries that map the frame."""
+    """refcount = mappings + page cache + swap cache + page table + kernel's own + held; mapcount = entries that map
+    the frame."""
     tables = {table.pfn for tables in census.tables.values() for table in tables}
     held = {int(page.pfn) for page, _ in census.held}
     for page in census.pages:
         pfn = int(page.pfn)
         mapped = len(census.mappers.get(pfn, []))
         require(page.mapcount == mapped, "mapcount equals the entries that map the frame", f"{mapped}: {_show(page)}")
-        cached = isinstance(page.mapping, AddressSpace)
+        cached = int(isinstance(page.mapping, AddressSpace))
         own = bool(page.flags & (PG_reserved | PG_special))
+        cached += bool(page.flags & PG_swapcache)
         expected = mapped + cached + (pfn in tables) + own + (pfn in held)
         require(page.refcount == expected, "refcount equals the users", f"expected {expected}: {_show(page)}")

@@ -19,10 +19,12 @@ __all__ = [
 
 
 def entries_lie_within_vmas(census: Census) -> None:
-    """Whatever is in a last-level table lies within a VMA, and is a page, a hidden page (PROT_NONE) or a guard."""
+    """Whatever is in a last-level table lies within a VMA, and is a page, a hidden page (PROT_NONE), a page in swap or
+    a guard."""
     for leaf in census.all_leaves():
         require(leaf.vma is not None, "an entry lies within a VMA", repr(leaf))
-        require(leaf.present or leaf.protnone or leaf.is_guard, "an entry is a page, hidden or a guard", repr(leaf))
+        known = leaf.present or leaf.protnone or leaf.is_guard or leaf.is_swap
+        require(known, "an entry is a page, hidden, in swap or a guard", repr(leaf))
 
 
 def rights_do_not_exceed_the_vmas(census: Census) -> None:
@@ -32,7 +34,7 @@ def rights_do_not_exceed_the_vmas(census: Census) -> None:
     marks = fmt.pfn_mask | fmt.accessed.mask | fmt.dirty.mask | fmt.special.mask | fmt.write.mask | fmt.rdonly
     for leaf in census.all_leaves():
         vma = leaf.vma
-        if vma is None or leaf.is_guard:
+        if vma is None or leaf.is_guard or leaf.is_swap:
             continue
         require(leaf.present == vma.is_accessible(), "present where the VMA is accessible", f"{leaf} in {vma!r}")
         require(leaf.pte & ~marks == vma.vm_page_prot & ~marks, "an entry has its VMA's rights", f"{leaf} in {vma!r}")

@@ -142,7 +142,7 @@ class TmpInode(PagedInode):
             st.st_btime_ns = self.i_btime
             st.attributes_mask |= 0x70
             if self.mapping is not None:
-                st.st_blocks = len(self.mapping.i_pages) * 8
+                st.st_blocks = (len(self.mapping.i_pages) + len(self.mapping.swapped)) * 8
         return st
 
     def setattr_mode(self, mode: int) -> int:
@@ -364,7 +364,7 @@ class TmpInode(PagedInode):
             return -errno.ENOSPC
         new: list[int] = []
         for index in range(offset // _PAGE_SIZE, last):
-            if index not in mapping.i_pages:
+            if index not in mapping.i_pages and index not in mapping.swapped:
                 page = shmem_get_page(self.system, mapping, index)
                 if page is None:
                     for start in new:
@@ -372,7 +372,7 @@ class TmpInode(PagedInode):
                     return -errno.ENOSPC
                 page.flags = page.flags & ~PG_uptodate | PG_dirty  # until somebody asks for it
                 new.append(index)
-            else:
+            elif index in mapping.i_pages:
                 mapping.i_pages[index].flags |= PG_uptodate | PG_dirty
         if grows:
             mapping.i_size = offset + length
@@ -386,11 +386,11 @@ class TmpInode(PagedInode):
         index = offset // _PAGE_SIZE
         end = (mapping.i_size + _PAGE_SIZE - 1) // _PAGE_SIZE
         if whence == SEEK_DATA:
-            later = [page for page in mapping.i_pages if index <= page < end]
+            later = [page for page in (*mapping.i_pages, *mapping.swapped) if index <= page < end]
             if not later:
                 return -errno.ENXIO
             return max(offset, min(later) * _PAGE_SIZE)
-        while index < end and index in mapping.i_pages:
+        while index < end and (index in mapping.i_pages or index in mapping.swapped):
             index += 1
         return min(max(offset, index * _PAGE_SIZE), mapping.i_size)
 

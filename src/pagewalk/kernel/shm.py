@@ -131,7 +131,7 @@ class ShmNamespace:
                 f"{segment.key:10d} {segment.ident:10d}  {segment.mode:4o} {segment.size:21d} {segment.cpid:5d} "
                 f"{segment.lpid:5d}  {segment.nattch:5d} {segment.uid:5d} {segment.gid:5d} {segment.cuid:5d} "
                 f"{segment.cgid:5d} {segment.atime:10d} {segment.dtime:10d} {segment.ctime:10d} "
-                f"{len(segment.mapping().i_pages) << 12:21d} {0:21d}\n"
+                f"{len(segment.mapping().i_pages) << 12:21d} {len(segment.mapping().swapped) << 12:21d}\n"
             )
         return out
 

@@ -7,7 +7,7 @@ shared mapping or of a file that nobody has written to, is not copied at all.
 A last-level table is read and written as a whole, in lists: half of fork's time would else go into single entries.
 
 Mirrors: mm/memory.c (copy_page_range, copy_pte_range, __copy_present_ptes) (6.18)
-Differs: no swap entries, no pinned pages.
+Differs: no pinned pages.
 """
 
 from array import array
@@ -15,9 +15,10 @@ from array import array
 from mypy_extensions import i64
 
 from pagewalk.mm.memory import mm_counter
-from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.mm_types import MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import PG_anon, PG_anon_exclusive, PG_table
 from pagewalk.mm.page_alloc import GFP_ZERO
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYWRITE, VM_MIXEDMAP, VM_PFNMAP, VM_SHARED, Vma
 
 
@@ -131,7 +132,12 @@ def copy_pte_range(vma: Vma, source: Vma, from_index: i64, to_index: i64, count:
             protected.append(pte)
             pte = (pte & keep) | gained
             copied.append(pte)
-        else:  # nothing, or the mark of a guard region
+        else:  # nothing, the mark of a guard region, or a page in swap
+            if pte != 0 and pte != fmt.guard:
+                system.swap.swap_duplicate(pte_to_swp_entry(fmt, pte))
+                rss[MM_SWAPENTS] += 1
+                system.mmlist[mm.ident] = mm
+                pte = fmt.pte_swp_clear_exclusive(pte)
             protected.append(pte)
             copied.append(pte)
     for kind in range(4):

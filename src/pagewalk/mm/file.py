@@ -43,6 +43,9 @@ class AddressSpace:
                 index of its folio's first page
     folio_heads  index of each page of a folio of several to that of the folio's first page
     large_folios  read-ahead and write(2) make folios of several pages
+    swapped     index of each page of shared memory that is in swap to its entry
+    shadows     index of each page that reclaim has taken to what workingset.py remembers of it
+    unevictable  its pages stay in memory (SHM_LOCK)
     i_mmap_writable  number of shared mappings that may write (VM_SHARED|VM_MAYWRITE)
     """
 
@@ -61,6 +64,9 @@ class AddressSpace:
         self.ra_marks: dict[int, int] = {}
         self.folio_heads: dict[int, int] = {}
         self.large_folios = False
+        self.swapped: dict[int, int] = {}
+        self.shadows: dict[int, int] = {}
+        self.unevictable = False
 
     def is_warm(self, index: i64) -> bool:
         """Whether page ``index``, which is not in ``i_pages``, counts as cached."""

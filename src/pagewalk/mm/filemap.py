@@ -37,7 +37,7 @@ def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i6
     end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
     if pos >= end:
         return b""
-    parts: list[memoryview] = []
+    parts: list[bytes] = []
     while pos < end:
         index: i64 = pos >> system.page_shift
         if index not in mapping.i_pages and not mapping.is_warm(index):
@@ -50,7 +50,7 @@ def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i6
             return b"".join(parts) if parts else page
         start: i64 = pos & ~system.page_mask
         stop: i64 = min(system.page_size, start + end - pos)
-        parts.append(system.ram.page(page.pfn)[start:stop])
+        parts.append(bytes(system.ram.page(page.pfn)[start:stop]))
         pos += stop - start
     ra.prev_pos = pos
     return b"".join(parts)
@@ -101,6 +101,8 @@ def filemap_write_and_wait_range(system: System, mapping: AddressSpace, first: i
         system.vmstat.pgpgout += 4
         if failed and result == 0:
             result = failed
+    if not mapping.dirty:
+        system.dirty_spaces.pop(id(mapping), None)
     return result
 
 

@@ -21,6 +21,8 @@ from pagewalk.mm.page_cache import read_cache_page
 from pagewalk.mm.page_writeback import set_page_dirty
 from pagewalk.mm.readahead import MAX_PAGECACHE_ORDER, add_folio, page_cache_async_ra, page_cache_sync_ra
 from pagewalk.mm.shmem import shmem_get_page
+from pagewalk.mm.shmem_swap import shmem_lookup
+from pagewalk.mm.swap import folio_mark_accessed
 from pagewalk.mm.system import System
 
 
@@ -40,7 +42,11 @@ def filemap_read(system: System, mapping: AddressSpace, ra: FileRaState, pos: i6
         if isinstance(page, int):
             return int(done) if done else page
         size: i64 = min(system.page_size - (at & ~system.page_mask), min(to.count, mapping.i_size - at))
+        if index != (ra.prev_pos - 1) >> system.page_shift or done:
+            folio_mark_accessed(system, page)
+        page.refcount += 1  # it stays while faults are taken for the copy
         copied = to.copy_to((page.pfn << system.page_shift) + (at & ~system.page_mask), size)
+        system.node.put_page(page)
         done += copied
         if copied < size:
             break
@@ -54,9 +60,14 @@ def shmem_file_read_iter(system: System, mapping: AddressSpace, pos: i64, to: Io
     while to.count > 0 and pos + done < mapping.i_size:
         at: i64 = pos + done
         size: i64 = min(system.page_size - (at & ~system.page_mask), min(to.count, mapping.i_size - at))
-        page = mapping.i_pages.get(at >> system.page_shift)
+        page = shmem_lookup(system, mapping, at >> system.page_shift)
         pfn: i64 = system.zero_pfn if page is None else page.pfn
+        if page is not None:
+            folio_mark_accessed(system, page)
+            page.refcount += 1  # it stays while faults are taken for the copy
         copied = to.copy_to((pfn << system.page_shift) + (at & ~system.page_mask), size)
+        if page is not None:
+            system.node.put_page(page)
         done += copied
         if copied < size:
             return int(done) if done else -errno.EFAULT

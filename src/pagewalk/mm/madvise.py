@@ -3,7 +3,7 @@
 ``madvise`` checks and walks the VMAs of the range; each advice is a function of one VMA and a part of it.
 
 Mirrors: mm/madvise.c, mm/ksm.c (ksm_madvise), mm/huge_memory.c (hugepage_madvise) (6.18)
-Differs: MADV_COLLAPSE finds nothing that can be a huge page (EINVAL); KSM never merges; MADV_PAGEOUT has no swap.
+Differs: MADV_COLLAPSE finds nothing that can be a huge page (EINVAL); KSM never merges.
 """
 
 import errno
@@ -40,7 +40,14 @@ from pagewalk.mm.madvise_flags import (
     MADV_WILLNEED,
     MADV_WIPEONFORK,
 )
-from pagewalk.mm.madvise_pages import cold_or_pageout, guard_install, guard_remove, madvise_free
+from pagewalk.mm.madvise_pages import (
+    cold_or_pageout,
+    guard_install,
+    guard_remove,
+    madvise_free,
+    shmem_swapin_range,
+    swapin_walk,
+)
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmu_gather import zap_page_range
 from pagewalk.mm.readahead import force_page_cache_ra
@@ -221,11 +228,14 @@ def dontneed_or_free(vma: Vma, start: i64, end: i64, behavior: i64) -> int:
 
 
 def willneed(vma: Vma, start: i64, end: i64) -> int:
-    """Reads the file's pages ahead; without swap there is nothing to do for anonymous memory."""
+    """Reads ahead: the file's pages, or what is in swap."""
+    swapin_walk(vma, start, end)
     if vma.vm_file is None or vma.vm_file.mapping is None:
         return 0
     mapping = vma.vm_file.mapping
-    if not mapping.is_shmem:
+    if mapping.is_shmem:
+        shmem_swapin_range(vma, start, end)
+    else:
         system = vma.vm_mm.system
         force_page_cache_ra(system, mapping, vma.vm_file.f_ra, vma.pgoff_of(start), (end - start) >> system.page_shift)
     return 0

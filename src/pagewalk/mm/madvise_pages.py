@@ -1,8 +1,7 @@
 """The advice that changes pages or page-table entries: MADV_FREE, COLD, PAGEOUT, GUARD_*.
 
 Mirrors: mm/madvise.c (6.18)
-Differs: MADV_PAGEOUT reclaims clean page-cache pages that
-    nobody else maps.
+Differs: nothing.
 """
 
 import errno
@@ -12,14 +11,17 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_range
 from pagewalk.mm.memory import vm_normal_page
+from pagewalk.mm.mm_types import MM_SWAPENTS
 from pagewalk.mm.mmu_gather import zap_pte_range
-from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced
-from pagewalk.mm.page_cache import delete_from_page_cache
+from pagewalk.mm.page import Page, PG_active, PG_dirty, PG_referenced, PG_swapcache, PG_unevictable, PG_workingset
 from pagewalk.mm.pgtable import next_table, present_ptes, pte_alloc, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare, page_mappers, pte_maps
 from pagewalk.mm.swap import folio_deactivate, folio_mark_lazyfree
+from pagewalk.mm.swap_state import read_swap_cache
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.truncate import split_to_pages
 from pagewalk.mm.vma import VM_LOCKED, VM_MAYBE_GUARD, VM_MAYSHARE, Vma
+from pagewalk.mm.vmscan import reclaim_pages
 
 
 def madvise_free(vma: Vma, start: i64, end: i64) -> None:
@@ -29,11 +31,14 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
     fmt = mm.system.format
     words = mm.system.ram.words
     changed = False
+    drop_swap_entries(vma, start, end)
     for addr in present_ptes(vma, start, end):
         index = pte_lookup(mm, addr)
         pte: i64 = words[index]
         page = vm_normal_page(mm.system, pte)
-        if page is None or (page.flags & PG_dirty and page.mapcount != 1):
+        if page is None or (page.flags & (PG_dirty | PG_swapcache) and page.mapcount != 1):
+            continue
+        if page.flags & PG_swapcache and not mm.system.swap.try_to_free_swap(page):
             continue
         if is_unevictable(page):
             page.flags &= ~PG_dirty
@@ -45,6 +50,60 @@ def madvise_free(vma: Vma, start: i64, end: i64) -> None:
             changed = True
     if changed:
         mm.flush_tlb_range(start, end)
+
+
+def drop_swap_entries(vma: Vma, start: i64, end: i64) -> None:
+    """Pages of [start, end) that are in swap are gone: nothing has to be read for them any more."""
+    mm = vma.vm_mm
+    system = mm.system
+    fmt = system.format
+    if mm.rss_stat[MM_SWAPENTS] == 0:
+        return
+    for addr in swap_ptes(vma, start, end):
+        index = pte_lookup(mm, addr)
+        entry = pte_to_swp_entry(fmt, system.ram.words[index])
+        system.ram.words[index] = 0
+        mm.rss_stat[MM_SWAPENTS] -= 1
+        system.swap.free_swap_and_cache(entry)
+
+
+def swap_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
+    """Addresses in [start, end) whose pages are in swap."""
+    mm = vma.vm_mm
+    fmt = mm.system.format
+    found: list[int] = []
+    addr = start
+    while addr < end:
+        index = pte_lookup(mm, addr)
+        if index < 0:
+            addr = next_table(addr, index)
+            continue
+        pte: i64 = mm.system.ram.words[index]
+        if pte != fmt.guard and fmt.is_swap_pte(pte):
+            found.append(int(addr))
+        addr += fmt.page_size
+    return found
+
+
+def swapin_walk(vma: Vma, start: i64, end: i64) -> None:
+    """MADV_WILLNEED of private memory: what is in swap is read into the swap cache."""
+    system = vma.vm_mm.system
+    if vma.vm_mm.rss_stat[MM_SWAPENTS] == 0:
+        return
+    for addr in swap_ptes(vma, start, end):
+        index = pte_lookup(vma.vm_mm, addr)
+        pte: i64 = system.ram.words[index]
+        if system.format.is_swap_pte(pte):
+            read_swap_cache(system, pte_to_swp_entry(system.format, pte), ahead=False)
+
+
+def shmem_swapin_range(vma: Vma, start: i64, end: i64) -> None:
+    """MADV_WILLNEED of shared memory."""
+    assert vma.vm_file is not None and vma.vm_file.mapping is not None
+    mapping = vma.vm_file.mapping
+    first, last = vma.pgoff_of(start), vma.pgoff_of(start) + ((end - start) >> vma.vm_mm.system.page_shift)
+    for index in sorted([index for index in mapping.swapped if first <= index < last]):
+        read_swap_cache(vma.vm_mm.system, mapping.swapped[index], ahead=False)
 
 
 def is_unevictable(page: Page) -> bool:
@@ -68,6 +127,7 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
         return
     fmt = system.format
     words = system.ram.words
+    going: list[Page] = []
     passed = start  # addresses below are done with
     whole = start  # addresses below are of a folio that is all mapped in the range
     for addr in present_ptes(vma, start, end):
@@ -91,15 +151,12 @@ def cold_or_pageout(vma: Vma, start: i64, end: i64, pageout: bool) -> None:
         page.flags &= ~PG_referenced
         if not pageout:
             folio_deactivate(system, page)
-        mapping = page.mapping
-        if not pageout or page.flags & PG_anon or not isinstance(mapping, AddressSpace) or mapping.is_shmem:
-            continue
-        if fmt.dirty.test(pte) or page.index in mapping.dirty:
-            continue
-        zap_pte_range(vma, addr, addr + system.page_size, keep_anon=True, drop_markers=False)
-        delete_from_page_cache(system, mapping, page.index)
-        mapping.evict(page.index, page.index + 1)
+        elif not page.flags & PG_unevictable:
+            if page.flags & PG_active:
+                page.flags |= PG_workingset
+            going.append(page)
     mm.flush_tlb_range(start, end)
+    reclaim_pages(system, going)
 
 
 def folio_pte_batch(vma: Vma, addr: i64, end: i64, mapping: AddressSpace, pgoff: i64) -> i64:

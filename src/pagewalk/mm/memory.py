@@ -3,11 +3,12 @@
 ``handle_mm_fault`` is the entry; every handler below it reads find, allocate, map, account.
 
 Mirrors: mm/memory.c (6.18)
-Differs: no huge pages, no swap, no NUMA hinting, no userfaultfd yet; one fault at a time, so no locks and no retries.
+Differs: no huge pages, no NUMA hinting, no userfaultfd yet; one fault at a time, so no locks and no retries.
 """
 
 from mypy_extensions import i64
 
+from pagewalk.mm.do_swap_page import do_swap_page
 from pagewalk.mm.fault_types import (
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
@@ -22,7 +23,7 @@ from pagewalk.mm.fault_types import (
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
@@ -72,6 +73,11 @@ def handle_pte_fault(vmf: VmFault) -> i64:
     fmt = mm.system.format
     if pte == fmt.guard:
         return VM_FAULT_SIGSEGV
+    if fmt.is_swap_pte(pte):
+        ret = do_swap_page(vmf, pte)
+        if ret & VM_FAULT_ERROR or not vmf.flags & FAULT_FLAG_WRITE:
+            return ret
+        return ret | do_wp_page(vmf, words[index])
     if vmf.flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE):
         if pte & fmt.write.mask != fmt.write.value:
             return do_wp_page(vmf, pte)
@@ -272,11 +278,18 @@ def do_wp_page(vmf: VmFault, pte: i64) -> i64:
     page = vm_normal_page(system, pte)
     if vma.vm_flags & (VM_SHARED | VM_MAYSHARE):
         return wp_page_shared(vmf, pte, page)
-    if page is not None and page.flags & PG_anon and (page.flags & PG_anon_exclusive or page.refcount == 1):
+    if page is not None and page.flags & PG_anon and (page.flags & PG_anon_exclusive or can_reuse(system, page)):
         page.flags |= PG_anon_exclusive
         wp_page_reuse(vmf, pte)
         return 0
-    return wp_page_copy(vmf, page)
+    return wp_page_copy(vmf, page, pte)
+
+
+def can_reuse(system: System, page: Page) -> bool:
+    """Nobody else has the anonymous page, but for the swap cache, which gives it up (wp_can_reuse_anon_folio)."""
+    if page.flags & PG_swapcache and page.refcount == 2:
+        system.swap.try_to_free_swap(page)
+    return page.refcount == 1
 
 
 def wp_page_reuse(vmf: VmFault, pte: i64) -> None:
@@ -307,13 +320,25 @@ def wp_page_shared(vmf: VmFault, pte: i64, page: Page | None) -> i64:
     return 0
 
 
-def wp_page_copy(vmf: VmFault, old: Page | None) -> i64:
-    """Copies the page for this process (the zero page: a new zeroed one)."""
+def wp_page_copy(vmf: VmFault, old: Page | None, pte: i64) -> i64:
+    """Copies the page for this process (the zero page: a new zeroed one). Where reclaim has changed the entry ``pte``
+    meanwhile, the fault is served when it comes again."""
     vma = vmf.vma
     mm = vma.vm_mm
     system = mm.system
     anon_vma_prepare(vma)
+    fmt = system.format
+    if old is not None:
+        old.refcount += 1
     new = system.node.alloc_page(GFP_HIGHUSER_MOVABLE | (GFP_ZERO if old is None else 0))
+    if old is not None:
+        if new is None or (system.ram.words[vmf.pte_index] ^ pte) & ~(fmt.accessed.mask | fmt.dirty.mask):
+            system.node.put_page(old)
+            if new is not None:
+                system.node.put_page(new)
+                return 0
+        else:
+            old.refcount -= 1
     if new is None:
         return VM_FAULT_OOM
     if old is None:
@@ -329,6 +354,7 @@ def wp_page_copy(vmf: VmFault, old: Page | None) -> i64:
         page_remove_rmap(system, old)
         if old.flags & PG_mlocked and vma.vm_flags & VM_LOCKED:
             munlock_folio(system, old, locked_elsewhere(old, vma))
+        free_swap_cache(system, old)
         system.node.put_page(old)
     mm.faults.cow += 1
     return 0
@@ -347,6 +373,12 @@ def map_anon_copy(vmf: VmFault, page: Page) -> None:
     if fmt.rdonly:
         pte = fmt.sync_rdonly(pte)
     system.ram.words[vmf.pte_index] = pte
+
+
+def free_swap_cache(system: System, page: Page) -> None:
+    """A page that nobody maps any more gives up a slot that nobody needs."""
+    if page.flags & PG_swapcache and page.mapcount == 0:
+        system.swap.try_to_free_swap(page)
 
 
 def page_remove_rmap(system: System, page: Page) -> None:

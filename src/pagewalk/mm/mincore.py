@@ -12,6 +12,7 @@ from pagewalk.mm.file import FMODE_WRITE
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import PG_uptodate
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.uaccess import access_ok, copy_to_user
 from pagewalk.mm.vma import Vma
 
@@ -44,7 +45,8 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
     """A byte a page: 1 where it is mapped, or in the page cache of a file that the task could write."""
     mm = vma.vm_mm
     words = mm.system.ram.words
-    guard = mm.system.format.guard
+    fmt = mm.system.format
+    guard = fmt.guard
     mapping = None if vma.vm_file is None else vma.vm_file.mapping
     if vma.vm_file is not None and not can_do_mincore(vma):
         return bytes([1]) * int(nr_pages)
@@ -53,12 +55,16 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
     while at < nr_pages:
         addr: i64 = start + (at << mm.system.page_shift)
         index = pte_lookup(mm, addr)
-        if index >= 0 and words[index] != 0 and words[index] != guard:
-            vec[at] = 1
+        pte: i64 = words[index] if index >= 0 else 0
+        if pte != 0 and pte != guard:
+            swapped = fmt.is_swap_pte(pte)
+            vec[at] = 0 if swapped and pte_to_swp_entry(fmt, pte) not in mm.system.swap.cache else 1
         elif mapping is not None:
             pgoff: i64 = vma.pgoff_of(addr)
             page = mapping.i_pages.get(pgoff)
             cached = mapping.is_warm(pgoff) if page is None else page.flags & PG_uptodate != 0
+            if page is None and pgoff in mapping.swapped:
+                cached = mapping.swapped[pgoff] in mm.system.swap.cache
             vec[at] = 1 if cached else 0
         at += 1
     return bytes(vec)

@@ -37,7 +37,8 @@ class FaultStats:
     fault_around  neighbours mapped by file_read faults (not faults themselves)
     stack_growth  faults that made a stack grow (also counted as what they then were)
     spurious      the page table already granted the access
-    major         of all these, faults that had to read from the file
+    swap_in       pages that came back from swap, or were found in the swap cache
+    major         of all these, faults that had to read from a file or from swap
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class FaultStats:
         self.fault_around: i64 = 0
         self.stack_growth: i64 = 0
         self.spurious: i64 = 0
+        self.swap_in: i64 = 0
         self.major: i64 = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -66,6 +68,7 @@ class FaultStats:
             "fault_around": self.fault_around,
             "stack_growth": self.stack_growth,
             "spurious": self.spurious,
+            "swap_in": self.swap_in,
             "major": self.major,
         }
 

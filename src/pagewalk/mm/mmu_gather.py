@@ -7,12 +7,14 @@ Differs: pages are freed at once (nothing runs between the clearing and the TLB 
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
-from pagewalk.mm.memory import mm_counter, page_remove_rmap, vm_normal_page
+from pagewalk.mm.memory import free_swap_cache, mm_counter, page_remove_rmap, vm_normal_page
+from pagewalk.mm.mm_types import MM_SWAPENTS
 from pagewalk.mm.page import Page, PG_anon, PG_lru, PG_mlocked
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import next_table, pte_lookup, try_to_free_pte
 from pagewalk.mm.rmap import locked_elsewhere
 from pagewalk.mm.swap import folio_mark_accessed, munlock_folio
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_LOCKED, Vma
 
 
@@ -57,6 +59,11 @@ def zap_pte_range(vma: Vma, start: i64, end: i64, keep_anon: bool, drop_markers:
             if pte == fmt.guard:
                 if drop_markers:
                     words[index] = 0
+            elif fmt.is_swap_pte(pte):
+                if not keep_anon:
+                    words[index] = 0
+                    mm.rss_stat[MM_SWAPENTS] -= 1
+                    system.swap.free_swap_and_cache(pte_to_swp_entry(fmt, pte))
             elif pte != 0:
                 page = vm_normal_page(system, pte)
                 if page is None or not (keep_anon and page.flags & PG_anon):
@@ -81,6 +88,7 @@ def zap_present_page(vma: Vma, page: Page, dirty: bool) -> None:
     page_remove_rmap(system, page)
     if page.flags & PG_mlocked and vma.vm_flags & VM_LOCKED:
         munlock_folio(system, page, locked_elsewhere(page, vma))
+    free_swap_cache(system, page)
     system.node.put_page(page)
 
 

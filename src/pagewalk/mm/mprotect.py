@@ -167,7 +167,7 @@ def change_protection(vma: Vma, start: i64, end: i64) -> None:
         table_end: i64 = min(end, (addr & -size) + size)
         while addr < table_end:
             old: i64 = words[index]
-            if old != 0 and old != fmt.guard:
+            if old != 0 and not fmt.is_swap_pte(old):
                 new: i64 = (old & keep) | vma.vm_page_prot
                 if upgrade and fmt.present.test(new) and not fmt.write.test(new):
                     if shared:

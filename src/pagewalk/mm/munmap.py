@@ -142,4 +142,5 @@ def exit_mmap(mm: MmStruct) -> None:
     if mm.exe_file is not None:
         mm.exe_file.put()
         mm.exe_file = None
+    mm.system.mmlist.pop(mm.ident, None)
     pgd_free(mm)

@@ -12,6 +12,7 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
 from pagewalk.mm.page_alloc import GFP_USER
 from pagewalk.mm.system import System
+from pagewalk.mm.workingset import workingset_refault
 
 
 def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
@@ -28,6 +29,10 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     page.flags |= PG_uptodate
     mapping.i_pages[index] = page
     mapping.evicted.discard(index)
+    if mapping.shadows:
+        shadow = mapping.shadows.pop(index, -1)
+        if shadow >= 0:
+            workingset_refault(system, page, shadow)
     system.node.lruvec.add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.pgpgin += 4

@@ -20,6 +20,7 @@ def set_page_dirty(system: System, page: Page) -> None:
         index = int(page.index)
         mapping.dirty_blocks.add(index)
         if index not in mapping.dirty:
+            system.dirty_spaces[id(mapping)] = mapping
             first, end = folio_range(mapping, index)
             mapping.dirty.update(range(first, end))
             system.vmstat.nr_dirty += end - first

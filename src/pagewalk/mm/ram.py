@@ -31,7 +31,7 @@ class Ram:
         self.size = size
         self.page_shift: i64 = page_shift
         self.page_size: i64 = bit(page_shift)
-        self._zero_page = bytes(1 << page_shift)
+        self.zero_page = bytes(1 << page_shift)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
         self.bytes = memoryview(self._map)
@@ -46,7 +46,7 @@ class Ram:
     def clear_page(self, pfn: i64) -> None:
         """Zeroes a frame."""
         start: i64 = pfn << self.page_shift
-        self.bytes[start : start + self.page_size] = self._zero_page
+        self.bytes[start : start + self.page_size] = self.zero_page
 
     def copy_page(self, to_pfn: i64, from_pfn: i64) -> None:
         """Copies a frame."""

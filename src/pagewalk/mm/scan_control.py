@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 from mypy_extensions import i64
 
 from pagewalk.mm.page import Page
+from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
     from pagewalk.mm.page_alloc import Node
@@ -24,7 +25,8 @@ class ScanControl:
     priority        12 looks at 1/4096 of the lists, 0 at all of them
     kswapd, proactive  who runs: kswapd, or somebody who asks for it (memory.reclaim); else a task that needs a page
     cgroup          the lists are those of a memory cgroup
-    may_swap        anonymous pages may go: there is swap space left
+    may_swap        anonymous pages may go: ``allow_swap``, and there is swap space left
+    ignore_references  a program has said that the pages may go, used or not
     swappiness      0 to 200: how ready anonymous pages are to go, against file pages
     reclaim_idx     the highest zone that is of use to the request; ``all_zones`` where that is all of them
     nr_reclaimed, nr_scanned  so far
@@ -41,7 +43,9 @@ class ScanControl:
         self.kswapd = False
         self.proactive = False
         self.cgroup = False
+        self.allow_swap = True
         self.may_swap = True
+        self.ignore_references = False
         self.swappiness: int = system.config.swappiness
         self.reclaim_idx: i64 = 0
         self.all_zones = True
@@ -55,9 +59,14 @@ class ScanControl:
         self.cache_trim_mode = False
         self.file_is_tiny = False
 
+    def set_reclaim_idx(self, highest_zoneidx: i64) -> None:
+        """Zones up to that index are of use."""
+        self.reclaim_idx = highest_zoneidx
+        self.all_zones = highest_zoneidx >= self.node.zonelist[0].index
+
     def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
         """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
-        return pages
+        return shrink_folio_list(self, pages, self.ignore_references)
 
     def zone_fits(self, page: Page) -> bool:
         """The page lies in a zone that is of use."""

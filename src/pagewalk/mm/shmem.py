@@ -1,7 +1,7 @@
 """Memory that lives in no file: tmpfs, memfd, shared anonymous mappings, System V segments.
 
 Mirrors: mm/shmem.c (6.18)
-Differs: no huge pages and no swap; a page's zone is as for any user page.
+Differs: no huge pages; a page's zone is as for any user page.
 """
 
 import errno
@@ -9,12 +9,13 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.fault_types import VM_FAULT_OOM, VM_FAULT_SIGBUS
+from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBUS
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, AddressSpace, File
 from pagewalk.mm.filemap import filemap_map_pages
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
 from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from pagewalk.mm.shmem_swap import shmem_free_swap, shmem_lookup, shmem_swap_major
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory, vm_unacct_memory
 from pagewalk.mm.vma import VM_MAYWRITE, VM_NORESERVE, VM_SHARED, Vma, VmFault, VmOps
@@ -67,10 +68,12 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
 
     A page that fallocate(2) made counts as present (PG_uptodate) only now, when it is asked for.
     """
-    page = mapping.i_pages.get(index)
+    page = shmem_lookup(system, mapping, index)
     if page is not None:
         page.flags |= PG_uptodate
         return page
+    if index in mapping.swapped:
+        return None
     if mapping.noreserve:
         if not vm_enough_memory(system, 1):
             return None
@@ -104,12 +107,12 @@ def shmem_delete_page(system: System, mapping: AddressSpace, index: i64) -> None
 def shmem_read(system: System, mapping: AddressSpace, pos: i64, count: i64) -> bytes | int:
     """Up to ``count`` bytes from ``pos``; holes read as zeros and stay holes."""
     end: i64 = mapping.i_size if count > mapping.i_size - pos else pos + count
-    parts: list[bytes | memoryview] = []
+    parts: list[bytes] = []
     while pos < end:
         start: i64 = pos & ~system.page_mask
         stop: i64 = min(system.page_size, start + end - pos)
-        page = mapping.i_pages.get(pos >> system.page_shift)
-        parts.append(_ZEROS[start:stop] if page is None else system.ram.page(page.pfn)[start:stop])
+        page = shmem_lookup(system, mapping, pos >> system.page_shift)
+        parts.append(_ZEROS[start:stop] if page is None else bytes(system.ram.page(page.pfn)[start:stop]))
         pos += stop - start
     return b"".join(parts)
 
@@ -154,6 +157,7 @@ def shmem_truncate(system: System, mapping: AddressSpace, new_size: i64) -> int:
         unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=True)
         for index in [index for index in mapping.i_pages if index >= first]:
             shmem_delete_page(system, mapping, index)
+        shmem_free_swap(system, mapping, first, 1 << 52)
         zero_part(system, mapping, new_size, system.page_align(new_size))
     return 0
 
@@ -166,6 +170,7 @@ def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64
         unmap_mapping_pages(mapping, first, last - 1, even_cows=False)
         for index in [index for index in mapping.i_pages if first <= index < last]:
             shmem_delete_page(system, mapping, index)
+        shmem_free_swap(system, mapping, first, last)
     elif last == 0:
         # The last page to unmap is -1 then, which Linux takes for the end of the file.
         unmap_mapping_pages(mapping, first, (1 << 51) - 1, even_cows=False)
@@ -178,8 +183,8 @@ def shmem_punch_hole(system: System, mapping: AddressSpace, start: i64, end: i64
 
 def zero_part(system: System, mapping: AddressSpace, start: i64, end: i64) -> None:
     """Zeroes bytes [start, end), which lie within one page, where that page exists."""
-    page = mapping.i_pages.get(start >> system.page_shift)
-    if page is not None and start < end:
+    page = shmem_lookup(system, mapping, start >> system.page_shift) if start < end else None
+    if page is not None:
         low: i64 = start & ~system.page_mask
         system.ram.page(page.pfn)[low : low + end - start] = _ZEROS[: end - start]
         page.flags |= PG_dirty
@@ -189,6 +194,8 @@ def shmem_evict(system: System, mapping: AddressSpace) -> None:
     """The object is gone: frees its pages and takes its promise back."""
     for index in list(mapping.i_pages):
         shmem_delete_page(system, mapping, index)
+    shmem_free_swap(system, mapping, 0, 1 << 52)
+    system.shmem_swaplist.pop(id(mapping), None)
     if isinstance(mapping, ShmemSpace):
         vm_unacct_memory(system, mapping.accounted)
         mapping.accounted = 0
@@ -210,12 +217,16 @@ class ShmemVmOps(VmOps):
         mapping = vma.vm_file.mapping
         if vmf.pgoff >= vma.vm_mm.system.nr_pages(mapping.i_size):
             return VM_FAULT_SIGBUS
+        major = shmem_swap_major(vma.vm_mm.system, mapping, vmf.pgoff)
         page = shmem_get_page(vma.vm_mm.system, mapping, vmf.pgoff)
         if page is None:  # a promise that is refused is ENOSPC, and that a SIGBUS
             refused = mapping.noreserve and not vm_enough_memory(vma.vm_mm.system, 1)
             return VM_FAULT_SIGBUS if refused else VM_FAULT_OOM
         page.refcount += 1
         vmf.page = page
+        if major:
+            vma.vm_mm.system.vmstat.pgmajfault += 1
+            return VM_FAULT_MAJOR
         return 0
 
     def map_pages(self, vmf: VmFault, start_pgoff: i64, end_pgoff: i64) -> bool:

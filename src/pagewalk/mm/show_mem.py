@@ -7,6 +7,7 @@ Differs: what the model does not have yet (slab, kernel stacks, huge pages) prin
 
 from typing import Final
 
+from pagewalk.mm.lruvec import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
 from pagewalk.mm.mm_init import MAX_DMA32_PFN
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_commit_limit
@@ -109,7 +110,7 @@ def node_stats(system: System) -> dict[str, int]:
 def event_stats(system: System) -> dict[str, int]:
     """Events since boot, and the node's dirty limits."""
     vmstat = system.vmstat
-    dirtyable = system.node.nr_free_pages() + int(vmstat.nr_file_pages - vmstat.nr_shmem)
+    dirtyable = system.node.nr_free_pages() + file_lru_pages(system)
     memmap = system.mem_map.max_pfn * 64 >> int(system.page_shift)
     return {
         "nr_dirty_threshold": dirtyable * 20 // 100,
@@ -157,6 +158,10 @@ def reclaim_events(vmstat: VmStat) -> dict[str, int]:
         "pgsteal_proactive": int(vmstat.pgsteal_proactive),
         "pgsteal_anon": int(vmstat.pgsteal_anon),
         "pgsteal_file": int(vmstat.pgsteal_file),
+        "allocstall_dma": vmstat.allocstall[0],
+        "allocstall_dma32": vmstat.allocstall[1],
+        "allocstall_normal": vmstat.allocstall[2],
+        "allocstall_movable": vmstat.allocstall[3],
         "pageoutrun": int(vmstat.pageoutrun),
         "kswapd_low_wmark_hit_quickly": int(vmstat.kswapd_low_wmark_hit_quickly),
         "kswapd_high_wmark_hit_quickly": int(vmstat.kswapd_high_wmark_hit_quickly),
@@ -243,12 +248,18 @@ def stat_threshold(zone: Zone, page_size: int) -> int:
     return min(125, 2 * (1 + (zone.managed_pages * page_size >> 27).bit_length()))
 
 
+def file_lru_pages(system: System) -> int:
+    """Pages on the lists of file pages."""
+    lruvec = system.node.lruvec
+    return int(lruvec.nr(LRU_INACTIVE_FILE) + lruvec.nr(LRU_ACTIVE_FILE))
+
+
 def mem_available(system: System) -> int:
     """MemAvailable in pages: free pages above the reserves, and half or more of the page cache."""
     zones = system.node.zones
     wmark_low = sum(zone.watermark_low for zone in zones)
     reserves = sum(min(max(zone.lowmem_reserve) + zone.watermark_high, zone.managed_pages) for zone in zones)
-    cache = int(system.vmstat.nr_file_pages - system.vmstat.nr_shmem)
+    cache = file_lru_pages(system)
     return max(system.node.nr_free_pages() - reserves + cache - min(cache // 2, wmark_low), 0)
 
 
@@ -264,8 +275,8 @@ def meminfo_text(system: System) -> str:
         ("MemFree", system.node.nr_free_pages() * kb),
         ("MemAvailable", mem_available(system) * kb),
         ("Buffers", 0),
-        ("Cached", int(vmstat.nr_file_pages) * kb),
-        ("SwapCached", 0),
+        ("Cached", int(vmstat.nr_file_pages - vmstat.nr_swapcached) * kb),
+        ("SwapCached", int(vmstat.nr_swapcached) * kb),
         ("Active", active_anon + active_file),
         ("Inactive", inactive_anon + inactive_file),
         ("Active(anon)", active_anon),
@@ -274,8 +285,8 @@ def meminfo_text(system: System) -> str:
         ("Inactive(file)", inactive_file),
         ("Unevictable", unevictable),
         ("Mlocked", int(vmstat.nr_mlock) * kb),
-        ("SwapTotal", 0),
-        ("SwapFree", 0),
+        ("SwapTotal", int(system.swap.total_swap_pages) * kb),
+        ("SwapFree", int(system.swap.nr_swap_pages) * kb),
         ("Zswap", 0),
         ("Zswapped", 0),
         ("Dirty", int(vmstat.nr_dirty) * kb),

@@ -13,11 +13,14 @@ from mypy_extensions import i64
 from pagewalk.arch import select
 from pagewalk.config import Config
 from pagewalk.mm.current import Current
+from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.lru import ClassicLru
 from pagewalk.mm.mm_init import build_zones, memory_map
 from pagewalk.mm.page import MemMap, Page, PG_reserved
 from pagewalk.mm.page_alloc import GFP_ZERO, Node
+from pagewalk.mm.psi import Psi
 from pagewalk.mm.ram import Ram
+from pagewalk.mm.swapfile import Swap
 from pagewalk.mm.tlb_watch import TlbWatcher
 from pagewalk.mm.vmstat import VmStat
 
@@ -34,6 +37,11 @@ class System:
     ram, mem_map, node  RAM, its struct pages, its zones
     format, layout      the page-table format and the address-space layout of the architecture
     page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
+    swap                swap areas and the swap cache
+    psi                 time lost for want of memory
+    mmlist              address spaces that may have swap entries, by ident
+    shmem_swaplist      objects of shared memory that may have pages in swap, by id
+    dirty_spaces        files that may have dirty pages, by id
     current             the running task
     vmstat              counters
     zero_pfn            the frame that every untouched anonymous page reads
@@ -60,6 +68,11 @@ class System:
         self.mem_map = MemMap(max_pfn)
         self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
         self.node.lruvec = ClassicLru(self.mem_map)
+        self.swap = Swap(self.node, self.vmstat)
+        self.psi = Psi()
+        self.mmlist: dict[int, MmStruct] = {}
+        self.shmem_swaplist: dict[int, AddressSpace] = {}
+        self.dirty_spaces: dict[int, AddressSpace] = {}
         self.current = Current()
         self.totalram_pages = sum(zone.managed_pages for zone in self.node.zones)
         self.vm_committed_as: i64 = 0

@@ -64,14 +64,14 @@ def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:
     if not access_ok(mm, addr, length):
         return None
     ram = mm.system.ram.bytes
-    parts: list[memoryview] = []
+    parts: list[bytes] = []
     end: i64 = addr + length
     while addr < end:
         size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), end - addr)
         paddr = user_paddr(mm, addr, READ)
         if paddr < 0:
             return None
-        parts.append(ram[paddr : paddr + size])
+        parts.append(bytes(ram[paddr : paddr + size]))
         addr += size
     return b"".join(parts)
 
@@ -79,14 +79,14 @@ def copy_from_user(mm: MmStruct, addr: i64, length: i64) -> bytes | None:
 def copy_from_user_partial(mm: MmStruct, addr: i64, length: i64) -> bytes:
     """As much of ``length`` bytes of user memory as can be read before the first fault that cannot be served."""
     ram = mm.system.ram.bytes
-    parts: list[memoryview] = []
+    parts: list[bytes] = []
     end: i64 = addr + length if access_ok(mm, addr, length) else addr
     while addr < end:
         size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), end - addr)
         paddr = user_paddr(mm, addr, READ)
         if paddr < 0:
             break
-        parts.append(ram[paddr : paddr + size])
+        parts.append(bytes(ram[paddr : paddr + size]))
         addr += size
     return b"".join(parts)
 

@@ -1,7 +1,7 @@
 """Promises of memory: how much may be committed.
 
 Mirrors: mm/util.c (__vm_enough_memory, vm_commit_limit) (6.18)
-Differs: no swap and no huge pages in the limit yet.
+Differs: no huge pages in the limit yet.
 """
 
 from mypy_extensions import i64
@@ -17,8 +17,8 @@ def vm_commit_limit(system: System) -> int:
     """CommitLimit in pages."""
     config = system.config
     if config.overcommit_kbytes:
-        return (config.overcommit_kbytes << 10) >> int(system.page_shift)
-    return system.totalram_pages * config.overcommit_ratio // 100
+        return ((config.overcommit_kbytes << 10) >> int(system.page_shift)) + int(system.swap.total_swap_pages)
+    return system.totalram_pages * config.overcommit_ratio // 100 + int(system.swap.total_swap_pages)
 
 
 def vm_enough_memory(system: System, pages: i64) -> bool:
@@ -29,7 +29,7 @@ def vm_enough_memory(system: System, pages: i64) -> bool:
     if mode == OVERCOMMIT_ALWAYS:
         return True
     if mode == OVERCOMMIT_GUESS:
-        return pages <= system.totalram_pages
+        return pages <= system.totalram_pages + system.swap.total_swap_pages
     allowed: i64 = vm_commit_limit(system)
     reserve: i64 = system.totalram_pages // 32  # what vm.admin_reserve_kbytes and user_reserve_kbytes are at most
     if not system.current.capable:

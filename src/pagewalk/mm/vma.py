@@ -152,6 +152,9 @@ class Vma:
         self.vm_ops: VmOps | None = None
         self.anon_vma: AnonVma | None = None
         self.anon_vma_chain: list[AnonVma] = []
+        self.swap_ra_addr: i64 = 0
+        self.swap_ra_win: i64 = 0
+        self.swap_ra_hits: i64 = 4
         self.nr_faults: i64 = 0
 
     def __repr__(self) -> str:

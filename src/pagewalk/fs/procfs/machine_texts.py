@@ -8,6 +8,7 @@ Differs: no devices, interrupts, slabs, vmalloc areas and control groups, so tho
     migrate type (Movable); stalls for want of a resource are not measured.
 """
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -125,6 +126,10 @@ def _pressure(sb: ProcSuper) -> str:
     return f"some {row}full {row}"
 
 
+def _memory_pressure(sb: ProcSuper) -> str:
+    return sb.system.psi.text(time.monotonic_ns())
+
+
 def _tty_drivers(sb: ProcSuper) -> str:
     return f"{'/dev/tty':<20} {'/dev/tty':<8} {5:7d} {0:>7} system:/dev/tty\n"
 
@@ -177,8 +182,9 @@ def machine_trees() -> dict[str, Tree]:
     for name, make in (("msg", _sysvipc_msg), ("sem", _sysvipc_sem), ("shm", sysvipc_shm)):
         ipc.add(name, TextSpec(0o444, make))
     pressure = Tree(0)
-    for name in ("cpu", "io", "memory"):
+    for name in ("cpu", "io"):
         pressure.add(name, TextSpec(0o666, _pressure))
+    pressure.add("memory", TextSpec(0o666, _memory_pressure))
     tty = Tree(0)
     tty.add("drivers", TextSpec(0o444, _tty_drivers))
     return {"pressure": pressure, "sysvipc": ipc, "tty": tty}

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from pagewalk.fs.procfs.task_mmu import page_is_dirty
 from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.page import Page, PG_active, PG_anon, PG_reserved, PG_writeback
+from pagewalk.mm.page import Page, PG_active, PG_anon, PG_reserved, PG_swapcache, PG_writeback
 from pagewalk.mm.pgtable import next_table, pte_lookup
 from pagewalk.mm.vma import Vma
 
@@ -55,6 +55,8 @@ class NumaMaps:
         self.pages += 1
         if pte_dirty or page_is_dirty(page):
             self.dirty += 1
+        if page.flags & PG_swapcache:
+            self.swapcache += 1
         if page.flags & PG_active:
             self.active += 1
         if page.flags & PG_writeback:

@@ -109,7 +109,15 @@ def filesystems(sb: ProcSuper) -> str:
 
 def swaps(sb: ProcSuper) -> str:
     """/proc/swaps."""
-    return "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    for area in sb.system.swap.areas:
+        if area is not None:
+            kind = "partition" if area.partition else "file\t"
+            size, used = area.pages * 4, int(area.inuse_pages) * 4
+            tabs = ["\t" if kilobytes < 10000000 else "" for kilobytes in (size, used)]
+            path = area.name + " " * max(1, 40 - len(area.name)) if len(area.name) < 40 else area.name + " "
+            text += f"{path}{kind}\t{size}\t{tabs[0]}{used}\t{tabs[1]}{area.prio}\n"
+    return text
 
 
 def devices(sb: ProcSuper) -> str:

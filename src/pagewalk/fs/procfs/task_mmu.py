@@ -5,7 +5,7 @@ Everything is read off the VMAs and the page tables at the time of asking.
 Sources: Documentation/filesystems/proc.rst, Documentation/admin-guide/mm/pagemap.rst.
 
 Mirrors: fs/proc/task_mmu.c (6.18)
-Differs: no huge pages, KSM and swap entries yet, so their lines are 0; no PAGEMAP_SCAN and PROCMAP_QUERY.
+Differs: no huge pages and KSM yet, so their lines are 0; no PAGEMAP_SCAN and PROCMAP_QUERY.
 """
 
 import struct
@@ -18,6 +18,7 @@ from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_lookup
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_EXEC, VM_FLAG_LETTERS, VM_HUGEPAGE, VM_LOCKED, VM_MAYSHARE, VM_READ, VM_WRITE, Vma
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class MemSizeStats:
         self.pss_shmem: i64 = 0
         self.pss_locked: i64 = 0
         self.pss_dirty: i64 = 0
+        self.swap: i64 = 0
+        self.swap_pss: i64 = 0
 
     def gather(self, vma: Vma) -> None:
         """Adds what the page table maps in ``vma`` (smap_gather_stats)."""
@@ -111,6 +114,7 @@ class MemSizeStats:
         fmt = system.format
         locked = vma.vm_flags & VM_LOCKED != 0
         page_size: i64 = fmt.page_size
+        self.swap += shmem_swap_usage(vma)
         addr = vma.vm_start
         while addr < vma.vm_end:
             index = pte_lookup(mm, addr)
@@ -124,8 +128,16 @@ class MemSizeStats:
                     page = vm_normal_page(system, pte)
                     if page is not None:
                         self.account(page, page_size, fmt.accessed.test(pte), fmt.dirty.test(pte), locked)
+                elif pte != 0 and pte != fmt.guard:
+                    self.account_swap(system.swap.swap_count(pte_to_swp_entry(fmt, pte)), page_size)
                 index += 1
                 addr += page_size
+
+    def account_swap(self, users: i64, page_size: i64) -> None:
+        """Adds one page in swap that ``users`` page-table entries refer to."""
+        self.swap += page_size
+        pss: i64 = page_size << _PSS_SHIFT
+        self.swap_pss += pss if users < 2 else pss // users
 
     def account(self, page: Page, page_size: i64, young: bool, dirty: bool, locked: bool) -> None:
         """Adds one mapped page (smaps_account)."""
@@ -184,12 +196,22 @@ class MemSizeStats:
             ("FilePmdMapped:", 0),
             ("Shared_Hugetlb:", 0),
             ("Private_Hugetlb:", 0),
-            ("Swap:", 0),
-            ("SwapPss:", 0),
+            ("Swap:", self.swap),
+            ("SwapPss:", self.swap_pss >> _PSS_SHIFT),
             ("Locked:", self.pss_locked >> _PSS_SHIFT),
         ):
             text += _kb(label, value)
         return text
+
+
+def shmem_swap_usage(vma: Vma) -> i64:
+    """Bytes of the shared memory that the mapping shows which are in swap; pages that it has private copies of
+    included."""
+    mapping = None if vma.vm_file is None else vma.vm_file.mapping
+    if mapping is None or not mapping.swapped:
+        return 0
+    first, last = int(vma.vm_pgoff), int(vma.vm_pgoff + vma.nr_pages())
+    return sum([4096 for index in mapping.swapped if first <= index < last])
 
 
 def page_is_dirty(page: Page) -> bool:
@@ -283,7 +305,9 @@ def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
     fmt = system.format
     if pte == fmt.guard:
         return PM_SWAP | PM_GUARD_REGION | (GUARD_MARKER if show_pfn else 0)
-    if not (fmt.present.test(pte) or fmt.protnone.test(pte)):
+    if fmt.is_swap_pte(pte):
+        return PM_SWAP | (int(fmt.pte_swp_type(pte)) | int(fmt.pte_swp_offset(pte)) << 5 if show_pfn else 0)
+    if pte == 0:
         return 0
     entry = PM_PRESENT
     if show_pfn:

@@ -1,0 +1,59 @@
+"""Between pages and swap areas.
+
+Mirrors: mm/page_io.c (6.18)
+Differs: I/O ends before the call returns: no page is seen under write-back or not up to date.
+"""
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from pagewalk.mm.page import Page, PG_dirty, PG_uptodate
+from pagewalk.mm.swapfile import SWP_OFFSET_MASK
+
+if TYPE_CHECKING:
+    from pagewalk.mm.system import System
+
+
+def is_folio_zero_filled(system: "System", page: Page) -> bool:
+    """All bytes are 0; the last word is looked at first, as most other pages do not end in one."""
+    shift: i64 = system.page_shift - 3
+    first: i64 = page.pfn << shift
+    quads = system.ram.quads
+    if quads[first + (1 << shift) - 1] != 0 or quads[first] != 0:
+        return False
+    return bytes(system.ram.page(page.pfn)) == system.ram.zero_page
+
+
+def swap_writeout(system: "System", page: Page) -> None:
+    """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark."""
+    swap = system.swap
+    area = swap.area_of(page.swap)
+    offset: i64 = page.swap & SWP_OFFSET_MASK
+    page.flags &= ~PG_dirty
+    if is_folio_zero_filled(system, page):
+        area.zeromap.add(int(offset))
+        system.vmstat.swpout_zero += 1
+        return
+    if area.zeromap:
+        area.zeromap.discard(int(offset))
+    start: i64 = page.pfn << system.page_shift
+    at: i64 = offset << system.page_shift
+    area.bytes[at : at + system.page_size] = system.ram.bytes[start : start + system.page_size]
+    system.vmstat.pswpout += 1
+    system.vmstat.nr_vmscan_write += 1
+
+
+def swap_read_folio(system: "System", page: Page) -> None:
+    """Fills a page of the swap cache, which nobody maps yet, from its slot."""
+    area = system.swap.area_of(page.swap)
+    offset: i64 = page.swap & SWP_OFFSET_MASK
+    page.flags |= PG_uptodate
+    if area.zeromap and offset in area.zeromap:
+        system.ram.clear_page(page.pfn)
+        system.vmstat.swpin_zero += 1
+        return
+    start: i64 = page.pfn << system.page_shift
+    at: i64 = offset << system.page_shift
+    system.ram.bytes[start : start + system.page_size] = area.bytes[at : at + system.page_size]
+    system.vmstat.pswpin += 1

@@ -1,0 +1,260 @@
+"""The machine's swap: areas by priority, slots and their counts, and the swap cache.
+
+A swap entry is a number: the area in the high bits, the slot in the low 50. A page that has a slot is in the swap cache
+as long as it is in memory: whoever looks for the slot finds the page there. A slot is free when no page table refers to
+it and no page is cached for it.
+
+Mirrors: mm/swapfile.c, mm/swap_state.c (the cache itself) (6.18)
+Differs: areas of the same priority take turns with every cluster; no discard of freed slots; no hibernation.
+"""
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from pagewalk.arch.format import PageFormat
+from pagewalk.mm.page import Page, PG_dirty, PG_readahead, PG_swapcache
+from pagewalk.mm.page_alloc import Node
+from pagewalk.mm.swap_area import SwapArea
+from pagewalk.mm.vmstat import VmStat
+
+SWP_OFFSET_BITS: Final = 50
+SWP_OFFSET_MASK: Final = (1 << SWP_OFFSET_BITS) - 1
+MAX_SWAPFILES: Final = 23  # 32 types, less those of markers, migration and device memory
+
+
+def swp_entry(kind: i64, offset: i64) -> i64:
+    """The entry of a slot."""
+    return (kind << SWP_OFFSET_BITS) | offset
+
+
+def swp_type(entry: i64) -> i64:
+    """The area of an entry."""
+    return entry >> SWP_OFFSET_BITS
+
+
+def swp_offset(entry: i64) -> i64:
+    """The slot of an entry."""
+    return entry & SWP_OFFSET_MASK
+
+
+def swp_entry_to_pte(fmt: PageFormat, entry: i64) -> i64:
+    """What a page table holds for a swap entry."""
+    return fmt.swp_pte(entry >> SWP_OFFSET_BITS, entry & SWP_OFFSET_MASK)
+
+
+def pte_to_swp_entry(fmt: PageFormat, pte: i64) -> i64:
+    """The swap entry that a page table holds; ``pte`` is one (``fmt.is_swap_pte``) and no guard."""
+    return (fmt.pte_swp_type(pte) << SWP_OFFSET_BITS) | fmt.pte_swp_offset(pte)
+
+
+@final
+class Swap:
+    """All areas.
+
+    areas             by type; None where one was taken away
+    active            those that give out slots, the highest priority first
+    total_swap_pages  slots of all areas
+    nr_swap_pages     free ones (a freed slot whose page is still cached is not free)
+    cache             the swap cache: pages by entry; it holds a reference on each
+    shadows           of pages that have left memory for their slot: what workingset.py wants to remember
+    current           the area whose current cluster is being filled
+    least_priority    of the next area that asks for none
+    hits, prev_offset, last_ra_pages  what read-ahead by slots remembers
+    """
+
+    def __init__(self, node: Node, vmstat: VmStat) -> None:
+        self.node = node
+        self.vmstat = vmstat
+        self.areas: list[SwapArea | None] = []
+        self.active: list[SwapArea] = []
+        self.total_swap_pages: i64 = 0
+        self.nr_swap_pages: i64 = 0
+        self.cache: dict[int, Page] = {}
+        self.shadows: dict[int, int] = {}
+        self.current: SwapArea | None = None
+        self.least_priority = -1
+        self.nr_rotational = 0
+        self.hits: i64 = 0
+        self.prev_offset: i64 = 0
+        self.last_ra_pages: i64 = 0
+
+    def area_of(self, entry: i64) -> SwapArea:
+        """The area of an entry that is in use."""
+        area = self.areas[entry >> SWP_OFFSET_BITS]
+        assert area is not None
+        return area
+
+    def add_area(self, area: SwapArea) -> None:
+        """The area gives out slots from now on; its ``kind`` is the place where it is put."""
+        while len(self.areas) <= area.kind:
+            self.areas.append(None)
+        self.areas[area.kind] = area
+        self.total_swap_pages += area.pages
+        self.nr_rotational += 1 if area.rotational else 0
+        self.enable(area)
+
+    def enable(self, area: SwapArea) -> None:
+        """Puts the area among the active ones, behind those of its priority."""
+        area.swapoff = False
+        self.nr_swap_pages += area.pages - area.inuse_pages
+        at = 0
+        while at < len(self.active) and self.active[at].prio >= area.prio:
+            at += 1
+        self.active.insert(at, area)
+
+    def disable(self, area: SwapArea) -> None:
+        """No slot of the area is given out any more."""
+        area.swapoff = True
+        self.nr_swap_pages -= area.pages - area.inuse_pages
+        self.active.remove(area)
+
+    def remove_area(self, area: SwapArea) -> None:
+        """The area is empty and goes."""
+        self.areas[area.kind] = None
+        if self.current is area:
+            self.current = None
+        self.total_swap_pages -= area.pages
+        self.nr_rotational -= 1 if area.rotational else 0
+        for entry in [entry for entry in self.shadows if entry >> SWP_OFFSET_BITS == area.kind]:
+            del self.shadows[entry]
+        area.close()
+
+    def free_kind(self) -> int:
+        """The number of the next area; -1 where there are as many as there may be."""
+        for kind in range(MAX_SWAPFILES):
+            if kind >= len(self.areas) or self.areas[kind] is None:
+                return kind
+        return -1
+
+    def vm_swap_full(self) -> bool:
+        """More than half is used: slots of pages in memory are given up early."""
+        return self.nr_swap_pages * 2 < self.total_swap_pages
+
+    # Slots.
+
+    def alloc_entry(self) -> i64:
+        """A slot for a page, of the area with the highest priority that has one; -1 where none has."""
+        if self.nr_swap_pages <= 0:
+            return -1
+        area = self.current
+        offset: i64 = -1
+        if area is not None and not area.swapoff and area.current >= 0:
+            offset = area.scan_cluster(area.current)
+        if offset < 0:
+            for area in list(self.active):
+                self.requeue(area)
+                offset = area.alloc_slot()
+                if offset >= 0:
+                    self.current = area
+                    break
+        if area is None or offset < 0:
+            return -1
+        self.nr_swap_pages -= 1
+        return swp_entry(area.kind, offset)
+
+    def requeue(self, area: SwapArea) -> None:
+        """The area is asked for a cluster: others of its priority are next."""
+        at = self.active.index(area)
+        del self.active[at]
+        while at < len(self.active) and self.active[at].prio == area.prio:
+            at += 1
+        self.active.insert(at, area)
+
+    def free_entry(self, entry: i64) -> None:
+        """Nothing refers to the slot any more."""
+        area = self.area_of(entry)
+        area.free_slot(entry & SWP_OFFSET_MASK)
+        self.shadows.pop(entry, None)
+        if not area.swapoff:
+            self.nr_swap_pages += 1
+
+    def swap_count(self, entry: i64) -> i64:
+        """How many page-table entries (and objects of shared memory) refer to the slot."""
+        return self.area_of(entry).count(entry & SWP_OFFSET_MASK)
+
+    def is_used(self, entry: i64) -> bool:
+        """Whether the slot holds anything."""
+        kind = entry >> SWP_OFFSET_BITS
+        area = self.areas[kind] if kind < len(self.areas) else None
+        offset: i64 = entry & SWP_OFFSET_MASK
+        return area is not None and offset < area.max and area.map[offset] != 0
+
+    def swap_duplicate(self, entry: i64) -> None:
+        """One more refers to the slot."""
+        self.area_of(entry).add_use(entry & SWP_OFFSET_MASK)
+
+    def swap_free(self, entry: i64) -> None:
+        """One less refers to the slot; a cached page keeps it."""
+        if self.area_of(entry).drop_use(entry & SWP_OFFSET_MASK) == 0 and entry not in self.cache:
+            self.free_entry(entry)
+
+    def free_swap_and_cache(self, entry: i64) -> None:
+        """One less refers to the slot (zap); where it was the last, a page that is cached for nothing goes too."""
+        self.swap_free(entry)
+        page = self.cache.get(entry)
+        if page is not None and page.mapcount == 0 and self.folio_free_swap(page):
+            self.node.put_page(page)
+
+    # The cache.
+
+    def add_to_swap_cache(self, page: Page, entry: i64) -> None:
+        """The page is the contents of the slot."""
+        page.refcount += 1
+        page.flags |= PG_swapcache
+        page.swap = entry
+        self.cache[entry] = page
+        self.vmstat.nr_swapcached += 1
+        self.vmstat.nr_file_pages += 1
+
+    def delete_from_swap_cache(self, page: Page) -> None:
+        """The page leaves the cache; the slot is free where nothing else refers to it. The cache's reference is the
+        caller's to drop."""
+        entry = page.swap
+        del self.cache[entry]
+        page.flags &= ~(PG_swapcache | PG_readahead)
+        page.swap = 0
+        self.vmstat.nr_swapcached -= 1
+        self.vmstat.nr_file_pages -= 1
+        if self.swap_count(entry) == 0:
+            self.free_entry(entry)
+
+    def folio_free_swap(self, page: Page) -> bool:
+        """A page in memory gives its slot up where no page table needs that; True where it did, and the cache's
+        reference is the caller's to drop."""
+        if not page.flags & PG_swapcache or self.swap_count(page.swap) != 0:
+            return False
+        self.delete_from_swap_cache(page)
+        page.flags |= PG_dirty
+        return True
+
+    def try_to_free_swap(self, page: Page) -> bool:
+        """As ``folio_free_swap``, the reference dropped: for a page that somebody else holds."""
+        if not self.folio_free_swap(page):
+            return False
+        page.refcount -= 1
+        return True
+
+    def folio_alloc_swap(self, page: Page) -> bool:
+        """Gives the page a slot and puts it into the cache; False where there is no slot. When slots run out, those of
+        cached pages that nothing else needs are taken back first."""
+        entry = self.alloc_entry()
+        if entry < 0 and self.reclaim_cached_slots() > 0:
+            entry = self.alloc_entry()
+        if entry < 0:
+            return False
+        self.add_to_swap_cache(page, entry)
+        return True
+
+    def reclaim_cached_slots(self) -> int:
+        """swap_reclaim_full_clusters: takes up to 32 slots back from pages in memory that no page table refers to by
+        the slot."""
+        found: list[Page] = []
+        for entry, page in self.cache.items():
+            if self.swap_count(entry) == 0 and page.refcount > 1:
+                found.append(page)
+                if len(found) == 32:
+                    break
+        for page in found:
+            self.try_to_free_swap(page)
+        return len(found)

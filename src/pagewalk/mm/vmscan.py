@@ -1,0 +1,243 @@
+"""Reclaim: kswapd, direct reclaim, and what asks for pages back on purpose.
+
+kswapd is woken when a zone falls below its low mark and runs until the node is above its high marks again; a task that
+finds no page above the min mark reclaims 32 pages itself. Both lower the priority from 12 until they have enough: at
+priority p a pass looks at 1 page in 2**p.
+
+Sources: Documentation/admin-guide/sysctl/vm.rst; Documentation/admin-guide/mm/concepts.rst.
+
+Mirrors: mm/vmscan.c (6.18)
+Differs: kswapd runs to its end when it is woken, on the CPU that wakes it; nobody is throttled; slab caches are not
+    shrunk; no compaction.
+"""
+
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import i64
+
+from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.filemap import filemap_fsync
+from pagewalk.mm.lruvec import (
+    LRU_ACTIVE_ANON,
+    LRU_ACTIVE_FILE,
+    LRU_INACTIVE_ANON,
+    LRU_INACTIVE_FILE,
+)
+from pagewalk.mm.page import Page, PG_lru, PG_reclaim
+from pagewalk.mm.page_alloc import ALLOC_NO_WATERMARKS, GFP_DMA, GFP_DMA32, GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.reclaim_seam import ReclaimSeam
+from pagewalk.mm.scan_control import ScanControl
+from pagewalk.mm.swap import folio_rotate_reclaimable
+
+if TYPE_CHECKING:
+    from pagewalk.mm.page_alloc import Node
+    from pagewalk.mm.system import System
+    from pagewalk.mm.zone import Zone
+
+DEF_PRIORITY: Final = 12
+SWAP_CLUSTER_MAX: Final = 32
+MAX_RECLAIM_RETRIES: Final = 16
+
+
+@final
+class KswapdState:
+    """What a node's kswapd remembers: runs in a row that freed nothing. After 16 it gives up, until direct reclaim
+    frees something."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+
+class Reclaim(ReclaimSeam):
+    """The machine's reclaim, as the allocator asks for it.
+
+    running  somebody reclaims: what he allocates may go below every mark, and wakes nobody
+    """
+
+    def __init__(self, system: "System") -> None:
+        super().__init__()
+        self.system = system
+        self.running = False
+        self.kswapd = KswapdState()
+
+    def memalloc(self, gfp: i64) -> i64:
+        """Reclaim itself may use the last page (PF_MEMALLOC)."""
+        return ALLOC_NO_WATERMARKS if self.running else super().memalloc(gfp)
+
+    def wake_kswapd(self, zone: "Zone", gfp: i64, order: i64, highest_zoneidx: i64) -> None:
+        """wakeup_kswapd: it runs, unless the node is balanced or hopeless."""
+        if self.running or zone.managed_pages == 0 or self.kswapd.failures >= MAX_RECLAIM_RETRIES:
+            return
+        node = self.node_of(zone)
+        if pgdat_balanced(node, highest_zoneidx):
+            return
+        self.running = True
+        try:
+            balance_pgdat(self.system, node, self.kswapd, highest_zoneidx)
+        finally:
+            self.running = False
+
+    def node_of(self, zone: "Zone") -> "Node":
+        """The node that a zone belongs to."""
+        return self.system.node
+
+    def try_to_free_pages(self, node: "Node", gfp: i64, order: i64) -> i64:
+        """Direct reclaim: 32 pages; how many it were."""
+        if self.running:
+            return 0
+        self.running = True
+        try:
+            sc = ScanControl(self.system, node, SWAP_CLUSTER_MAX)
+            sc.set_reclaim_idx(0 if gfp & GFP_DMA else 1 if gfp & GFP_DMA32 else node.zonelist[0].index)
+            kind = 3 if gfp & GFP_HIGHUSER_MOVABLE else int(min(sc.reclaim_idx, 2))
+            self.system.vmstat.allocstall[kind] += 1
+            freed = do_try_to_free_pages(sc)
+            if freed:
+                self.kswapd.failures = 0
+            self.system.psi.memstall(self.system.config.reclaim_us * 1000)
+            return freed
+        finally:
+            self.running = False
+
+    def reclaimable_pages(self, zone: "Zone") -> i64:
+        """zone_reclaimable_pages: pages of the zone on lists that could give some."""
+        node = self.node_of(zone)
+        lists = [LRU_INACTIVE_FILE, LRU_ACTIVE_FILE]
+        if self.system.swap.nr_swap_pages > 0:
+            lists += [LRU_INACTIVE_ANON, LRU_ACTIVE_ANON]
+        count: i64 = 0
+        for lru in lists:
+            which = node.lruvec.lists[lru]
+            if len(node.zonelist) == 1:
+                count += which.nr_pages
+                continue
+            for page in which.pages():
+                if node.zone_of(page.pfn) is zone:
+                    count += 1
+        return count
+
+
+def shrink_node(sc: ScanControl) -> None:
+    """One pass over a node at the priority of ``sc``."""
+    sc.nr_unqueued_dirty = 0
+    sc.may_swap = sc.allow_swap and sc.system.swap.nr_swap_pages > 0
+    scanned: i64 = sc.nr_scanned
+    sc.node.lruvec.shrink(sc)
+    if sc.nr_unqueued_dirty and sc.nr_unqueued_dirty >= sc.nr_scanned - scanned - sc.nr_reclaimed:
+        wakeup_flusher_threads(sc.system)
+
+
+def do_try_to_free_pages(sc: ScanControl) -> i64:
+    """Passes at falling priority until enough is reclaimed; then once more, active pages included, where they were
+    spared. How many pages were reclaimed."""
+    while True:
+        priority = DEF_PRIORITY
+        while priority >= 0:
+            sc.priority = priority
+            shrink_node(sc)
+            if sc.nr_reclaimed >= sc.nr_to_reclaim:
+                break
+            priority -= 1
+        snapshot_refaults(sc.node)
+        if sc.nr_reclaimed or not sc.skipped_deactivate:
+            return sc.nr_reclaimed
+        sc.force_deactivate = True
+        sc.skipped_deactivate = False
+
+
+def snapshot_refaults(node: "Node") -> None:
+    """What was activated up to now counts as settled: only later refaults ask for deactivation."""
+    lruvec = node.lruvec
+    lruvec.refaults[0] = lruvec.activated[0]
+    lruvec.refaults[1] = lruvec.activated[1]
+
+
+def pgdat_balanced(node: "Node", highest_zoneidx: i64) -> bool:
+    """Whether one of the node's zones up to that index is above its high mark, its reserve for the request added."""
+    for zone in node.zones:
+        if zone.index <= highest_zoneidx and zone.managed_pages:
+            mark: i64 = zone.watermark_high + zone.lowmem_reserve[highest_zoneidx]
+            if zone.free_pages > mark:
+                return True
+    return False
+
+
+def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zoneidx: i64) -> None:
+    """kswapd's work: passes until the node is balanced, at a lower priority where one has not looked at enough."""
+    system.vmstat.pageoutrun += 1
+    sc = ScanControl(system, node, SWAP_CLUSTER_MAX)
+    sc.kswapd = True
+    sc.set_reclaim_idx(highest_zoneidx)
+    wanted: i64 = 0
+    for zone in node.zones:
+        if zone.index <= highest_zoneidx and zone.managed_pages:
+            wanted += max(zone.watermark_high, SWAP_CLUSTER_MAX)
+    priority = DEF_PRIORITY
+    total: i64 = 0
+    while priority >= 1:
+        if pgdat_balanced(node, highest_zoneidx):
+            break
+        sc.priority = priority
+        sc.nr_reclaimed = 0
+        sc.nr_scanned = 0
+        sc.nr_to_reclaim = wanted
+        sc.may_swap = system.swap.nr_swap_pages > 0
+        node.lruvec.age(sc)
+        shrink_node(sc)
+        total += sc.nr_reclaimed
+        if sc.nr_scanned < wanted or sc.nr_reclaimed == 0:
+            priority -= 1
+    snapshot_refaults(node)
+    if total == 0 and not pgdat_balanced(node, highest_zoneidx):
+        state.failures += 1
+    elif total:
+        state.failures = 0
+
+
+def wakeup_flusher_threads(system: "System") -> None:
+    """Writes what is dirty to the files; pages that reclaim waits for are the next to go."""
+    for mapping in list(system.dirty_spaces.values()):
+        filemap_fsync(system, mapping)
+        end_writeback(system, mapping)
+
+
+def end_writeback(system: "System", mapping: AddressSpace) -> None:
+    """folio_end_writeback: clean pages that are to be reclaimed go to the end of their list."""
+    for page in list(mapping.i_pages.values()):
+        if page.flags & PG_reclaim and page.index not in mapping.dirty:
+            page.flags &= ~PG_reclaim
+            folio_rotate_reclaimable(system, page)
+
+
+def reclaim_pages(system: "System", pages: list[Page]) -> i64:
+    """Lets go of these pages at once, used or not (MADV_PAGEOUT, /proc/PID/reclaim of vendors' kernels); how many."""
+    node = system.node
+    sc = ScanControl(system, node, len(pages))
+    sc.ignore_references = True
+    sc.may_swap = system.swap.nr_swap_pages > 0
+    taken: list[Page] = []
+    for page in pages:
+        if page.flags & PG_lru:
+            node.lruvec.remove(page)
+            taken.append(page)
+    reclaim = node.reclaim
+    entered = isinstance(reclaim, Reclaim) and not reclaim.running
+    if isinstance(reclaim, Reclaim):
+        reclaim.running = True
+    try:
+        for page in sc.shrink_folio_list(taken):
+            node.lruvec.add(page)
+    finally:
+        if entered and isinstance(reclaim, Reclaim):
+            reclaim.running = False
+    return sc.nr_reclaimed
+
+
+def try_to_free_memory(system: "System", nr_pages: i64, swappiness: int = -1) -> i64:
+    """Proactive reclaim of ``nr_pages`` pages of the whole machine (as a write to memory.reclaim of the root group);
+    how many it were."""
+    sc = ScanControl(system, system.node, nr_pages)
+    sc.proactive = True
+    if swappiness >= 0:
+        sc.swappiness = swappiness
+    return do_try_to_free_pages(sc)
