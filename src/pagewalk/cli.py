@@ -17,6 +17,7 @@ import click
 
 from pagewalk import __version__
 from pagewalk.errors import ConfigError, ExecError, PagewalkError
+from pagewalk.lab.curve_command import curve_command
 from pagewalk.oom.commands import oom_command
 from pagewalk.trace.commands import record_command, trace_group
 from pagewalk.trace.replay_command import replay_command
@@ -212,6 +213,7 @@ cli.add_command(trace_group)
 cli.add_command(record_command)
 cli.add_command(replay_command)
 cli.add_command(oom_command)
+cli.add_command(curve_command)
 
 
 def _show_progress(text: str) -> None:

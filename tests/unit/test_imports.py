@@ -23,10 +23,11 @@ MAY_IMPORT = {
     "machine": {"arch", "hw", "mm", "kernel", "fs", "cpu", "view", "process"},
     "trace": {"arch", "hw", "mm", "kernel", "fs", "cpu", "machine", "process", "flags", "path", "view"},
     "oom": {"arch", "mm"},
+    "lab": {"hw", "trace", "view"},
     "path": set(),
     "session": {"view"},
     "conform": set(),
-    "cli": {"view", "path", "session", "machine", "conform", "trace", "oom", ""},
+    "cli": {"view", "path", "session", "machine", "conform", "trace", "lab", "oom", ""},
     "__main__": {"cli"},
     "": {"machine", "process", "flags"},
 }

@@ -1,7 +1,8 @@
 """Numba, in one place: how the functions of hw/ become machine code, and where that code is kept.
 
 Numba's own cache does not notice an edit in a module that a function calls into, and would then run stale code. So the
-cache folder is named by a hash of all sources of hw/ and Numba's version: an edit makes a new folder.
+cache folder is named by a hash of all sources of hw/, of those beside the function, and of Numba's version: an edit
+makes a new folder.
 
 The sources stay plain Python. A function is compiled by name (``compiled``, ``callback``); where it calls another, the
 caller says which compiled function that name stands for. Importing this module imports Numba (0.3 s): only what needs
@@ -27,15 +28,21 @@ __all__ = ["cache_folder", "callback", "compiled"]
 _numba: Any = numba  # its types say too little
 
 
+_HERE = Path(__file__).parent
+
+
 @functools.cache
-def cache_folder() -> Path:
+def cache_folder(room: Path = _HERE) -> Path:
     """Where compiled code is kept: below XDG_CACHE_HOME (~/.cache), or else in the temporary folder.
+
+    room  the folder whose functions they are; they may call those of hw/ too
 
     Never in a folder that somebody else could write to.
     """
     digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')} {version('numpy')}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for folder in (_HERE,) if room == _HERE else (_HERE, room):
+        for source in sorted(folder.glob("*.py")):
+            digest.update(source.read_bytes())
     name = f"numba-{digest.hexdigest()[:16]}"
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     for parent in (Path(base, "pagewalk"), Path(tempfile.gettempdir(), f"pagewalk-{os.getuid()}")):
@@ -56,10 +63,10 @@ def _ours(folder: Path) -> bool:
 
 
 @contextmanager
-def _our_cache() -> Iterator[None]:
+def _our_cache(function: Callable[..., Any]) -> Iterator[None]:
     """Numba takes its cache folder from a global setting when a function is decorated: ours, then what it was."""
     before = _numba.config.CACHE_DIR
-    _numba.config.CACHE_DIR = str(cache_folder())
+    _numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).parent))
     try:
         yield
     finally:
@@ -84,12 +91,12 @@ def compiled(
     Divisors are not checked.
     """
     options = {"cache": True, "error_model": "numpy", "forceinline": inline}
-    with _our_cache():
+    with _our_cache(function):
         result: Callable[..., Any] = _numba.njit(signature, **options)(_with_names(function, uses))
     return result
 
 
 def callback(function: Callable[..., Any], signature: object, **uses: Any) -> Any:
     """``function`` as a C function (at ``.address``) for ``signature``, to be called by other machine code."""
-    with _our_cache():
+    with _our_cache(function):
         return _numba.cfunc(signature, cache=True)(_with_names(function, uses))

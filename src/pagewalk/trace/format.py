@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pagewalk.hw.walker import FETCH, READ, WRITE
 from pagewalk.trace.events import Event
 
-__all__ = ["BATCH", "FETCH", "KINDS", "READ", "WRITE", "Batch", "TraceInfo", "TraceSource"]
+__all__ = ["BATCH", "FETCH", "KINDS", "READ", "WRITE", "Batch", "TraceInfo", "TraceSource", "segment_starts"]
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -92,6 +92,15 @@ class Batch:
         last = end == len(self)
         events = [(at - start, event) for at, event in self.events if start <= at and (at < end or last)]
         return Batch.of_columns([column[start:end] for column in self.columns], events)
+
+
+def segment_starts(batch: Batch) -> list[int]:
+    """Where the task or the CPU changes or an event stands, ascending; 0 is always among them."""
+    cuts = [position for position, _ in batch.events if position < len(batch)]
+    for column in (batch.task, batch.cpu):
+        if len(column) and not (column == column[0]).all():
+            cuts += (np.flatnonzero(column[1:] != column[:-1]) + 1).tolist()
+    return sorted({0, *cuts})
 
 
 @dataclass(slots=True)

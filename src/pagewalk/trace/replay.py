@@ -28,7 +28,7 @@ from pagewalk.kernel.entry import serve_fault
 from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 from pagewalk.trace.events import Fault
-from pagewalk.trace.format import Batch
+from pagewalk.trace.format import Batch, segment_starts
 from pagewalk.trace.spaces import Space, Spaces
 
 __all__ = ["Replay", "ReplayReport", "replay"]
@@ -186,15 +186,6 @@ class Replay:
         report.seconds = time.perf_counter() - self._start
         report.notes = [ESTIMATE, *self.spaces.notes()]
         return report
-
-
-def segment_starts(batch: Batch) -> list[int]:
-    """Where the task or the CPU changes or an event stands, ascending; 0 is always among them."""
-    cuts = [position for position, _ in batch.events if position < len(batch)]
-    for column in (batch.task, batch.cpu):
-        if len(column) and not (column == column[0]).all():
-            cuts += (np.flatnonzero(column[1:] != column[:-1]) + 1).tolist()
-    return sorted({0, *cuts})
 
 
 def replay(
