@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace, FileRaState
-from pagewalk.mm.page import PG_readahead
+from pagewalk.mm.page import Page, PG_readahead
 from pagewalk.mm.page_cache import add_to_page_cache
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_EXEC, VM_RAND_READ, VM_SEQ_READ, Vma
@@ -213,16 +213,23 @@ def add_folio(system: System, mapping: AddressSpace, index: i64, nr: i64, marked
     for at in range(index, index + nr):
         if cached(mapping, at):
             return False
+    held: list[Page] = []  # reclaim for the later ones leaves the first ones alone
+    whole = True
     for at in range(index, index + nr):
         page = add_to_page_cache(system, mapping, at)
         if isinstance(page, int):
-            return False
+            whole = False
+            break
         if nr > 1:
             mapping.folio_heads[at] = int(index)
+            page.refcount += 1
+            held.append(page)
         if marked:
             page.flags |= PG_readahead
             mapping.ra_marks[at] = int(index)
-    return True
+    for page in held:
+        system.node.put_page(page)
+    return whole
 
 
 def clear_mark(mapping: AddressSpace, index: i64) -> i64:

@@ -108,4 +108,12 @@ def collect_machine(report: Report, system: "System") -> None:
     report.zones = [
         Zone(zone.name, zone.managed_pages, int(zone.free_pages + zone.pcp.count)) for zone in system.node.zones
     ]
-    report.page_cache_pages = int(system.vmstat.nr_file_pages)
+    report.page_cache_pages = int(system.vmstat.nr_file_pages - system.vmstat.nr_swapcached)
+    swap = system.swap
+    if swap.total_swap_pages:
+        report.swap = {
+            "total": int(swap.total_swap_pages) << int(system.page_shift),
+            "used": int(swap.total_swap_pages - swap.nr_swap_pages) << int(system.page_shift),
+            "swapped_out": int(system.vmstat.pswpout),
+            "swapped_in": int(system.vmstat.pswpin),
+        }

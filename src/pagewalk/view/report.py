@@ -34,11 +34,12 @@ FAULT_KINDS = (
     FaultKind("file_read", "file, read", "page of a file, from the page cache"),
     FaultKind("file_cow", "file, private write", "first write to a private page of a file: copied"),
     FaultKind("shared_write", "shared write", "first write to a shared page, of a file or of shared memory"),
+    FaultKind("swap_in", "swap", "page in swap: read back, or still in the swap cache"),
     FaultKind("spurious", "spurious", "the page table granted it by then"),
 )
 # What the kinds above do not say: these are not faults of their own.
 FAULT_NOTES = (
-    FaultKind("major", "of these, major", "the file had to be read first"),
+    FaultKind("major", "of these, major", "the file or swap had to be read first"),
     FaultKind("stack_growth", "of these, stack growth", "below the stack: its mapping grew first"),
     FaultKind("fault_around", "fault-around", "pages mapped beside the one asked for, without a fault"),
 )
@@ -193,6 +194,7 @@ class Report:
     tables      pages of page tables by level, root first
     vm_pte      bytes of those that VmPTE counts (not the root)
     faults_by_mapping  counts by name, those of mappings that are gone included
+    swap        bytes of the machine's swap (total, used) and pages moved (swapped_out, swapped_in); empty without swap
     syscalls, unknown_calls  counts by name, of all processes
     processes   every process of the run, in the order in which they were made
     oom_kills   whom the OOM killer has ended, in order
@@ -219,6 +221,7 @@ class Report:
     vm_pte: int = 0
     zones: list[Zone] = field(default_factory=list)
     page_cache_pages: int = 0
+    swap: dict[str, int] = field(default_factory=dict)
     syscalls: dict[str, int] = field(default_factory=dict)
     unknown_calls: dict[str, int] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)

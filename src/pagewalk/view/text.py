@@ -111,6 +111,10 @@ def memory(report: Report) -> list[Line]:
     free = ", ".join(f"{zone.name} {size(zone.free_pages * PAGE)}" for zone in report.zones if zone.managed_pages)
     row("frames used", count(used), f"{size(used * PAGE)}, page cache {size(report.page_cache_pages * PAGE)}")
     row("frames free", count(sum(zone.free_pages for zone in report.zones)), free)
+    if report.swap:
+        swap = report.swap
+        moved = f"{count(swap['swapped_out'])} pages out, {count(swap['swapped_in'])} in"
+        row("swap used", size(swap["used"]), f"of {size(swap['total'])}; {moved}")
     return lines
 
 

@@ -29,6 +29,7 @@ _VM_CONFIG: Final = (
     ("max_map_count", 0, _INT_MAX),
     ("mmap_min_addr", 0, _INT_MAX),
     ("legacy_va_layout", 0, 1),
+    ("swappiness", 0, 200),
     ("watermark_scale_factor", 1, 3000),
     ("oom_dump_tasks", 0, 1),
     ("oom_kill_allocating_task", 0, 1),
@@ -78,8 +79,6 @@ _FIXED: Final = (
     ("vm/memfd_noexec", "0"),
     ("vm/nr_hugepages", "0"),
     ("vm/nr_overcommit_hugepages", "0"),
-    ("vm/page-cluster", "3"),
-    ("vm/swappiness", "60"),
     ("vm/unprivileged_userfaultfd", "0"),
     ("vm/vfs_cache_pressure", "100"),
     ("vm/watermark_boost_factor", "15000"),
@@ -271,6 +270,8 @@ def sysctl_tree() -> Tree:
     for name, low, high in _VM_CONFIG:
         setting = _VmSetting(name, low, high)
         tree.add(f"vm/{name}", TextSpec(0o644, setting.make, setting.store))
+    cluster = _VmSetting("page_cluster", 0, 31)
+    tree.add("vm/page-cluster", TextSpec(0o644, cluster.make, cluster.store))
     for field, attribute in (
         ("ostype", "sysname"), ("osrelease", "release"), ("version", "version"), ("hostname", "nodename"),
         ("domainname", "domainname"),

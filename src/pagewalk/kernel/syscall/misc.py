@@ -38,10 +38,14 @@ def sys_sysinfo(task: "Task", buf: int) -> int:
     """sysinfo(2)."""
     system = task.kernel.system
     uptime = (task.kernel.monotonic_ns() - task.kernel.boot_ns) // NSEC
-    total = system.totalram_pages << 12
-    free = system.node.nr_free_pages() << 12
+    shift = int(system.page_shift)
+    total = system.totalram_pages << shift
+    free = int(system.node.nr_free_pages()) << shift
+    shared = int(system.vmstat.nr_shmem) << shift
+    swap = int(system.swap.total_swap_pages) << shift
+    swap_free = int(system.swap.nr_swap_pages) << shift
     nr_tasks = len(task.kernel.tasks())
-    data = struct.pack("<q3Q6QH6xQQI4x", uptime, 0, 0, 0, total, free, 0, 0, 0, 0, nr_tasks, 0, 0, 1)
+    data = struct.pack("<q3Q6QH6xQQI4x", uptime, 0, 0, 0, total, free, shared, 0, swap, swap_free, nr_tasks, 0, 0, 1)
     return 0 if copy_to_user(task.mm, buf, data) else -errno.EFAULT
 
 

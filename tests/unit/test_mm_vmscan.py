@@ -1,0 +1,174 @@
+"""Reclaim under pressure: who runs, what goes, what comes back, and what is counted."""
+
+import random
+
+import pytest
+from mm_rig import MB, PAGE, small_machine
+
+from pagewalk import Machine, OutOfMemory
+from pagewalk.check import check_machine
+from pagewalk.mm.lruvec import LRU_INACTIVE_FILE
+from pagewalk.mm.vmscan import try_to_free_memory
+
+MADV_FREE = 8
+
+
+def vmstat(machine: Machine, name: str) -> int:
+    """A counter of /proc/vmstat."""
+    return int(dict(line.split() for line in machine.vmstat().splitlines())[name])
+
+
+def too_much(machine: Machine) -> int:
+    """Pages: one and a half times what the machine has."""
+    return machine.system.totalram_pages * 3 // 2
+
+
+@pytest.mark.quick
+def test_more_memory_than_ram_survives_in_swap() -> None:
+    with small_machine(ram="64M", swap="64M") as machine:
+        process = machine.spawn()
+        pages = too_much(machine)
+        area = process.mmap(pages * PAGE)
+        for page in range(pages):
+            process.write(area + page * PAGE, b"%010d" % page)
+        check_machine(machine)
+        for page in range(pages):
+            assert process.read(area + page * PAGE, 10) == b"%010d" % page
+        assert vmstat(machine, "pswpout") > pages // 3
+        assert vmstat(machine, "pgsteal_kswapd") + vmstat(machine, "pgsteal_direct") > pages // 3
+        assert vmstat(machine, "workingset_refault_anon") > 0
+        text = machine.system.psi.text(0)
+        assert text.startswith("some avg10=0.00") and "total=0\n" not in text
+
+
+def test_without_swap_the_page_cache_goes_and_anonymous_memory_stays(work: object) -> None:
+    path = str(work) + "/file"
+    with open(path, "wb") as file:
+        file.write(bytes(4 * MB))
+    with small_machine(ram="64M", rw=[str(work)]) as machine:
+        process = machine.spawn()
+        binary = process.mmap("4M", 1, 2, path=path)
+        process.touch(binary, "4M", write=False)
+        cached = int(machine.system.vmstat.nr_file_pages)
+        pages = machine.system.totalram_pages - cached // 2
+        area = process.mmap(pages * PAGE)
+        with pytest.raises(OutOfMemory):
+            process.touch(area, pages * PAGE)
+            process.touch(process.mmap(pages // 2 * PAGE), pages // 2 * PAGE)
+        assert vmstat(machine, "pgsteal_file") > cached // 2
+        assert vmstat(machine, "pgsteal_anon") == 0
+        check_machine(machine)
+
+
+def test_memory_given_up_is_dropped_before_anything_is_swapped() -> None:
+    with small_machine(ram="64M", swap="64M") as machine:
+        process = machine.spawn()
+        area = process.mmap(4 * MB)
+        for page in range(1024):
+            process.write(area + page * PAGE, b"full")
+        process.madvise(area, 4 * MB, MADV_FREE)
+        process.write(area, b"kept")
+        assert try_to_free_memory(machine.system, 900) >= 900
+        assert vmstat(machine, "pglazyfreed") >= 900
+        assert vmstat(machine, "pswpout") == 0
+        assert process.read(area, 4) == b"kept"
+        assert process.read(area + 100 * PAGE, 4) in (b"\0\0\0\0", b"full")
+
+
+def test_locked_memory_stays() -> None:
+    with small_machine(ram="64M", swap="64M") as machine:
+        process = machine.spawn()
+        locked = process.mmap(2 * MB)
+        process.mlock(locked, 2 * MB)
+        pages = too_much(machine)
+        process.touch(process.mmap(pages * PAGE), pages * PAGE)
+        faults = process.major_faults + process.minor_faults
+        process.touch(locked, 2 * MB)
+        assert process.major_faults + process.minor_faults == faults
+
+
+def test_pages_that_are_used_outlive_pages_that_are_not() -> None:
+    with small_machine(ram="64M", swap="128M") as machine:
+        process = machine.spawn()
+        hot = process.mmap(MB)
+        process.touch(hot, MB)
+        pages = too_much(machine) * 2
+        cold = process.mmap(pages * PAGE)
+        for start in range(0, pages, 128):
+            process.touch(cold + start * PAGE, 128 * PAGE)
+            process.touch(hot, MB)
+        resident = sum(process.mincore(hot, MB))
+        assert resident == 256
+
+
+def test_a_stream_of_a_file_leaves_anonymous_memory_alone(work: object) -> None:
+    path = str(work) + "/stream"
+    with open(path, "wb") as file:
+        file.write(bytes(range(256)) * (48 * MB // 256))
+    with small_machine(ram="64M", swap="64M", rw=[str(work)]) as machine:
+        process = machine.spawn()
+        anon = process.mmap(8 * MB)
+        process.touch(anon, 8 * MB)
+        stream = process.mmap(48 * MB, 1, 1, path=path)
+        process.touch(stream, 48 * MB, write=False)
+        assert sum(process.mincore(anon, 8 * MB)) > 2048 * 9 // 10
+        assert vmstat(machine, "pgsteal_file") > 48 * 256 // 2
+        assert process.read(stream + 47 * MB, 256) == bytes(range(256))
+
+
+def test_dirty_pages_of_a_file_are_written_before_they_go(work: object) -> None:
+    path = str(work) + "/data"
+    with open(path, "wb") as file:
+        file.truncate(32 * MB)
+    with small_machine(ram="64M", rw=[str(work)]) as machine:
+        process = machine.spawn()
+        area = process.mmap(32 * MB, 3, 1, path=path)
+        for page in range(32 * 256):
+            process.write(area + page * PAGE, b"%010d" % page)
+        assert vmstat(machine, "nr_written") > 0
+        check_machine(machine)
+        for page in range(32 * 256):
+            assert process.read(area + page * PAGE, 10) == b"%010d" % page
+    with open(path, "rb") as file:
+        for page in (0, 1, 4000, 32 * 256 - 1):
+            file.seek(page * PAGE)
+            assert file.read(10) == b"%010d" % page
+
+
+def test_two_runs_count_the_same() -> None:
+    def run() -> str:
+        with small_machine(ram="64M", swap="64M") as machine:
+            process = machine.spawn()
+            pages = too_much(machine)
+            area = process.mmap(pages * PAGE)
+            order = random.Random(7)
+            for _ in range(2 * pages):
+                page = order.randrange(pages)
+                process.write(area + page * PAGE, b"%010d" % page)
+            return machine.vmstat()
+
+    assert run() == run()
+
+
+def test_swappiness_says_which_kind_goes(work: object) -> None:
+    path = str(work) + "/file"
+    with open(path, "wb") as file:
+        file.write(bytes(8 * MB))
+    taken = {}
+    for swappiness in (0, 200):
+        with small_machine(ram="64M", swap="64M", swappiness=swappiness, rw=[str(work)]) as machine:
+            process = machine.spawn()
+            anon = process.mmap(6 * MB)
+            for page in range(6 * 256):
+                process.write(anon + page * PAGE, b"x")
+            file_area = process.mmap(8 * MB, 1, 1, path=path)
+            process.touch(file_area, 8 * MB, write=False)
+            for lru in machine.system.node.lruvec.lists:
+                for page in lru.pages():
+                    page.flags &= ~(1 << 9)
+            machine.system.node.lruvec.refaults = [-1, -1]  # no trimming of the cache alone
+            try_to_free_memory(machine.system, 512)
+            taken[swappiness] = (vmstat(machine, "pgsteal_anon"), vmstat(machine, "pgsteal_file"))
+            assert machine.system.node.lruvec.nr(LRU_INACTIVE_FILE) >= 0
+    assert taken[0][0] == 0
+    assert taken[200][0] > taken[200][1]
