@@ -21,6 +21,7 @@ from pagewalk.lab.curve_command import curve_command
 from pagewalk.oom.commands import oom_command
 from pagewalk.trace.commands import record_command, trace_group
 from pagewalk.trace.replay_command import replay_command
+from pagewalk.view.zones_command import zones_command
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -212,6 +213,7 @@ def layout(
 
 
 cli.add_command(trace_group)
+cli.add_command(zones_command)
 cli.add_command(record_command)
 cli.add_command(replay_command)
 cli.add_command(oom_command)

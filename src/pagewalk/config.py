@@ -4,7 +4,7 @@ Sources: Documentation/admin-guide/sysctl/vm.rst and kernel.rst; getrlimit(2).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -41,6 +41,9 @@ _RANGES = {
     "panic_on_oom": (0, 2),
     "oom_kill_allocating_task": (0, 1),
     "oom_dump_tasks": (0, 1),
+    "watermark_boost_factor": (0, _INT_MAX),
+    "percpu_pagelist_high_fraction": (0, _INT_MAX),
+    "zone_dma_bits": (24, 52),
 }
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([BKMGTP]?)(?:I?B)?", re.IGNORECASE)
 
@@ -84,6 +87,7 @@ class Config:
     pcid                      TLB entries are tagged, and live on when another address space is loaded
     skip_sleep                when all tasks sleep for a time, the clock jumps there instead of waiting
     linux                     the release that is modelled where releases differ
+    thp                       transparent huge pages: "always", "madvise" or "never"
     warm                      host files count as already in the page cache (as they are on a
                               machine in use); False: the first touch reads them, a major fault
     overcommit_memory         vm.overcommit_memory: 0 heuristic, 1 always, 2 strict
@@ -112,6 +116,16 @@ class Config:
     oom_kill_allocating_task  vm.oom_kill_allocating_task: kills who asks, not the largest
     oom_dump_tasks            vm.oom_dump_tasks: the report has the table of tasks
     lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL
+    watermark_boost_factor    vm.watermark_boost_factor, in 1/10000
+    percpu_pagelist_high_fraction  vm.percpu_pagelist_high_fraction, 0 = the low mark decides
+    memory_map                where RAM is: (start, end) or (start, end, node) in bytes, end exclusive; () = as usual
+                              for the architecture and ``ram``, which is not looked at where there is a map
+    nodes                     memory of each NUMA node, in ascending order of address; () = one node
+    distances                 a row for each node, of distances to all; () = 10 and 20
+    kernelcore, movablecore   boot parameters: how much is not, or is, ZONE_MOVABLE: a size or "25%"
+    zone_dma_bits             arm64: bits of physical address that devices reach (30 on a Raspberry Pi 4)
+    vmalloc                   32-bit x86, boot parameter: what lowmem leaves for vmalloc at least
+    memory_model              "sparse" or "flat": SPARSEMEM's sections, or one array of struct page
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
 
@@ -127,6 +141,7 @@ class Config:
     pcid: bool = True
     skip_sleep: bool = False
     linux: str = "6.18"
+    thp: str = "madvise"
     warm: bool = True
     overcommit_memory: int = 0
     overcommit_ratio: int = 50
@@ -152,11 +167,21 @@ class Config:
     panic_on_oom: int = 0
     oom_kill_allocating_task: int = 0
     oom_dump_tasks: int = 1
+    watermark_boost_factor: int = 15000
+    percpu_pagelist_high_fraction: int = 0
+    memory_map: Sequence[Sequence[int]] = ()
+    nodes: Sequence[int | str] = ()
+    distances: Sequence[Sequence[int]] = ()
+    kernelcore: str = ""
+    movablecore: str = ""
+    zone_dma_bits: int = 32
+    vmalloc: int | str = "128M"
+    memory_model: str = "sparse"
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ram = parse_size(self.ram, "ram")
-        if not 16 << 20 <= self.ram <= 64 << 40:
+        self._check_memory()
+        if not 16 << 20 <= int(self.ram) <= 64 << 40:
             raise ConfigError(f"ram: expected 16M to 64T, got {self.ram} bytes")
         self._check_arch()
         if self.ram % int(self.granule):
@@ -178,6 +203,42 @@ class Config:
             raise ConfigError(f"lowmem_reserve_ratio: expected three numbers, got {self.lowmem_reserve_ratio!r}")
         if self.linux != "6.18":
             raise NotModelled(f"linux {self.linux!r} (6.18 is what there is)")
+
+    def _check_memory(self) -> None:
+        """The memory map, the nodes and what is asked of them fit together; ``ram`` becomes their sum."""
+        from pagewalk.memory import check_distances, check_map, check_nodes
+
+        self.ram = parse_size(self.ram, "ram")
+        page = parse_size(self.granule, "granule") or 4096
+        self.vmalloc = parse_size(self.vmalloc, "vmalloc")
+        self.memory_map = check_map(self.memory_map)
+        self.nodes = check_nodes(self.nodes, self.memory_map)
+        if self.memory_map:
+            self.ram = sum([(end // page + -start // page) * page for start, end, _ in self.memory_map])
+        elif self.nodes:
+            self.ram = sum([int(size) for size in self.nodes])
+        self.distances = check_distances(self.distances, self.nr_nodes)
+        for name in ("kernelcore", "movablecore"):
+            text = str(getattr(self, name))
+            if re.fullmatch(r"[0-9]{1,3}%", text):
+                if int(text[:-1]) > 100:
+                    raise ConfigError(f"{name}: expected at most 100%, got {text}")
+            elif text:
+                parse_size(text, name)
+            setattr(self, name, text)
+        if self.thp not in ("always", "madvise", "never"):
+            raise ConfigError(f"thp: expected always, madvise or never, got {self.thp!r}")
+        if self.memory_model not in ("sparse", "flat"):
+            raise ConfigError(f"memory_model: expected sparse or flat, got {self.memory_model!r}")
+        if not 8 << 20 <= int(self.vmalloc) <= 512 << 20 or int(self.vmalloc) % 4096:
+            raise ConfigError(f"vmalloc: expected 8M to 512M in pages of 4096 bytes, got {self.vmalloc} bytes")
+
+    @property
+    def nr_nodes(self) -> int:
+        """How many nodes there are."""
+        if self.memory_map:
+            return max([int(row[2]) for row in self.memory_map]) + 1 if not self.nodes else len(self.nodes)
+        return max(len(self.nodes), 1)
 
     def _check_arch(self) -> None:
         """The architecture has what is asked of it, and the rooms can carry it."""

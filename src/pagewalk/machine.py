@@ -346,11 +346,10 @@ class Machine:
         """Writes the machine's RAM to a file of the host, unused frames as holes: an ELF core ("elf", a PT_LOAD segment
         for each range of RAM, with its physical address) or an image in which a byte's place is its physical address
         ("raw"), for tools that analyse memory. ConfigError where it cannot be written."""
-        from pagewalk.mm.mm_init import memory_map
         from pagewalk.view.dump_ram import used_frames, write_core, write_raw
 
         system = self.system
-        ranges = memory_map(int(self.config.ram), int(system.page_shift))
+        ranges = system.ranges()
         frames = used_frames(system.mem_map)
         if format == "raw":
             write_raw(os.fspath(file), system.ram, ranges, frames)

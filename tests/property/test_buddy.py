@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pagewalk import Config
 from pagewalk.check import check_all
-from pagewalk.mm.page_alloc import GFP_DMA, GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.gfp import GFP_DMA, GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.system import System
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class BuddyCalls(RuleBasedStateMachine):
         self.free_at_start = self.free()
 
     def free(self) -> int:
-        return self.node.nr_free_pages() + sum(int(zone.pcp.count) for zone in self.node.zones)
+        return self.node.nr_free_pages() + sum(int(zone.pcp.count) for zone in self.system.zones)
 
     @rule(order=st.integers(0, 10), count=st.integers(1, 40), gfp=st.sampled_from([GFP_HIGHUSER_MOVABLE, GFP_DMA]))
     def alloc(self, order: int, count: int, gfp: int) -> None:
@@ -56,7 +56,7 @@ class BuddyCalls(RuleBasedStateMachine):
     @rule()
     def drain(self) -> None:
         self.node.drain_all_pages()
-        assert all(zone.pcp.count == 0 for zone in self.node.zones)
+        assert all(zone.pcp.count == 0 for zone in self.system.zones)
 
     @invariant()
     def all_holds(self) -> None:
@@ -86,5 +86,5 @@ def test_after_everything_is_freed_the_blocks_are_those_of_an_unused_machine() -
         used.node.put_page(page)
     used.node.drain_all_pages()
     unused.node.drain_all_pages()
-    for ours, theirs in zip(used.node.zones, unused.node.zones, strict=True):
+    for ours, theirs in zip(used.zones, unused.zones, strict=True):
         assert [ours.nr_free(order) for order in range(11)] == [theirs.nr_free(order) for order in range(11)]

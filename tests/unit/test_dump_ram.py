@@ -20,7 +20,7 @@ from pagewalk.arch.format import PageFormat
 from pagewalk.arch.x86_64 import PRESENT, PSE, RW, USER
 from pagewalk.errors import ConfigError
 from pagewalk.hw.walker import NOT_PRESENT, PEEK, walk
-from pagewalk.mm.mm_init import memory_map
+from pagewalk.mm.memblock import firmware_map
 from pagewalk.mm.ram import Ram
 from pagewalk.view.dump_ram import NOTE_NAME, write_core, write_raw
 
@@ -57,7 +57,7 @@ def test_a_core_has_a_segment_for_each_range_of_ram_and_holes_for_what_nobody_us
         root = int(machine.kernel.tasks()[-1].mm.pgd_pfn) << 12
         table = bytes(machine.system.ram.bytes[root : root + 4096])
     loads = [(start, size) for kind, _, _, _, start, size, _, _ in segments(core) if kind == 1]
-    assert loads == [(first << 12, end - first << 12) for first, end in memory_map(4 << 30)]
+    assert loads == [(first << 12, end - first << 12) for first, end in firmware_map("x86_64", 4 << 30)]
     assert physical(core, (frame.pfn << 12) + 0x234, 15) == b"a needle in RAM"
     assert physical(core, root, 4096) == table
     assert core.stat().st_size > 4095 << 20 > 64 * core.stat().st_blocks * 512

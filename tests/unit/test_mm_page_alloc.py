@@ -5,7 +5,7 @@ from mm_rig import PAGE
 
 from pagewalk import Config, Machine, Process
 from pagewalk.check import Broken, check_all, check_machine
-from pagewalk.mm.page_alloc import GFP_DMA, GFP_DMA32
+from pagewalk.mm.gfp import GFP_DMA, GFP_DMA32
 from pagewalk.mm.system import System
 
 pytestmark = pytest.mark.quick
@@ -63,7 +63,7 @@ def test_buddyinfo_adds_up_to_the_free_pages(machine: Machine) -> None:
     for line in machine.buddyinfo().splitlines():
         name = line.split()[3]
         counts = [int(word) for word in line.split()[4:]]
-        zone = next(zone for zone in machine.system.node.zones if zone.name == name)
+        zone = next(zone for zone in machine.system.zones if zone.name == name)
         assert sum(count << order for order, count in enumerate(counts)) == zone.free_pages
 
 
@@ -94,7 +94,7 @@ def break_commitment(machine: Machine, process: Process) -> None:
 
 
 def break_free_list(machine: Machine, process: Process) -> None:
-    next(zone for zone in machine.system.node.zones if zone.managed_pages).free_pages += 1
+    next(zone for zone in machine.system.zones if zone.managed_pages).free_pages += 1
 
 
 @pytest.mark.parametrize(

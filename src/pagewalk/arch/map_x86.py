@@ -98,13 +98,16 @@ def page_offset(split: str, pae: bool) -> int:
     return found
 
 
-def map_32(offset: int = 0xC000_0000, ram: int = 4 << 30, pae: bool = False) -> AddressMap:
-    """32-bit x86: ``offset`` is CONFIG_PAGE_OFFSET, ``ram`` the end of RAM in bytes."""
+def map_32(
+    offset: int = 0xC000_0000, ram: int = 4 << 30, pae: bool = False, vmalloc: int = _VMALLOC_RESERVE
+) -> AddressMap:
+    """32-bit x86: ``offset`` is CONFIG_PAGE_OFFSET, ``ram`` the end of RAM in bytes, ``vmalloc`` the bytes that lowmem
+    leaves for vmalloc at least (the boot parameter of that name)."""
     pmd = 1 << (21 if pae else 22)
     ldt = (_CPU_ENTRY_AREA - 4096) & -pmd
     pkmap = (ldt - 4096) & -pmd
     vmalloc_end = pkmap - 2 * 4096
-    maxmem = vmalloc_end - offset - _VMALLOC_RESERVE
+    maxmem = vmalloc_end - offset - vmalloc
     lowmem = min(ram, maxmem)
     high_memory = offset + lowmem
     regions = [

@@ -1,7 +1,10 @@
 """Invariants of physical memory: who owns a frame, and what the free lists say."""
 
+from itertools import product
+
 from pagewalk.check.census import Census, require
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.gfp import MIGRATE_NAMES, MIGRATE_PCPTYPES, MIGRATE_TYPES
 from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_special, PG_swapcache, PG_table
 from pagewalk.mm.zone import MAX_PAGE_ORDER, NR_PAGE_ORDERS, Zone
 
@@ -41,11 +44,12 @@ def _owners(census: Census) -> dict[int, list[str]]:
     def own(pfn: int, owner: str) -> None:
         owners.setdefault(pfn, []).append(owner)
 
-    for zone in census.system.node.zones:
+    for zone in census.system.zones:
         for pfn, order in zone.free_blocks():
             for frame in range(pfn, pfn + (1 << order)):
                 own(frame, "buddy")
-        for order, hot in enumerate(zone.pcp.lists):
+        for which, hot in enumerate(zone.pcp.lists):
+            order = which // MIGRATE_PCPTYPES
             for page in hot:
                 require(bool(page.flags & PG_pcp) and page.order == order, "PG_pcp marks per-CPU pages", _show(page))
                 for frame in range(int(page.pfn), int(page.pfn) + (1 << order)):
@@ -88,7 +92,7 @@ def _show(page: Page) -> str:
 
 def no_two_free_buddies_are_unmerged(census: Census) -> None:
     """No two free buddies of the same order wait side by side: they would be one block of the next order."""
-    for zone in census.system.node.zones:
+    for zone in census.system.zones:
         blocks = set(zone.free_blocks())
         for pfn, order in blocks:
             require(pfn % (1 << order) == 0, "a free block is aligned to its size", f"pfn {pfn} order {order}")
@@ -102,14 +106,19 @@ def no_two_free_buddies_are_unmerged(census: Census) -> None:
 def free_lists_are_well_linked(census: Census) -> None:
     """A free list reads the same forwards and backwards, and is as long as nr_free says."""
     mem_map = census.system.mem_map
-    for zone in census.system.node.zones:
-        for order in range(NR_PAGE_ORDERS):
-            area = zone.free_area[order]
-            where = f"zone {zone.name} order {order}"
+    for zone in census.system.zones:
+        for order, migratetype in product(range(NR_PAGE_ORDERS), range(MIGRATE_TYPES)):
+            area = zone.free_area[order].lists[migratetype]
+            where = f"node {zone.node_id} zone {zone.name} order {order} {MIGRATE_NAMES[migratetype]}"
             pfn, before, count = area.head, -1, 0
             while pfn >= 0:
                 page = mem_map.page(pfn)
                 require(page.lru_prev == before, "a free list is well linked", f"{where} at pfn {pfn}")
+                found = mem_map.block_type(pfn)
+                require(
+                    found == migratetype, "a free block is on the list of its page block's type", f"{where}: {found}"
+                )
+                require(zone.holds(pfn), "a free block is on the list of its zone", f"{where}: pfn {pfn}")
                 before, pfn, count = pfn, page.lru_next, count + 1
             require(area.tail == before, "a free list is well linked", f"{where}: tail {area.tail}, last {before}")
             require(area.nr_free == count, "nr_free counts the list", f"{where}: {area.nr_free}, found {count}")
@@ -117,19 +126,19 @@ def free_lists_are_well_linked(census: Census) -> None:
 
 def free_counts_equal_a_recount(census: Census) -> None:
     """free_pages and the per-CPU counts equal a recount, and with the frames in use make up managed_pages."""
-    used: dict[int, int] = {}
+    used: dict[Zone, int] = {}
     for page in census.pages:
         if page.refcount:
             zone = census.system.node.zone_of(page.pfn)
-            used[zone.index] = used.get(zone.index, 0) + (1 << page.order)
-    for zone in census.system.node.zones:
+            used[zone] = used.get(zone, 0) + (1 << page.order)
+    for zone in census.system.zones:
         listed = sum(1 << order for _, order in zone.free_blocks())
         deferred = sum(end - start for start, end in zone.deferred)
         free = listed + deferred
         require(zone.free_pages == free, "free_pages equals a recount", f"{zone.name}: {zone.free_pages}, found {free}")
-        waiting = sum(len(pages) << order for order, pages in enumerate(zone.pcp.lists))
+        waiting = sum(len(pages) << which // MIGRATE_PCPTYPES for which, pages in enumerate(zone.pcp.lists))
         require(zone.pcp.count == waiting, "pcp.count equals a recount", f"{zone.name}: {zone.pcp.count}, {waiting}")
-        busy = used.get(zone.index, 0)
+        busy = used.get(zone, 0)
         total = free + waiting + busy
         require(
             zone.managed_pages == total,

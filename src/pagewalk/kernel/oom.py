@@ -19,6 +19,7 @@ from pagewalk.kernel.exit import do_group_exit
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE
+from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_MOVABLE
 from pagewalk.mm.gfp_names import GFP_KERNEL_MASK, GFP_USER_PAGE_MASK
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.oom_kill import (
@@ -33,7 +34,6 @@ from pagewalk.mm.oom_kill import (
 from pagewalk.mm.oom_reaper import oom_reap_task_mm
 from pagewalk.mm.oom_report import dump_header, dump_oom_summary, dump_tasks, kill_line, show_mem
 from pagewalk.mm.oom_state import mem_info
-from pagewalk.mm.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.reclaim_seam import OomKiller
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class KernelOom(OomKiller):
         self.retry = False
         if task is None or not self.enabled:
             return False
-        mask = GFP_USER_PAGE_MASK if gfp & GFP_HIGHUSER_MOVABLE else GFP_KERNEL_MASK
+        mask = GFP_USER_PAGE_MASK if gfp & GFP_MOVABLE else GFP_KERNEL_MASK
         oc = OomControl(totalpages(self.kernel), mask, int(order))
         return self.kill_for(task, oc, self.candidates())
 

@@ -15,8 +15,8 @@ Differs: functions enter the kernel rather than compute from [vvar]; no getrando
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.page import PG_special
-from pagewalk.mm.page_alloc import GFP_ZERO
 from pagewalk.mm.special_mapping import install_special_mapping
 from pagewalk.mm.unmapped_area import get_unmapped_area
 from pagewalk.mm.vma import (
@@ -325,7 +325,7 @@ class Vdso:
 
 def kernel_frame(system: "System") -> int:
     """A zeroed frame that stays the kernel's."""
-    page = system.node.alloc_page(GFP_ZERO)
+    page = system.node.alloc_page(GFP_PGTABLE)
     assert page is not None
     page.flags |= PG_special
     return int(page.pfn)

@@ -14,10 +14,10 @@ from array import array
 
 from mypy_extensions import i64
 
+from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.memory import mm_counter
 from pagewalk.mm.mm_types import MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import PG_anon, PG_anon_exclusive, PG_table
-from pagewalk.mm.page_alloc import GFP_ZERO
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_MAYBE_GUARD, VM_MAYWRITE, VM_MIXEDMAP, VM_PFNMAP, VM_SHARED, Vma
 
@@ -80,7 +80,7 @@ def child_table(mm: MmStruct, level: int, index: i64) -> i64:
     entry: i64 = words[index]
     if entry & fmt.present.mask == fmt.present.value:
         return fmt.table_index(entry)
-    page = system.node.alloc_page(GFP_ZERO)
+    page = system.node.alloc_page(GFP_PGTABLE)
     if page is None:
         return -1
     page.flags |= PG_table

@@ -22,9 +22,9 @@ from pagewalk.mm.fault_types import (
 )
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_to_map
+from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache
-from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare, locked_elsewhere

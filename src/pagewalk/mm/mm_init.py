@@ -1,138 +1,195 @@
-"""Boot: from a memory size to zones with free frames and watermarks.
+"""Boot: from a memory map to nodes with zones, free frames, watermarks and zonelists.
 
-The memory map is that of a PC: RAM below 640 KiB, from 1 MiB to at most 3 GiB, and the rest from 4 GiB on.
-
-Mirrors: mm/mm_init.c, mm/page_alloc.c (setup_per_zone_wmarks), arch/x86/kernel/e820.c (6.18)
-Differs: what the kernel image and early boot reserve is estimated: all below 1 MiB, 40 MiB at 16 MiB for the image,
-    and 64 bytes of struct page a frame, taken from the top of the highest zone.
+Mirrors: mm/mm_init.c (free_area_init, find_zone_movable_pfns_for_nodes) (6.18)
+Differs: what the kernel keeps of RAM is an estimate (mm/boot_reserve.py) unless the managed frames are given.
 """
 
-from math import isqrt
-from typing import Final
+from typing import TYPE_CHECKING
 
-from pagewalk.config import Config
+from pagewalk.arch.zone_limits import DEVICE, DMA, DMA32, HIGHMEM, MOVABLE, NORMAL, ZONE_KINDS, zone_limits
+from pagewalk.mm.boot_reserve import free_at_boot
+from pagewalk.mm.memblock import MemRegion, PfnRange, frames_of, overlap, page_shift_of
 from pagewalk.mm.page import MemMap
-from pagewalk.mm.zone import MAX_NR_ZONES, ZONE_NAMES, Zone
+from pagewalk.mm.zone import MAX_PAGE_ORDER, Zone
 
-MAX_DMA32_PFN: Final = 1 << 20  # 4 GiB, on x86
-_MAX_DMA: Final = 16 << 20  # bytes
-_MAX_DMA32: Final = 4 << 30
-_LOW_END: Final = 0x9F000
-_HIGH_START: Final = 1 << 20
-_HOLE_START: Final = 3 << 30
-_IMAGE: Final = (16 << 20, (16 + 40) << 20)
-_STRUCT_PAGE: Final = 64
-
-PfnRange = tuple[int, int]
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 
-def page_shift_of(config: Config) -> int:
-    """log2 of the configured machine's page size."""
-    return int(config.granule).bit_length() - 1
+def all_ranges(regions: list[MemRegion]) -> list[PfnRange]:
+    """The regions as (start, end), sorted."""
+    return sorted([(region.start, region.end) for region in regions])
 
 
-def memory_map(ram: int, page_shift: int = 12) -> list[PfnRange]:
-    """The usable RAM of a PC with ``ram`` bytes, as (first, end) numbers of frames of ``1 << page_shift`` bytes."""
-    frames = ram >> page_shift
-    below = min(frames, _HOLE_START >> page_shift)
-    ranges = [(1, _LOW_END >> page_shift), (_HIGH_START >> page_shift, below)]
-    if frames > below:
-        start = _MAX_DMA32 >> page_shift
-        ranges.append((start, start + frames - below))
-    return ranges
+def node_ranges(regions: list[MemRegion], nid: int) -> list[PfnRange]:
+    """The ranges of one node."""
+    return sorted([(region.start, region.end) for region in regions if region.nid == nid])
 
 
-def _overlap(ranges: list[PfnRange], start: int, end: int) -> list[PfnRange]:
-    return [(max(a, start), min(b, end)) for a, b in ranges if max(a, start) < min(b, end)]
+def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap) -> list[Zone]:
+    """The zones of every node, by node and index, their free frames deferred; watermarks are not set yet.
 
-
-def _without(ranges: list[PfnRange], hole: PfnRange) -> list[PfnRange]:
-    left = []
-    for start, end in ranges:
-        left += [(a, b) for a, b in ((start, min(end, hole[0])), (max(start, hole[1]), end)) if a < b]
-    return left
-
-
-def _pages(ranges: list[PfnRange]) -> int:
-    return sum(end - start for start, end in ranges)
-
-
-def _take_from_top(ranges: list[PfnRange], count: int) -> list[PfnRange]:
-    left = list(ranges)
-    while count > 0 and left:
-        start, end = left.pop()
-        if end - start > count:
-            left.append((start, end - count))
-        count -= end - start
-    return left
-
-
-def build_zones(config: Config, mem_map: MemMap) -> list[Zone]:
-    """DMA, DMA32 and NORMAL for the machine's RAM, their free frames deferred, watermarks and reserves set."""
-    page_shift = page_shift_of(config)
-    usable = memory_map(int(config.ram), page_shift)
-    dma, dma32 = _MAX_DMA >> page_shift, _MAX_DMA32 >> page_shift
-    bounds = ((1, dma), (dma, dma32), (dma32, mem_map.max_pfn))
-    free = _without(usable, (0, _HIGH_START >> page_shift))
-    free = _without(free, (_IMAGE[0] >> page_shift, _IMAGE[1] >> page_shift))
-    free = _take_from_top(free, _pages(usable) * _STRUCT_PAGE >> page_shift)
+    A zone spans from where the node or the zone begins to where either ends, holes included, and is present where there
+    is RAM. MOVABLE is cut off the highest zone of each node (``kernelcore``, ``movablecore``).
+    """
+    kinds = ZONE_KINDS[config.arch]
+    shift = page_shift_of(config)
+    ranges = all_ranges(regions)
+    first, end = ranges[0][0], ranges[-1][1]
+    limits = zone_limits(
+        config.arch,
+        first,
+        end,
+        zone_dma_bits=config.zone_dma_bits,
+        vmsplit=config.vmsplit,
+        vmalloc=int(config.vmalloc),
+        page_shift=shift,
+    )
+    lowest: list[int] = []
+    highest: list[int] = []
+    at = first
+    for kind, limit in zip(kinds, limits, strict=True):
+        lowest.append(at)
+        at = at if kind in (MOVABLE, DEVICE) else max(limit, at)
+        highest.append(at)
+    usable = max([i for i in range(len(kinds)) if kinds[i] not in (MOVABLE, DEVICE) and highest[i] > lowest[i]])
+    high_start = lowest[kinds.index(HIGHMEM)] if HIGHMEM in kinds else end
+    free = free_at_boot(config.arch, ranges, high_start, shift)
+    nr_nodes = max([region.nid for region in regions]) + 1
+    movable = movable_starts(config, regions, nr_nodes, lowest[usable])
     zones = []
-    for index, (start, end) in enumerate(bounds):
-        present = _overlap(usable, start, end)
-        first, last = (present[0][0], min(end, present[-1][1])) if present else (0, 0)
-        zone = Zone(ZONE_NAMES[index], index, first, last, mem_map)
-        zone.present_pages = _pages(present)
-        ranges = _overlap(free, start, end)
-        zone.managed_pages = _pages(ranges)
-        zone.free_pages = zone.managed_pages
-        zone.deferred = ranges[::-1]
-        zones.append(zone)
-    setup_watermarks(zones, config)
+    for nid in range(nr_nodes):
+        own = node_ranges(regions, nid)
+        node_free = [part for start, stop in own for part in overlap(free, start, stop)]
+        for index, kind in enumerate(kinds):
+            low, high = lowest[index], highest[index]
+            if kind == MOVABLE:
+                low, high = movable[nid], highest[usable] if movable[nid] else 0
+            elif movable[nid] and kind != DEVICE:
+                low, high = min(low, movable[nid]), min(high, movable[nid])
+            zone = make_zone(kind, index, nid, own, (low, high), mem_map)
+            zone.is_highmem = kind == HIGHMEM or (kind == MOVABLE and kinds[usable] == HIGHMEM)
+            zone.watermark_boost_factor = config.watermark_boost_factor
+            zone.lowmem_reserve = [0] * len(kinds)
+            zone.node_cpus = len([cpu for cpu in range(config.cpus) if node_of_cpu(cpu, config.cpus, nr_nodes) == nid])
+            if zone.present_pages:
+                give_frames(zone, list(overlap(node_free, zone.zone_start_pfn, zone.end_pfn)))
+            zones.append(zone)
+    for zone in zones:
+        if any(other is not zone and other.zone_start_pfn < zone.end_pfn and zone.zone_start_pfn < other.end_pfn
+                for other in zones):  # fmt: skip
+            zone.pieces = overlap(node_ranges(regions, int(zone.node_id)), zone.zone_start_pfn, zone.end_pfn)
     return zones
 
 
-def min_free_kbytes(zones: list[Zone], config: Config) -> int:
-    """vm.min_free_kbytes: the configured one, or 4 * sqrt(lowmem in KiB), 128 to 262144; from 512 MiB on, where
-    transparent huge pages are enabled, at least what they recommend: 11 page blocks a zone, at most 5 % of lowmem."""
-    if config.min_free_kbytes >= 0:
-        return config.min_free_kbytes
-    lowmem = sum(zone.managed_pages for zone in zones)
-    page_shift = page_shift_of(config)
-    kb_shift = page_shift - 10
-    kbytes = min(max(isqrt((lowmem << kb_shift) * 16), 128), 262144)
-    if lowmem >= (512 << 20) >> page_shift:
-        populated = sum(1 for zone in zones if zone.managed_pages)
-        pageblock_pages = 1 << page_shift - 3  # what a last-level table maps
-        recommended = min(pageblock_pages * populated * 11, lowmem // 20)
-        kbytes = max(kbytes, recommended << kb_shift)
-    return kbytes
+def make_zone(kind: int, index: int, nid: int, own: list[PfnRange], limits: PfnRange, mem_map: MemMap) -> Zone:
+    """A zone of node ``nid``, whose RAM is ``own``, within ``limits``; it has no free frames yet."""
+    start, stop = (max(own[0][0], limits[0]), min(own[-1][1], limits[1])) if own else (0, 0)
+    if stop <= start:
+        return Zone(kind, index, 0, 0, mem_map, nid)
+    zone = Zone(kind, index, start, stop, mem_map, nid)
+    zone.present_pages = frames_of(overlap(own, start, stop))
+    return zone
 
 
-def setup_watermarks(zones: list[Zone], config: Config) -> None:
-    """Sets each zone's min, low, high and promo marks, its lowmem_reserve, and its per-CPU list's batch and high."""
-    lowmem = sum(zone.managed_pages for zone in zones)
-    page_shift = page_shift_of(config)
-    pages_min = min_free_kbytes(zones, config) >> page_shift - 10
-    for zone in zones:
-        share = pages_min * zone.managed_pages // lowmem if lowmem else 0
-        step = max(share >> 2, zone.managed_pages * config.watermark_scale_factor // 10000)
-        zone.watermark_min = share
-        zone.watermark_low = share + step
-        zone.watermark_high = zone.watermark_low + step
-        zone.watermark_promo = zone.watermark_high + step
-        zone.pcp.batch = zone_batchsize(zone.managed_pages, page_shift)
-        zone.pcp.high = max(zone.watermark_low // config.cpus, 4 * int(zone.pcp.batch)) if zone.managed_pages else 0
-    for index, zone in enumerate(zones):
-        above = 0
-        for higher in range(index + 1, MAX_NR_ZONES):
-            above += zones[higher].managed_pages if higher < len(zones) else 0
-            ratio = config.lowmem_reserve_ratio[index]
-            zone.lowmem_reserve[higher] = above // ratio if ratio and zone.managed_pages else 0
+def give_frames(zone: Zone, free: list[PfnRange]) -> None:
+    """The allocator gets ``free`` (ascending), which wait on the zone's deferred list."""
+    zone.managed_pages = frames_of(free)
+    zone.free_pages = zone.managed_pages
+    zone.deferred = free[::-1]
 
 
-def zone_batchsize(managed_pages: int, page_shift: int) -> int:
-    """Pages moved between a per-CPU list and the buddy lists at a time: a quarter of 1/1024 of the zone, of at most 1
-    MiB, rounded to one less than a power of two."""
-    batch = max(min(managed_pages >> 10, (1 << 20) >> page_shift) // 4, 1)
-    power = 1 << ((batch + batch // 2).bit_length() - 1)
-    return max(power - 1, 1)
+def node_of_cpu(cpu: int, cpus: int, nr_nodes: int) -> int:
+    """CPUs are dealt out to nodes in equal, contiguous parts."""
+    return cpu * nr_nodes // cpus if cpus >= nr_nodes else cpu
+
+
+def core_frames(text: str, total: int, what: str, page_shift: int) -> int:
+    """``kernelcore`` or ``movablecore`` in frames: a size, or a percentage of all frames; 0 where it is not set."""
+    from pagewalk.config import parse_size
+
+    if text.endswith("%"):
+        return total * int(text[:-1]) // 100
+    return parse_size(text, what) >> page_shift if text else 0
+
+
+def movable_starts(config: "Config", regions: list[MemRegion], nr_nodes: int, usable_start: int) -> list[int]:
+    """Where ZONE_MOVABLE begins in each node, 0 where it has none.
+
+    ``kernelcore`` frames are left for the kernel, spread evenly over the nodes; what lies below the zone that MOVABLE
+    is cut from counts first. ``movablecore`` says how much is to be movable instead.
+    """
+    starts = [0] * nr_nodes
+    total = frames_of(all_ranges(regions))
+    required = core_frames(str(config.kernelcore), total, "kernelcore", page_shift_of(config))
+    movable = core_frames(str(config.movablecore), total, "movablecore", page_shift_of(config))
+    block = 1 << MAX_PAGE_ORDER
+    if movable:
+        movable = min((movable + block - 1) // block * block, total)
+        required = max(required, total - movable)
+    if not required or required >= total:
+        return starts
+    nodes = [nid for nid in range(nr_nodes) if node_ranges(regions, nid)]
+    usable_nodes = len(nodes)
+    while True:
+        share = required // usable_nodes
+        for nid in nodes:
+            if required < share:
+                share = required // usable_nodes
+            remaining = share
+            for first, end in node_ranges(regions, nid):
+                start = max(first, starts[nid])
+                if start >= end:
+                    continue
+                if start < usable_start:
+                    kernel_pages = min(end, usable_start) - start
+                    remaining -= min(kernel_pages, remaining)
+                    required -= min(kernel_pages, required)
+                    if end <= usable_start:
+                        starts[nid] = end
+                        continue
+                    start = usable_start
+                size = min(end - start, remaining)
+                starts[nid] = start + size
+                required -= min(required, size)
+                remaining -= size
+                if not remaining:
+                    break
+        usable_nodes -= 1
+        if not usable_nodes or required <= usable_nodes:
+            break
+    for nid in nodes:
+        starts[nid] = (starts[nid] + block - 1) // block * block
+        if starts[nid] >= node_ranges(regions, nid)[-1][1]:
+            starts[nid] = 0
+    return starts
+
+
+def zone_of_frame(zones: list[Zone], regions: list[MemRegion], pfn: int) -> Zone | None:
+    """The zone of a frame, None where it is in a hole."""
+    for region in regions:
+        if region.start <= pfn < region.end:
+            for zone in zones:
+                if zone.node_id == region.nid and zone.zone_start_pfn <= pfn < zone.end_pfn:
+                    return zone
+    return None
+
+
+def gfp_zones(kinds: tuple[int, ...]) -> list[int]:
+    """The highest zone index that a request may use, by the low four bits of its gfp flags (GFP_ZONE_TABLE).
+
+    A flag of a zone that the architecture does not have stands for NORMAL.
+    """
+    normal = kinds.index(NORMAL)
+    table = []
+    for bits in range(16):
+        dma, high, dma32, movable = [bits >> shift & 1 for shift in range(4)]
+        if dma:
+            table.append(0 if kinds[0] == DMA else normal)
+        elif dma32:
+            table.append(kinds.index(DMA32) if DMA32 in kinds else normal)
+        elif high:
+            table.append(kinds.index(MOVABLE) if movable else kinds.index(HIGHMEM) if HIGHMEM in kinds else normal)
+        else:
+            table.append(normal)
+    return table

@@ -1,14 +1,15 @@
 """The machine's figures as the OOM report has them.
 
 Mirrors: mm/show_mem.c (show_free_areas) (6.18)
-Differs: one node; one migrate type, shown as movable; what the model does not count is 0.
+Differs: one node's counters; what the model does not count is 0.
 """
 
 from typing import TYPE_CHECKING
 
 from pagewalk.mm.oom_report import HugePages, MemInfo, NodeState, ZoneState
-from pagewalk.mm.show_mem import node_stats, zone_marks, zone_stats
+from pagewalk.mm.show_mem import node_stats, zone_stats
 from pagewalk.mm.zone import NR_PAGE_ORDERS
+from pagewalk.mm.zoneinfo import free_of_type
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -42,7 +43,7 @@ def mem_info(system: "System") -> MemInfo:
         node.pages[name] = stats.get(counter, 0)
     node.kb["kernel_stack"] = stats.get("nr_kernel_stack", 0)
     info.nodes.append(node)
-    for zone in system.node.zones:
+    for zone in system.zones:
         if zone.present_pages:
             info.zones.append(zone_state(system, zone))
     info.huge = [HugePages(0, 1 << 20), HugePages(0, 2 << 10)]
@@ -52,11 +53,11 @@ def mem_info(system: "System") -> MemInfo:
 
 def zone_state(system: "System", zone: "Zone") -> ZoneState:
     """One zone."""
-    state = ZoneState(0, zone.name)
+    state = ZoneState(int(zone.node_id), zone.name)
     stats = zone_stats(system, zone)
     for name, counter in _ZONE.items():
         state.kb[name] = stats.get(counter, 0) * 4
-    marks = zone_marks(zone)
+    marks = zone.marks()
     state.kb["free"] = int(zone.free_pages) * 4
     state.kb["min"] = marks[0] * 4
     state.kb["low"] = marks[1] * 4
@@ -68,5 +69,6 @@ def zone_state(system: "System", zone: "Zone") -> ZoneState:
     state.lowmem_reserve = list(zone.lowmem_reserve)
     for order in range(NR_PAGE_ORDERS):
         state.nr_free.append(zone.nr_free(order))
-        state.types.append("M")
+        kinds = [letter for kind, letter in enumerate("UMEHI") if free_of_type(zone, order, kind)]
+        state.types.append("".join(kinds))
     return state

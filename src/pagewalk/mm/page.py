@@ -42,6 +42,7 @@ PAGE_FLAG_NAMES: Final = (
 
 SECTION_PAGES_SHIFT: Final = 15  # 128 MiB: SECTION_SIZE_BITS 27
 SECTION_PAGES: Final = 1 << SECTION_PAGES_SHIFT
+_MIGRATE_MOVABLE: Final = 1
 
 
 @final
@@ -81,12 +82,37 @@ class Page:
 
 @final
 class MemMap:
-    """The memory map: ``Page`` objects by frame number, in SPARSEMEM sections that are created on first use."""
+    """The memory map: ``Page`` objects by frame number, in SPARSEMEM sections that are created on first use.
 
-    def __init__(self, max_pfn: int) -> None:
+    FLATMEM is the same with one array for everything: ``flatmem`` makes it so, holes included.
+
+    block_order  log2 of the frames of a page block, the unit whose free pages have one migrate type
+    block_types  migrate types of page blocks, by section and block; sections in which none was changed share one list
+    """
+
+    def __init__(self, max_pfn: int, block_order: int = 9, *, flatmem: bool = False) -> None:
         self.max_pfn = max_pfn
-        self.sections: list[list[Page | None] | None] = [None] * ((max_pfn >> SECTION_PAGES_SHIFT) + 1)
+        nr_sections = (max_pfn >> SECTION_PAGES_SHIFT) + 1
+        self.sections: list[list[Page | None] | None] = [None] * nr_sections
+        self.flatmem = flatmem
+        if flatmem:
+            self.sections = [[None] * SECTION_PAGES for _ in range(nr_sections)]
         self.nr_pages_created: i64 = 0
+        self.block_order: i64 = block_order
+        self.all_movable: list[int] = [_MIGRATE_MOVABLE] * (SECTION_PAGES >> block_order)
+        self.block_types: list[list[int]] = [self.all_movable] * nr_sections
+
+    def block_type(self, pfn: i64) -> i64:
+        """The migrate type of a frame's page block (get_pageblock_migratetype)."""
+        return self.block_types[pfn >> SECTION_PAGES_SHIFT][(pfn & (SECTION_PAGES - 1)) >> self.block_order]
+
+    def set_block_type(self, pfn: i64, migratetype: i64) -> None:
+        """Changes the migrate type of a frame's page block; its free pages are for the caller to move."""
+        types = self.block_types[pfn >> SECTION_PAGES_SHIFT]
+        if types is self.all_movable:
+            types = types.copy()
+            self.block_types[pfn >> SECTION_PAGES_SHIFT] = types
+        types[(pfn & (SECTION_PAGES - 1)) >> self.block_order] = int(migratetype)
 
     def page(self, pfn: i64) -> Page:
         """pfn_to_page: the page of a frame, made on first use. 0 <= pfn < max_pfn."""

@@ -1,62 +1,88 @@
-"""The buddy allocator, with per-CPU lists in front of it.
+"""The page allocator: which zone serves a request, and what happens when none may.
 
-Entry points: ``alloc_pages``, ``free_pages``, ``put_page``. An allocation that cannot be served answers None and leaves
-everything as it was; ``Node.last_failure`` remembers the request for the message.
+Entry points: ``Node.alloc_pages``, ``free_pages``, ``put_page``. A request tries the zones of its node's zonelist, the
+highest allowed zone of the nearest node first, as long as they stay above their low mark; then wakes kswapd and goes
+down to min; then reclaims; in the end asks for a victim. One that cannot be served answers None and leaves everything
+as it was; ``Node.last_failure`` remembers it for the message.
 
 Mirrors: mm/page_alloc.c (6.18)
-Differs: one migrate type and no page blocks; watermarks are computed but not yet enforced (``zone_watermark_ok`` is the
-    place); no reclaim behind a failed request; per-CPU lists do not tune ``high`` at run time.
+Differs: no compaction and no cpusets; a request that fails is told to nobody's console.
 """
 
 from typing import Final, final
 
 from mypy_extensions import i64
 
+from pagewalk.mm.buddy import (
+    free_one_page,
+    reserve_highatomic_pageblock,
+    rmqueue_buddy,
+    rmqueue_smallest,
+    unreserve_highatomic_pageblock,
+)
+from pagewalk.mm.gfp import (
+    ALLOC_CPUSET,
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_WMARK_HIGH,
+    ALLOC_WMARK_LOW,
+    GFP_DIRECT_RECLAIM,
+    GFP_HIGH,
+    GFP_KSWAPD_RECLAIM,
+    GFP_MEMALLOC,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+    GFP_ZERO,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+)
 from pagewalk.mm.lruvec import ReclaimPolicy
-from pagewalk.mm.page import SECTION_PAGES, MemMap, Page, PG_buddy, PG_head, PG_lru, PG_mlocked, PG_pcp
+from pagewalk.mm.page import MemMap, Page, PG_head, PG_lru, PG_mlocked, PG_pcp
+from pagewalk.mm.pcp import free_pcppages_bulk, refill, trim
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.vmstat import VmStat
-from pagewalk.mm.zone import (
-    MAX_PAGE_ORDER,
-    PAGE_ALLOC_COSTLY_ORDER,
-    FreeArea,
-    PerCpuPages,
-    Zone,
-    largest_order,
-)
+from pagewalk.mm.watermark_ok import zone_watermark_fast, zone_watermark_ok
+from pagewalk.mm.zone import PAGE_ALLOC_COSTLY_ORDER, Zone
 
-# gfp flags: which zone at the highest, and what to do with the page.
-GFP_DMA: Final = 0x01
-GFP_DMA32: Final = 0x04
-GFP_ZERO: Final = 0x100
-GFP_KERNEL: Final = 0x000
-GFP_USER: Final = 0x000
-GFP_HIGHUSER_MOVABLE: Final = 0x08
-
-# alloc_flags: how far below the marks a request may go (mm/internal.h).
-ALLOC_WMARK_MIN: Final = 0x00
-ALLOC_WMARK_LOW: Final = 0x01
-ALLOC_WMARK_HIGH: Final = 0x02
-ALLOC_NO_WATERMARKS: Final = 0x04
-ALLOC_OOM: Final = 0x08
 MAX_RECLAIM_RETRIES: Final = 16
 
 
 @final
 class Node:
-    """struct pglist_data: the zones of one memory node, and how to allocate from them.
+    """struct pglist_data: the zones of one memory node, and how to allocate as its CPUs do.
 
-    zones          by index (DMA, DMA32, NORMAL); a zone without frames has managed_pages 0
-    zonelist       zones with frames, the preferred (highest) first
+    node_id        its number
+    zones          its own, by index, those without frames too
+    zonelist       zones with frames, its own first, then of ever more distant nodes; of each node the highest first
+    zonelist_here  the same without other nodes (GFP_THISNODE)
+    nodes          all nodes of the machine
     lruvec         the pages that reclaim can take, and how it chooses
+    gfp_zone       highest zone index by the low four bits of gfp flags
     last_failure   the request that could last not be served, for the message; "" when none failed
-    reclaim        whom the slow path asks for memory (mm/reclaim_seam.py)
+    reclaim        whom the slow path asks for memory (mm/reclaim_seam.py), the same object in all nodes
     """
 
-    def __init__(self, zones: list[Zone], mem_map: MemMap, ram: Ram, vmstat: VmStat) -> None:
+    def __init__(
+        self, node_id: int, zones: list[Zone], mem_map: MemMap, ram: Ram, vmstat: VmStat, gfp_zone: list[int]
+    ) -> None:
+        self.node_id: i64 = node_id
         self.zones = zones
-        self.zonelist = [zone for zone in reversed(zones) if zone.managed_pages]
+        self.zonelist: list[Zone] = []
+        self.zonelist_here: list[Zone] = [zone for zone in reversed(zones) if zone.managed_pages]
+        self.nodes: list[Node] = []
+        self.by_pfn: list[Zone] = []
+        self.interleaved = False
+        self.gfp_zone = gfp_zone
+        self.group_by_mobility = True
         self.mem_map = mem_map
         self.ram = ram
         self.vmstat = vmstat
@@ -64,51 +90,176 @@ class Node:
         self.last_failure = ""
         self.reclaim = ReclaimSeam()
 
+    def __repr__(self) -> str:
+        return f"<Node {self.node_id}: {sum([zone.managed_pages for zone in self.zones])} pages>"
+
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
         """2**order physically contiguous, aligned frames (order 0 to 10) with a reference count of 1, or None."""
-        highest: i64 = 0 if gfp & GFP_DMA else 1 if gfp & GFP_DMA32 else 2
-        page = self.get_page_from_freelist(gfp, order, highest)
+        highest: i64 = self.gfp_zone[gfp & 15]
+        zonelist = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
+        page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
         if page is not None:
             return page
-        return self.alloc_pages_slowpath(gfp, order, highest)
-
-    def get_page_from_freelist(self, gfp: i64, order: i64, highest: i64) -> Page | None:
-        """The first zone that may serve the request does."""
-        for zone in self.zonelist:
-            if zone.index > highest or not zone_watermark_ok(zone, order, highest):
-                continue
-            page = rmqueue(zone, order)
-            if page is not None:
-                self.vmstat.pgalloc[zone.index] += 1 << order
-                zone.numa_hit += 1
-                self._prep_new_page(page, gfp, order)
-                return page
-        return None
-
-    def alloc_pages_slowpath(self, gfp: i64, order: i64, highest: i64) -> Page | None:
-        """Every zone is below its mark: wakes kswapd, frees memory directly, and kills in the end, retrying in between
-        as long as there is progress."""
-        reclaim = self.reclaim
-        rounds = 0
-        while True:
-            for zone in self.zonelist:
-                if zone.index <= highest:
-                    reclaim.wake_kswapd(zone, gfp, order, highest)
-            progress: i64 = reclaim.try_to_free_pages(self, gfp, order)
-            page = self.get_page_from_freelist(gfp, order, highest)
-            if page is not None:
-                return page
-            rounds = 0 if progress > 0 and order <= PAGE_ALLOC_COSTLY_ORDER else rounds + 1
-            if rounds < MAX_RECLAIM_RETRIES and progress > 0:
-                continue
-            if order > PAGE_ALLOC_COSTLY_ORDER or not reclaim.out_of_memory(self, gfp, order):
-                self.last_failure = f"{self.ram.page_size << order >> 10} KiB (order {order}) of {self._free_summary()}"
-                return None
-            rounds = 0
+        return self.alloc_pages_slowpath(zonelist, gfp, order, highest)
 
     def alloc_page(self, gfp: i64) -> Page | None:
         """One frame, or None."""
         return self.alloc_pages(gfp, 0)
+
+    def alloc_pages_nodemask(self, gfp: i64, order: i64, nodemask: i64) -> Page | None:
+        """As ``alloc_pages``, but from the nodes of ``nodemask`` alone (bit n: node n)."""
+        highest: i64 = self.gfp_zone[gfp & 15]
+        zonelist = [zone for zone in self.zonelist if nodemask >> zone.node_id & 1]
+        page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
+        if page is not None:
+            return page
+        return self.alloc_pages_slowpath(zonelist, gfp, order, highest)
+
+    def get_page_from_freelist(
+        self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64, alloc_flags: i64
+    ) -> Page | None:
+        """The first zone that stays above the mark serves the request."""
+        migratetype: i64 = (gfp >> 3) & 3
+        if not self.group_by_mobility:
+            migratetype = 0
+        alloc_flags |= gfp & GFP_KSWAPD_RECLAIM
+        preferred: Zone | None = None
+        for zone in zonelist:
+            if zone.index > highest:
+                continue
+            if preferred is None:
+                preferred = zone
+                if zone.no_fragment:
+                    alloc_flags |= ALLOC_NOFRAGMENT
+            elif alloc_flags & ALLOC_NOFRAGMENT and zone.node_id != preferred.node_id:
+                alloc_flags &= ~ALLOC_NOFRAGMENT  # mixing types is better than another node
+                return self.get_page_mixed(zonelist, gfp, order, highest, alloc_flags)
+            if not zone_watermark_fast(zone, order, highest, alloc_flags):
+                continue
+            page = self.rmqueue(zone, order, migratetype, alloc_flags)
+            if page is not None:
+                self.vmstat.pgalloc[zone.index] += 1 << order
+                if zone.node_id == preferred.node_id:
+                    zone.numa_hit += 1
+                else:
+                    zone.numa_miss += 1
+                    preferred.numa_foreign += 1
+                if zone.node_id != self.node_id:
+                    zone.numa_other += 1
+                self._prep_new_page(page, gfp, order)
+                if alloc_flags & ALLOC_HIGHATOMIC:
+                    reserve_highatomic_pageblock(zone, page, order)
+                return page
+        if alloc_flags & ALLOC_NOFRAGMENT:
+            return self.get_page_mixed(zonelist, gfp, order, highest, alloc_flags & ~ALLOC_NOFRAGMENT)
+        return None
+
+    def get_page_mixed(self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64, alloc_flags: i64) -> Page | None:
+        """As ``get_page_from_freelist``, where types may mix."""
+        marked = [zone for zone in zonelist if zone.no_fragment]
+        for zone in marked:
+            zone.no_fragment = False
+        page = self.get_page_from_freelist(zonelist, gfp, order, highest, alloc_flags)
+        for zone in marked:
+            zone.no_fragment = True
+        return page
+
+    def rmqueue(self, zone: Zone, order: i64, migratetype: i64, alloc_flags: i64) -> Page | None:
+        """Takes a block off the per-CPU list, or off the buddy lists."""
+        if order <= PAGE_ALLOC_COSTLY_ORDER and not alloc_flags & ALLOC_HIGHATOMIC:
+            hot = zone.pcp.lists[order * MIGRATE_PCPTYPES + migratetype]
+            if not hot and not refill(zone, order, migratetype, alloc_flags):
+                return None
+            zone.pcp.count -= 1 << order
+            return hot.pop()
+        page: Page | None = None
+        if alloc_flags & ALLOC_HIGHATOMIC:
+            page = rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
+        if page is None:
+            page = rmqueue_buddy(zone, order, migratetype, alloc_flags)
+        if page is None and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+            page = rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
+        return page
+
+    def alloc_pages_slowpath(self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64) -> Page | None:
+        """Every zone is below its low mark: wakes kswapd, goes down to min, frees memory directly, and has somebody
+        killed in the end, again and again as long as there is progress."""
+        reclaim = self.reclaim
+        alloc_flags = gfp_to_alloc_flags(gfp, order)
+        costly = order > PAGE_ALLOC_COSTLY_ORDER
+        rounds = 0
+        first = True
+        while True:
+            if alloc_flags & ALLOC_KSWAPD:
+                self.wake_all_kswapds(zonelist, gfp, order, highest)
+            if first:
+                first = False
+                page = self.get_page_from_freelist(zonelist, gfp, order, highest, alloc_flags)
+                if page is not None:
+                    return page
+            reserve: i64 = ALLOC_NO_WATERMARKS if gfp & GFP_MEMALLOC else reclaim.memalloc(gfp)
+            if gfp & GFP_NOMEMALLOC:
+                reserve = 0
+            flags = reserve | (alloc_flags & ALLOC_KSWAPD) if reserve else alloc_flags
+            page = self.get_page_from_freelist(self.zonelist if reserve else zonelist, gfp, order, highest, flags)
+            if page is not None:
+                return page
+            if not gfp & GFP_DIRECT_RECLAIM or reserve & ALLOC_NO_WATERMARKS:
+                break
+            progress: i64 = reclaim.try_to_free_pages(self, gfp, order)
+            page = self.after_reclaim(zonelist, gfp, order, highest, flags)
+            if page is not None:
+                return page
+            if gfp & GFP_NORETRY or (costly and not gfp & GFP_RETRY_MAYFAIL):
+                break
+            rounds = 0 if progress > 0 and not costly else rounds + 1
+            if rounds <= MAX_RECLAIM_RETRIES:
+                if progress > 0 and self.should_reclaim_retry(zonelist, order, highest, flags):
+                    continue
+            elif self.unreserve_highatomic(zonelist, gfp, force=True):
+                continue
+            page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_HIGH | ALLOC_CPUSET)
+            if page is not None:
+                return page
+            if costly or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE):
+                break
+            killed = reclaim.out_of_memory(self, gfp, order)
+            if not killed or reserve & ALLOC_OOM:
+                break
+            rounds = 0
+        self.last_failure = f"{self.ram.page_size << order >> 10} KiB (order {order}) of {self._free_summary()}"
+        return None
+
+    def wake_all_kswapds(self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64) -> None:
+        """Tells kswapd of each zone that the request may use."""
+        for zone in zonelist:
+            if zone.index <= highest:
+                self.reclaim.wake_kswapd(zone, gfp, order, highest)
+
+    def after_reclaim(self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64, alloc_flags: i64) -> Page | None:
+        """Tries again; where that fails, what waits on per-CPU lists or is reserved for urgent requests is given up."""
+        page = self.get_page_from_freelist(zonelist, gfp, order, highest, alloc_flags)
+        if page is not None:
+            return page
+        self.unreserve_highatomic(zonelist, gfp, force=False)
+        self.drain_all_pages()
+        return self.get_page_from_freelist(zonelist, gfp, order, highest, alloc_flags)
+
+    def should_reclaim_retry(self, zonelist: list[Zone], order: i64, highest: i64, alloc_flags: i64) -> bool:
+        """Whether a zone would be above its min mark if all that it can reclaim were free."""
+        for zone in zonelist:
+            if zone.index <= highest:
+                available: i64 = zone.free_pages + self.reclaim.reclaimable_pages(zone)
+                if zone_watermark_ok(zone, order, zone.watermark_min, highest, alloc_flags, available):
+                    return True
+        return False
+
+    def unreserve_highatomic(self, zonelist: list[Zone], gfp: i64, *, force: bool) -> bool:
+        """Gives one reserved page block back, from the first zone that has one to spare."""
+        for zone in zonelist:
+            if zone.nr_reserved_highatomic and unreserve_highatomic_pageblock(zone, (gfp >> 3) & 3, force):
+                return True
+        return False
 
     def free_pages(self, page: Page, order: i64) -> None:
         """Gives 2**order frames back; nothing refers to them any more (refcount and mapcount 0)."""
@@ -122,13 +273,18 @@ class Node:
         if order > PAGE_ALLOC_COSTLY_ORDER:
             free_one_page(zone, page, order)
             return
+        migratetype = self.mem_map.block_type(page.pfn)
+        if migratetype >= MIGRATE_PCPTYPES:
+            migratetype = MIGRATE_MOVABLE
         pcp = zone.pcp
         page.flags = PG_pcp
         page.order = order
-        pcp.lists[order].append(page)
+        pcp.lists[order * MIGRATE_PCPTYPES + migratetype].append(page)
         pcp.count += 1 << order
-        if pcp.count > pcp.high:
-            free_pcppages_bulk(zone, pcp.batch)
+        pcp.alloc_factor >>= 1
+        pcp.free_count += 1 << order
+        if pcp.count >= pcp.high:
+            trim(zone)
 
     def _page_cache_release(self, page: Page) -> None:
         """A page that was user space's goes."""
@@ -146,19 +302,23 @@ class Node:
 
     def zone_of(self, pfn: i64) -> Zone:
         """The zone that a frame lies in (page_zone)."""
-        for zone in self.zonelist:
+        if self.interleaved:
+            for zone in self.by_pfn:
+                if zone.holds(pfn):
+                    return zone
+        for zone in self.by_pfn:
             if pfn >= zone.zone_start_pfn:
                 return zone
         return self.zones[0]
 
     def drain_all_pages(self) -> None:
         """Returns the per-CPU lists to the buddy lists."""
-        for zone in self.zonelist:
+        for zone in self.by_pfn:
             free_pcppages_bulk(zone, zone.pcp.count)
 
     def nr_free_pages(self) -> int:
-        """Free frames of all zones, as MemFree counts them."""
-        return sum(zone.free_pages for zone in self.zones)
+        """Free frames of all zones of all nodes, as MemFree counts them."""
+        return sum([int(zone.free_pages) for zone in self.by_pfn])
 
     def _prep_new_page(self, page: Page, gfp: i64, order: i64) -> None:
         page.flags = PG_head if order else 0
@@ -189,144 +349,15 @@ class Node:
         return f"the zones {zones} free"
 
 
-def zone_watermark_ok(zone: Zone, order: i64, highest_zoneidx: i64) -> bool:
-    """Whether the zone may serve the request: its free pages stay above the mark and above what it keeps for others.
-
-    Until reclaim exists the mark is 0 and no reserve is kept: the last page can be used.
-    """
-    return zone.free_pages + zone.pcp.count >= 1 << order
-
-
-def rmqueue(zone: Zone, order: i64) -> Page | None:
-    """Takes a block off the per-CPU list, or off the buddy lists."""
-    if order > PAGE_ALLOC_COSTLY_ORDER:
-        page = rmqueue_buddy(zone, order)
-        if page is None and zone.pcp.count:
-            free_pcppages_bulk(zone, zone.pcp.count)
-            page = rmqueue_buddy(zone, order)
-        return page
-    pcp = zone.pcp
-    hot = pcp.lists[order]
-    if not hot and not rmqueue_bulk(zone, pcp, order):
-        free_pcppages_bulk(zone, pcp.count)  # pages of other orders may be waiting there: let them merge
-        if not rmqueue_bulk(zone, pcp, order):
-            return None
-    page = hot.pop()
-    pcp.count -= 1 << order
-    return page
-
-
-def rmqueue_bulk(zone: Zone, pcp: PerCpuPages, order: i64) -> bool:
-    """Refills a per-CPU list with a batch; False where the zone has nothing of that order."""
-    batch: i64 = pcp.batch >> order
-    if batch < 1:
-        batch = 1
-    taken: list[Page] = []
-    while len(taken) < batch:
-        page = rmqueue_buddy(zone, order)
-        if page is None:
-            break
-        page.flags = PG_pcp
-        page.order = order
-        taken.append(page)
-    taken.reverse()  # the first taken is the first to be given out
-    pcp.lists[order].extend(taken)
-    pcp.count += len(taken) << order
-    return len(taken) > 0
-
-
-def rmqueue_buddy(zone: Zone, order: i64) -> Page | None:
-    """The smallest block that is large enough, split down to ``order`` (__rmqueue_smallest, expand)."""
-    while True:
-        current: i64 = order
-        while current <= MAX_PAGE_ORDER:
-            area = zone.free_area[current]
-            if area.head >= 0:
-                page = zone.mem_map.page(area.head)
-                area.delete(page)
-                page.flags = 0
-                zone.free_pages -= 1 << order
-                expand(zone, page, order, current)
-                return page
-            current += 1
-        if not deferred_grow_zone(zone):
-            return None
-
-
-def expand(zone: Zone, page: Page, low: i64, high: i64) -> None:
-    """Puts the upper halves of a block of order ``high`` back until order ``low`` is left."""
-    while high > low:
-        high -= 1
-        buddy = zone.mem_map.page(page.pfn + (1 << high))
-        buddy.flags = PG_buddy
-        buddy.order = high
-        zone.free_area[high].add(buddy)
-
-
-def free_one_page(zone: Zone, page: Page, order: i64) -> None:
-    """Puts a block on the buddy lists and merges it with its buddy as long as that is free (__free_one_page)."""
-    zone.free_pages += 1 << order
-    pfn: i64 = page.pfn
-    mem_map = zone.mem_map
-    while order < MAX_PAGE_ORDER:
-        buddy = mem_map.lookup(pfn ^ (1 << order))
-        if buddy is None or not buddy.flags & PG_buddy or buddy.order != order:
-            break
-        zone.free_area[order].delete(buddy)
-        buddy.flags = 0
-        pfn &= ~(1 << order)
-        order += 1
-    merged = mem_map.page(pfn)
-    merged.flags = PG_buddy
-    merged.order = order
-    area: FreeArea = zone.free_area[order]
-    if buddy_merge_likely(zone, pfn, order):
-        area.add_tail(merged)
-    else:
-        area.add(merged)
-
-
-def buddy_merge_likely(zone: Zone, pfn: i64, order: i64) -> bool:
-    """Whether the next larger block would be whole but for this one's buddy: then the block waits at the tail."""
-    if order >= MAX_PAGE_ORDER - 1:
-        return False
-    parent: i64 = pfn & ~(1 << order)
-    uncle = zone.mem_map.lookup(parent ^ (1 << (order + 1)))
-    return uncle is not None and uncle.flags & PG_buddy != 0 and uncle.order == order + 1
-
-
-def free_pcppages_bulk(zone: Zone, count: i64) -> None:
-    """Gives ``count`` pages of the per-CPU lists back to the buddy lists, the coldest first."""
-    pcp = zone.pcp
-    left: i64 = min(count, pcp.count)
-    order: i64 = 0
-    while left > 0:
-        cold = pcp.lists[order]
-        nr: i64 = min(len(cold), (left + (1 << order) - 1) >> order)
-        for page in cold[:nr]:
-            page.flags = 0
-            free_one_page(zone, page, order)
-        del cold[:nr]
-        pcp.count -= nr << order
-        left -= nr << order
-        order += 1
-        if order > PAGE_ALLOC_COSTLY_ORDER:
-            break
-
-
-def deferred_grow_zone(zone: Zone) -> bool:
-    """Puts the next section of deferred frames on the buddy lists; False where none is left."""
-    if not zone.deferred:
-        return False
-    start, end = zone.deferred.pop()
-    stop = min(end, (start // SECTION_PAGES + 1) * SECTION_PAGES)
-    if stop < end:
-        zone.deferred.append((stop, end))
-    while start < stop:
-        order = largest_order(start, stop)
-        page = zone.mem_map.page(start)
-        page.flags = PG_buddy
-        page.order = order
-        zone.free_area[order].add_tail(page)
-        start += 1 << order
-    return True
+def gfp_to_alloc_flags(gfp: i64, order: i64) -> i64:
+    """What a request may do once kswapd is awake: go down to min, and below it where it is urgent (GFP_HIGH) or cannot
+    wait for reclaim."""
+    alloc_flags: i64 = ALLOC_CPUSET | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
+    if not gfp & GFP_DIRECT_RECLAIM:
+        if not gfp & GFP_NOMEMALLOC:
+            alloc_flags |= ALLOC_NON_BLOCK
+            if order > 0 and alloc_flags & ALLOC_MIN_RESERVE:
+                alloc_flags |= ALLOC_HIGHATOMIC
+        if alloc_flags & ALLOC_MIN_RESERVE:
+            alloc_flags &= ~ALLOC_CPUSET
+    return alloc_flags

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from pagewalk.arch.format import bit
+from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.page import PG_table
-from pagewalk.mm.page_alloc import GFP_ZERO
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def pgd_alloc(mm: "MmStruct") -> bool:
     """Gives ``mm`` its root table; False where there is no frame for it."""
-    page = mm.system.node.alloc_page(GFP_ZERO)
+    page = mm.system.node.alloc_page(GFP_PGTABLE)
     if page is None:
         return False
     page.flags |= PG_table
@@ -80,7 +80,7 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
         entry: i64 = words[index]
         level += 1
         if entry & fmt.present.mask != fmt.present.value:
-            page = system.node.alloc_page(GFP_ZERO)
+            page = system.node.alloc_page(GFP_PGTABLE)
             if page is None:
                 return -1
             page.flags |= PG_table
@@ -110,7 +110,7 @@ def pmd_slot(mm: "MmStruct", addr: i64, create: bool) -> i64:
             return index
         entry: i64 = words[index]
         if entry & fmt.present.mask != fmt.present.value:
-            page = system.node.alloc_page(GFP_ZERO) if create else None
+            page = system.node.alloc_page(GFP_PGTABLE) if create else None
             if page is None:
                 return -1
             page.flags |= PG_table

@@ -43,7 +43,9 @@ class ReclaimSeam:
     def wake_kswapd(self, zone: "Zone", gfp: i64, order: i64, highest_zoneidx: i64) -> None:
         """``zone`` (of node ``zone.node_id``) is below its low mark for a request of ``order`` that may use zones up to
         index ``highest_zoneidx``. Called once for each zone of the zonelist, the preferred zone first, whenever an
-        allocation enters the slow path (and again before each of its rounds)."""
+        allocation enters the slow path (and again before each of its rounds). Here: nobody makes room for whole blocks,
+        so the boost that asks for it ends."""
+        zone.watermark_boost = 0
 
     def memalloc(self, gfp: i64) -> i64:
         """The extra rights of who asks: 0 none, ``ALLOC_OOM`` for a task that is being killed for want of memory, or

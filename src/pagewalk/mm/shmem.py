@@ -12,9 +12,9 @@ from mypy_extensions import i64
 from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBUS
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, AddressSpace, File
 from pagewalk.mm.filemap import filemap_map_pages
+from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
-from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.shmem_swap import shmem_free_swap, shmem_lookup, shmem_swap_major
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory, vm_unacct_memory

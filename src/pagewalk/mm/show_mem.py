@@ -7,24 +7,15 @@ Differs: what the model does not have yet (slab, kernel stacks, huge pages) prin
 
 from typing import Final
 
+from pagewalk.arch.zone_limits import KIND_NAMES, MAX_DMA32_PFN, ZONE_KINDS
 from pagewalk.mm.lruvec import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
-from pagewalk.mm.mm_init import MAX_DMA32_PFN
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_commit_limit
 from pagewalk.mm.vmstat import VmStat
-from pagewalk.mm.zone import NR_PAGE_ORDERS, ZONE_NAMES, Zone
+from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS, buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
 
-PAGEBLOCK_ORDER: Final = 9
 VMALLOC_TOTAL_KB: Final = 34359738367
-
-ZONE_STATS: Final = """
-    nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
-    nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma
-""".split()
-
-NUMA_STATS: Final = """
-    numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other
-""".split()
 
 NODE_STATS: Final = """
     nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable
@@ -70,9 +61,10 @@ def zone_stats(system: System, zone: Zone) -> dict[str, int]:
     vmstat = system.vmstat
     stats = {
         "nr_free_pages": int(zone.free_pages),
-        "nr_free_pages_blocks": sum(zone.nr_free(order) << order for order in range(PAGEBLOCK_ORDER, NR_PAGE_ORDERS)),
-        "numa_hit": int(zone.numa_hit),
-        "numa_local": int(zone.numa_hit),
+        "nr_free_pages_blocks": sum(
+            zone.nr_free(order) << order for order in range(int(zone.pageblock_order), NR_PAGE_ORDERS)
+        ),
+        **numa_stats(zone),
     }
     if system.node.zonelist[0] is zone:
         for lru in system.node.lruvec.lists:
@@ -112,15 +104,14 @@ def event_stats(system: System) -> dict[str, int]:
     vmstat = system.vmstat
     dirtyable = system.node.nr_free_pages() + file_lru_pages(system)
     memmap = system.mem_map.max_pfn * 64 >> int(system.page_shift)
+    kinds = ZONE_KINDS[system.config.arch]
     return {
         "nr_dirty_threshold": dirtyable * 20 // 100,
         "nr_dirty_background_threshold": dirtyable * 10 // 100,
         "nr_memmap_boot_pages": memmap,
         "pgpgin": int(vmstat.pgpgin),
         "pgpgout": int(vmstat.pgpgout),
-        "pgalloc_dma": vmstat.pgalloc[0],
-        "pgalloc_dma32": vmstat.pgalloc[1],
-        "pgalloc_normal": vmstat.pgalloc[2],
+        **{f"pgalloc_{KIND_NAMES[kind].lower()}": vmstat.pgalloc[index] for index, kind in enumerate(kinds)},
         "pgfree": int(vmstat.pgfree),
         "pgfault": int(vmstat.pgfault),
         "pgmajfault": int(vmstat.pgmajfault),
@@ -173,7 +164,7 @@ def reclaim_events(vmstat: VmStat) -> dict[str, int]:
 def vmstat_text(system: System) -> str:
     """/proc/vmstat."""
     zones: dict[str, int] = {}
-    for zone in system.node.zonelist:
+    for zone in system.zones:
         for name, value in zone_stats(system, zone).items():
             zones[name] = zones.get(name, 0) + value
     node = node_stats(system)
@@ -185,67 +176,29 @@ def vmstat_text(system: System) -> str:
 
 
 def buddyinfo_text(system: System) -> str:
-    """/proc/buddyinfo: free blocks by order, for each zone with memory."""
-    lines = []
-    for zone in system.node.zones:
-        if zone.managed_pages:
-            counts = "".join(f"{zone.nr_free(order):6d} " for order in range(NR_PAGE_ORDERS))
-            lines.append(f"Node 0, zone {zone.name:>8} {counts}\n")
-    return "".join(lines)
+    """/proc/buddyinfo."""
+    return buddyinfo_of(system.zones)
+
+
+def pagetypeinfo_text(system: System) -> str:
+    """/proc/pagetypeinfo."""
+    return pagetypeinfo_of(system.zones)
 
 
 def zoneinfo_text(system: System) -> str:
-    """/proc/zoneinfo."""
+    """/proc/zoneinfo: every zone of every node, the node's own counters with its first zone that has memory."""
     parts = []
-    first = True
-    for index, name in enumerate(ZONE_NAMES):
-        zone = system.node.zones[index] if index < len(system.node.zones) else None
-        populated = zone is not None and zone.present_pages > 0
-        parts.append(f"Node 0, zone {name:>8}")
-        if populated and first:
-            first = False
-            node = node_stats(system)
+    told: set[int] = set()
+    for zone in system.zones:
+        nid = int(zone.node_id)
+        parts.append(f"Node {nid}, zone {zone.name:>8}")
+        if zone.present_pages and nid not in told:
+            told.add(nid)
+            node = node_stats(system) if nid == 0 else {}
             parts.append("\n  per-node stats")
             parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in NODE_STATS]
-        parts.append(zone_text(system, zone, index))
+        parts.append(zone_text(zone, zone_stats(system, zone), system.config.cpus, int(system.page_shift)))
     return "".join(parts)
-
-
-def zone_text(system: System, zone: Zone | None, index: int) -> str:
-    """One zone's part of zoneinfo; ``zone`` is None for the zones that a machine never has (Movable, Device)."""
-    marks = [0, 0, 0, 0] if zone is None else zone_marks(zone)
-    sizes = (0, 0, 0) if zone is None else (zone.spanned_pages, zone.present_pages, zone.managed_pages)
-    free = 0 if zone is None else int(zone.free_pages)
-    reserve = [0] * len(ZONE_NAMES) if zone is None else zone.lowmem_reserve
-    protection = ", ".join(str(pages) for pages in reserve)
-    rows = [("pages free", free), ("boost", 0), *zip(("min", "low", "high", "promo"), marks, strict=True)]
-    rows += zip(("spanned", "present", "managed"), sizes, strict=True)
-    text = f"\n  pages free     {free}" + "".join(
-        f"\n        {name:<8} {value}" for name, value in [*rows[1:], ("cma", 0)]
-    )
-    text += f"\n        protection: ({protection})"
-    if zone is None or not zone.present_pages:
-        return text + "\n"
-    stats = zone_stats(system, zone)
-    text += "".join(f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in ZONE_STATS + NUMA_STATS)
-    pcp = zone.pcp
-    text += (
-        f"\n  pagesets\n    cpu: 0\n              count:    {pcp.count}\n              high:     {pcp.high}"
-        f"\n              batch:    {pcp.batch}\n              high_min: {pcp.high}"
-        f"\n              high_max: {max(zone.managed_pages // 8, int(pcp.batch) * 4)}"
-        f"\n  vm stats threshold: {stat_threshold(zone, int(system.page_size))}"
-    )
-    return text + f"\n  node_unreclaimable:  0\n  start_pfn:           {zone.zone_start_pfn}\n"
-
-
-def zone_marks(zone: Zone) -> list[int]:
-    """min, low, high, promo."""
-    return [zone.watermark_min, zone.watermark_low, zone.watermark_high, zone.watermark_promo]
-
-
-def stat_threshold(zone: Zone, page_size: int) -> int:
-    """How far a CPU's counters may drift on a machine with one CPU (calculate_normal_threshold)."""
-    return min(125, 2 * (1 + (zone.managed_pages * page_size >> 27).bit_length()))
 
 
 def file_lru_pages(system: System) -> int:
@@ -256,8 +209,8 @@ def file_lru_pages(system: System) -> int:
 
 def mem_available(system: System) -> int:
     """MemAvailable in pages: free pages above the reserves, and half or more of the page cache."""
-    zones = system.node.zones
-    wmark_low = sum(zone.watermark_low for zone in zones)
+    zones = system.zones
+    wmark_low = sum(int(zone.watermark_low) for zone in zones)
     reserves = sum(min(max(zone.lowmem_reserve) + zone.watermark_high, zone.managed_pages) for zone in zones)
     cache = file_lru_pages(system)
     return max(system.node.nr_free_pages() - reserves + cache - min(cache // 2, wmark_low), 0)
@@ -334,4 +287,4 @@ def meminfo_text(system: System) -> str:
 
 def system_ram_pages(system: System) -> int:
     """Frames that exist."""
-    return sum(zone.present_pages for zone in system.node.zones)
+    return sum(zone.present_pages for zone in system.zones)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
-from pagewalk.mm.page_alloc import GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.page_io import swap_read_folio
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK, pte_to_swp_entry, swp_entry
 from pagewalk.mm.vma import Vma, VmFault

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from pagewalk.arch import select
+from pagewalk.arch.zone_limits import pageblock_order
 from pagewalk.config import Config
 from pagewalk.mm.current import Current
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.lru import ClassicLru
-from pagewalk.mm.mm_init import build_zones, memory_map
+from pagewalk.mm.memblock import regions_of
+from pagewalk.mm.mm_init import all_ranges, build_zones
+from pagewalk.mm.numa import build_nodes, distance_matrix
 from pagewalk.mm.page import MemMap, Page, PG_reserved
-from pagewalk.mm.page_alloc import GFP_ZERO, Node
 from pagewalk.mm.psi import Psi
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.swapfile import Swap
 from pagewalk.mm.tlb_watch import TlbWatcher
 from pagewalk.mm.vmstat import VmStat
+from pagewalk.mm.watermarks import init_per_zone_wmark_min
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -34,7 +38,11 @@ _SIZE_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
 class System:
     """One machine's memory.
 
-    ram, mem_map, node  RAM, its struct pages, its zones
+    regions             where RAM is, and on which node
+    ram, mem_map        RAM, its struct pages
+    zones               every zone of every node, by node and index
+    nodes, distances    the nodes, and how far they are from each other; ``node`` is that of the CPU that runs
+    min_free_kbytes     vm.min_free_kbytes
     format, layout      the page-table format and the address-space layout of the architecture
     page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
     swap                swap areas and the swap cache
@@ -63,20 +71,30 @@ class System:
         self.layout = select.layout(config.arch, config.levels, granule, config.va_bits, config.vmsplit)
         self.random = random.Random(config.seed)
         self.vmstat = VmStat()
-        max_pfn = memory_map(int(config.ram), int(self.page_shift))[-1][1]
+        self.regions = regions_of(config)
+        max_pfn = max([region.end for region in self.regions])
         self.ram = Ram(max_pfn << int(self.page_shift), int(self.format.entry_shift), int(self.page_shift))
-        self.mem_map = MemMap(max_pfn)
-        self.node = Node(build_zones(config, self.mem_map), self.mem_map, self.ram, self.vmstat)
-        self.node.lruvec = ClassicLru(self.mem_map)
+        self.mem_map = MemMap(
+            max_pfn, pageblock_order(config.arch, int(self.page_shift)), flatmem=config.memory_model == "flat"
+        )
+        self.zones = build_zones(config, self.regions, self.mem_map)
+        self.min_free_kbytes = init_per_zone_wmark_min(self.zones, config)
+        given = [list(row) for row in config.distances] or None
+        self.distances = distance_matrix(config.nr_nodes, given)
+        self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
+        self.node = self.nodes[0]
+        lruvec = ClassicLru(self.mem_map)
+        for node in self.nodes:
+            node.lruvec = lruvec
         self.swap = Swap(self.node, self.vmstat)
         self.psi = Psi()
         self.mmlist: dict[int, MmStruct] = {}
         self.shmem_swaplist: dict[int, AddressSpace] = {}
         self.dirty_spaces: dict[int, AddressSpace] = {}
         self.current = Current()
-        self.totalram_pages = sum(zone.managed_pages for zone in self.node.zones)
+        self.totalram_pages = sum([zone.managed_pages for zone in self.zones])
         self.vm_committed_as: i64 = 0
-        zero = self.node.alloc_page(GFP_ZERO)
+        zero = self.node.alloc_page(GFP_PGTABLE)
         assert zero is not None
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
@@ -84,6 +102,10 @@ class System:
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where RAM is, as (first, end) frames."""
+        return all_ranges(self.regions)
 
     def page(self, pfn: i64) -> Page:
         """pfn_to_page."""

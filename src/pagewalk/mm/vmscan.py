@@ -17,6 +17,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.filemap import filemap_fsync
+from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, GFP_MOVABLE
 from pagewalk.mm.lruvec import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
@@ -24,7 +25,6 @@ from pagewalk.mm.lruvec import (
     LRU_INACTIVE_FILE,
 )
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
-from pagewalk.mm.page_alloc import ALLOC_NO_WATERMARKS, GFP_DMA, GFP_DMA32, GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
@@ -70,12 +70,15 @@ class Reclaim(ReclaimSeam):
             return
         node = self.node_of(zone)
         if pgdat_balanced(node, highest_zoneidx):
+            zone.watermark_boost = 0  # there is room for whole blocks
             return
         self.running = True
         try:
             balance_pgdat(self.system, node, self.kswapd, highest_zoneidx)
         finally:
             self.running = False
+            for each in node.zones:
+                each.watermark_boost = 0
 
     def node_of(self, zone: "Zone") -> "Node":
         """The node that a zone belongs to."""
@@ -88,8 +91,8 @@ class Reclaim(ReclaimSeam):
         self.running = True
         try:
             sc = ScanControl(self.system, node, SWAP_CLUSTER_MAX)
-            sc.set_reclaim_idx(0 if gfp & GFP_DMA else 1 if gfp & GFP_DMA32 else node.zonelist[0].index)
-            kind = 3 if gfp & GFP_HIGHUSER_MOVABLE else int(min(sc.reclaim_idx, 2))
+            sc.set_reclaim_idx(node.gfp_zone[gfp & 15])
+            kind = 3 if gfp & GFP_MOVABLE else int(min(sc.reclaim_idx, 2))
             self.system.vmstat.allocstall[kind] += 1
             freed = do_try_to_free_pages(sc)
             if freed:

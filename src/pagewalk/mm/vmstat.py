@@ -35,7 +35,7 @@ class VmStat:
         self.pgfault: i64 = 0
         self.pgmajfault: i64 = 0
         self.pgfree: i64 = 0
-        self.pgalloc: list[int] = [0, 0, 0]
+        self.pgalloc: list[int] = [0] * 6  # by zone index
         self.pgpgin: i64 = 0  # KiB read from files
         self.pgpgout: i64 = 0
         self.pgreuse: i64 = 0

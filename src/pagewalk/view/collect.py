@@ -105,9 +105,7 @@ def collect_machine(report: Report, system: "System") -> None:
         "aslr": config.aslr,
         "seed": config.seed,
     }
-    report.zones = [
-        Zone(zone.name, zone.managed_pages, int(zone.free_pages + zone.pcp.count)) for zone in system.node.zones
-    ]
+    report.zones = [Zone(zone.name, zone.managed_pages, int(zone.free_pages + zone.pcp.count)) for zone in system.zones]
     report.page_cache_pages = int(system.vmstat.nr_file_pages - system.vmstat.nr_swapcached)
     swap = system.swap
     if swap.total_swap_pages:

@@ -66,7 +66,7 @@ def _steps(system: "System", found: Walk) -> list[WalkStep]:
 def _frame(system: "System", pfn: int, owner: Owner) -> Frame:
     """The frame, and every process that maps it."""
     page = system.page(pfn)
-    zone = next((z.name for z in system.node.zones if z.zone_start_pfn <= pfn < z.end_pfn), "none")
+    zone = next((z.name for z in system.zones if z.zone_start_pfn <= pfn < z.end_pfn), "none")
     sharers = []
     for mm, _, address in page_mappers(page):
         pid, comm = owner(mm)

@@ -4,8 +4,8 @@ Sources: proc(5), proc_iomem(5), proc_interrupts(5), proc_slabinfo(5), proc_cgro
 
 Mirrors: kernel/resource.c, mm/vmstat.c (pagetypeinfo), mm/slab_common.c, block/genhd.c, fs/proc/interrupts.c,
 fs/proc/softirqs.c, kernel/cgroup/cgroup-v1.c, kernel/sched/psi.c (6.18)
-Differs: no devices, interrupts, slabs, vmalloc areas and control groups, so those tables are empty; one
-    migrate type (Movable); stalls for want of a resource are not measured.
+Differs: no devices, interrupts, slabs, vmalloc areas and control groups, so those tables are empty; stalls
+    for want of a resource are not measured.
 """
 
 import time
@@ -15,12 +15,8 @@ from typing import Final
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.locks import locks
 from pagewalk.fs.procfs.tree import TextSpec, Tree
-from pagewalk.mm.mm_init import memory_map
-from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+from pagewalk.mm.show_mem import pagetypeinfo_text
 
-_PAGEBLOCK_ORDER: Final = 9
-_MIGRATE_TYPES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate")
-_MOVABLE: Final = 1
 _SOFTIRQS: Final = (
     "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU",
 )  # fmt: skip
@@ -42,7 +38,7 @@ def iomem(sb: ProcSuper) -> str:
     out = ""
     ranges = [(0, 1, "Reserved")]
     shift = int(sb.system.page_shift)
-    for start, end in memory_map(int(sb.system.config.ram), shift):
+    for start, end in sb.system.ranges():
         if ranges[-1][1] < start <= 0x10_0000 >> shift:
             ranges.append((ranges[-1][1], start, "Reserved"))
         ranges.append((start, end, "System RAM"))
@@ -52,36 +48,17 @@ def iomem(sb: ProcSuper) -> str:
     return out
 
 
-def populated(sb: ProcSuper) -> list[Zone]:
-    """The zones with memory."""
-    return [zone for zone in sb.system.node.zones if zone.managed_pages]
-
-
-def pagetypeinfo(sb: ProcSuper) -> str:
-    """/proc/pagetypeinfo: free blocks, and page blocks, by migrate type."""
-    out = f"Page block order: {_PAGEBLOCK_ORDER}\nPages per block:  {1 << _PAGEBLOCK_ORDER}\n\n"
-    out += f"{'Free pages count per migrate type at order':<43} "
-    out += "".join([f"{order:6d} " for order in range(NR_PAGE_ORDERS)]) + "\n"
-    for zone in populated(sb):
-        for kind, name in enumerate(_MIGRATE_TYPES):
-            counts = [zone.nr_free(order) if kind == _MOVABLE else 0 for order in range(NR_PAGE_ORDERS)]
-            cells = "".join([f"{count:6d} " for count in counts])
-            out += f"Node {0:4d}, zone {zone.name:>8}, type {name:>12} {cells}\n"
-    out += f"\n{'Number of blocks type':<23}" + "".join([f"{name:>12} " for name in _MIGRATE_TYPES]) + "\n"
-    for zone in populated(sb):
-        first = zone.zone_start_pfn >> _PAGEBLOCK_ORDER
-        blocks = (zone.end_pfn + (1 << _PAGEBLOCK_ORDER) - 1 >> _PAGEBLOCK_ORDER) - first
-        cells = "".join([f"{blocks if kind == _MOVABLE else 0:12d} " for kind in range(len(_MIGRATE_TYPES))])
-        out += f"Node 0, zone {zone.name:>8} {cells}\n"
-    return out
-
-
 def slabinfo(sb: ProcSuper) -> str:
     """/proc/slabinfo."""
     return (
         "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : "
         "tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
     )
+
+
+def pagetypeinfo(sb: ProcSuper) -> str:
+    """/proc/pagetypeinfo."""
+    return pagetypeinfo_text(sb.system)
 
 
 def _cpu_heading(sb: ProcSuper, indent: int) -> str:

@@ -18,7 +18,6 @@ from pagewalk.fs.file import VfsFile
 from pagewalk.fs.procfs.inodes import ProcInode, ProcSuper
 from pagewalk.fs.procfs.pagemap import WordFile
 from pagewalk.fs.procfs.task_mmu import page_is_dirty
-from pagewalk.mm.mm_init import memory_map
 from pagewalk.mm.page import (
     Page,
     PG_active,
@@ -138,7 +137,7 @@ class FrameFile(WordFile):
 
 def free_block_end(system: "System", pfn: int) -> int:
     """The end of the free block that a frame lies in (is_free_buddy_page); -1 where it lies in none."""
-    for zone in system.node.zones:
+    for zone in system.zones:
         for start, end in zone.deferred:
             if start <= pfn < end:
                 return end
@@ -159,7 +158,7 @@ def absent_flags(system: "System", pfn: int) -> int:
             return 0
     if pfn < 0x10_0000 >> int(system.page_shift):
         return 1 << KPF_RESERVED
-    for start, end in memory_map(int(system.config.ram), int(system.page_shift)):
+    for start, end in system.ranges():
         if start <= pfn < end:
             return 1 << KPF_RESERVED
     return 0

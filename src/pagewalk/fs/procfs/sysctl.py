@@ -12,10 +12,10 @@ import errno
 import uuid
 from typing import Final
 
+from pagewalk.arch.zone_limits import ZONE_KINDS
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.sysctl_defaults import SYSCTL_DEFAULTS, USER_NAMESPACES
 from pagewalk.fs.procfs.tree import TextSpec, Tree
-from pagewalk.mm.mm_init import min_free_kbytes
 from pagewalk.mm.truncate import invalidate_mapping
 
 _LONG_MAX: Final = (1 << 63) - 1
@@ -152,11 +152,12 @@ def _mmap_rnd_bits(sb: ProcSuper) -> str:
 
 
 def _lowmem_reserve_ratio(sb: ProcSuper) -> str:
-    return "\t".join([str(ratio) for ratio in (*sb.system.config.lowmem_reserve_ratio, 0, 0)]) + "\n"
+    by_kind = (*sb.system.config.lowmem_reserve_ratio, 0, 0, 0)
+    return "\t".join([str(by_kind[kind]) for kind in ZONE_KINDS[sb.system.config.arch]]) + "\n"
 
 
 def _min_free_kbytes(sb: ProcSuper) -> str:
-    return f"{min_free_kbytes(sb.system.node.zones, sb.system.config)}\n"
+    return f"{sb.system.min_free_kbytes}\n"
 
 
 def _threads_max(sb: ProcSuper) -> str:

@@ -1,0 +1,88 @@
+"""What is not free at boot: frames that the kernel keeps, and frames that it frees only after it has set watermarks.
+
+A model cannot know either; here are estimates for a machine that is made from a size, and how to read the second off a
+real machine's boot log.
+
+Mirrors: arch/x86/mm/init.c (free_initmem), mm/mm_init.c (mem_init_print_info), init/initramfs.c (6.18)
+Differs: estimates. The image takes 40 MiB, struct pages 64 bytes a frame.
+"""
+
+import re
+from typing import Final, final
+
+from pagewalk.mm.memblock import PfnRange, frames_of, take_from_top, without
+
+_LOW_MIB: Final = (0, 0x100)  # below 1 MiB: the kernel leaves it to firmware
+_IMAGE: Final = 40 << 20
+_X86_IMAGE: Final = 0x1000  # 16 MiB, CONFIG_PHYSICAL_START
+_STRUCT_PAGE: Final = 64
+_HUGE: Final = 2048  # KiB
+_DECRYPTED: Final = 509  # frames of padding behind .bss..decrypted
+_SMP_LOCKS: Final = 9  # frames of lock prefixes that a machine with one CPU frees early
+
+_MEMORY_LINE: Final = re.compile(
+    r"Memory: (\d+)K/(\d+)K available \((\d+)K kernel code, \d+K rwdata, (\d+)K rodata, (\d+)K init, .*?(\d+)K reserved"
+)
+
+# What Debian's 6.1 kernels free late, in frames: of the kernel's image, and an initrd of a megabyte.
+_USUAL_LATE: Final = {"x86_64": (2005, 268), "x86_32": (232, 278), "x86_pae": (232, 278), "arm64": (1616, 253)}
+
+
+def image_pfn(arch: str, first_pfn: int) -> int:
+    """The frame that the kernel's image begins in, ``first_pfn`` being the first frame of RAM."""
+    return _X86_IMAGE if arch.startswith(("x86", "riscv")) else first_pfn
+
+
+def free_at_boot(arch: str, ranges: list[PfnRange], lowmem_end: int, page_shift: int) -> list[PfnRange]:
+    """What is left of RAM for the allocator: less the first MiB of a PC, the kernel's image, and struct pages at the
+    top of the memory (below ``lowmem_end``) that the kernel can address."""
+    start = image_pfn(arch, ranges[0][0])
+    free = ranges if arch == "arm64" else without(ranges, _LOW_MIB)
+    free = without(free, (start, start + (_IMAGE >> page_shift)))
+    high = without(free, (0, lowmem_end))
+    low = without(free, (lowmem_end, 1 << 62))
+    return take_from_top(low, frames_of(ranges) * _STRUCT_PAGE >> page_shift) + high
+
+
+@final
+class LateFrames:
+    """Frames that reach the allocator after the watermarks were computed.
+
+    kernel  of the kernel's image: its init sections, and the padding between sections
+    initrd  of the initial RAM disk, which lies at the top of the memory below 4 GiB
+    """
+
+    def __init__(self, kernel: int, initrd: int) -> None:
+        self.kernel = kernel
+        self.initrd = initrd
+
+    def __repr__(self) -> str:
+        return f"<LateFrames kernel {self.kernel}, initrd {self.initrd}>"
+
+
+def usual_late_frames(arch: str) -> LateFrames:
+    """An estimate, for a machine of which nothing is known but its architecture."""
+    kernel, initrd = _USUAL_LATE.get(arch, (0, 0))
+    return LateFrames(kernel, initrd)
+
+
+def late_frames_of_log(arch: str, line: str, total: int, cpus: int = 1) -> LateFrames | None:
+    """From the boot log's ``Memory: ...`` line and the frames that were managed in the end; None where the line is not
+    understood.
+
+    RAM less "reserved" is what was managed at that line; what is managed beyond that came later. Of the kernel's image
+    that is "init" and, on x86-64, what fills text and read-only data up to 2 MiB; the rest is the initrd.
+    """
+    match = _MEMORY_LINE.search(line)
+    if match is None:
+        return None
+    _, ram, text, rodata, init, reserved = [int(word) for word in match.groups()]
+    late = total - (ram - reserved) // 4
+    kernel = init // 4
+    if arch == "x86_64":
+        kernel += -text % _HUGE // 4 + -rodata % _HUGE // 4 + _DECRYPTED
+    if arch.startswith("x86") and cpus == 1:
+        late -= _SMP_LOCKS
+    late = max(late, 0)
+    kernel = min(kernel, late)
+    return LateFrames(kernel, late - kernel)

@@ -1,0 +1,114 @@
+"""Zones as Linux prints them: /proc/zoneinfo, buddyinfo and pagetypeinfo.
+
+Mirrors: mm/vmstat.c (zoneinfo_show_print, frag_show_print, pagetypeinfo_show) (6.18)
+Differs: every CPU of a zone shows the same lists: the model's CPUs take turns and share them.
+"""
+
+from typing import Final
+
+from pagewalk.mm.gfp import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_TYPES
+from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+
+ZONE_STATS: Final = """
+    nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
+    nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma
+""".split()
+
+NUMA_STATS: Final = """
+    numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other
+""".split()
+
+
+def numa_stats(zone: Zone) -> dict[str, int]:
+    """numastat's counters of one zone."""
+    hit, miss, other = int(zone.numa_hit), int(zone.numa_miss), int(zone.numa_other)
+    return {
+        "numa_hit": hit,
+        "numa_miss": miss,
+        "numa_foreign": int(zone.numa_foreign),
+        "numa_interleave": int(zone.numa_interleave),
+        "numa_local": hit + miss - other,
+        "numa_other": other,
+    }
+
+
+def buddyinfo_of(zones: list[Zone]) -> str:
+    """/proc/buddyinfo: free blocks by order, for each zone with memory."""
+    lines = []
+    for zone in zones:
+        if zone.managed_pages:
+            counts = "".join([f"{zone.nr_free(order):6d} " for order in range(NR_PAGE_ORDERS)])
+            lines.append(f"Node {zone.node_id}, zone {zone.name:>8} {counts}\n")
+    return "".join(lines)
+
+
+def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12) -> str:
+    """One zone's part of zoneinfo, from "pages free" on; ``stats`` are its counters by name."""
+    rows = [("boost", int(zone.watermark_boost)), *zip(("min", "low", "high", "promo"), zone.marks(), strict=True)]
+    rows += [("spanned", zone.spanned_pages), ("present", zone.present_pages), ("managed", zone.managed_pages)]
+    text = f"\n  pages free     {zone.free_pages}"
+    text += "".join([f"\n        {name:<8} {value}" for name, value in [*rows, ("cma", 0)]])
+    protection = ", ".join([str(pages) for pages in zone.lowmem_reserve])
+    text += f"\n        protection: ({protection})"
+    if not zone.present_pages:
+        return text + "\n"
+    text += "".join([f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in ZONE_STATS + NUMA_STATS])
+    text += "\n  pagesets"
+    pcp = zone.pcp
+    for cpu in range(cpus):
+        text += (
+            f"\n    cpu: {cpu}\n              count:    {pcp.count}\n              high:     {pcp.high}"
+            f"\n              batch:    {pcp.batch}\n              high_min: {pcp.high_min}"
+            f"\n              high_max: {pcp.high_max}"
+            f"\n  vm stats threshold: {stat_threshold(zone, cpus, page_shift)}"
+        )
+    return text + f"\n  node_unreclaimable:  0\n  start_pfn:           {zone.zone_start_pfn}\n"
+
+
+def stat_threshold(zone: Zone, cpus: int, page_shift: int) -> int:
+    """How far a CPU's counters may drift (calculate_normal_threshold)."""
+    return min(125, 2 * cpus.bit_length() * (1 + (zone.managed_pages >> 27 - page_shift).bit_length()))
+
+
+def pagetypeinfo_of(zones: list[Zone]) -> str:
+    """/proc/pagetypeinfo: free blocks, and page blocks, by migrate type."""
+    order = int(zones[0].pageblock_order)
+    out = f"Page block order: {order}\nPages per block:  {1 << order}\n\n"
+    out += f"{'Free pages count per migrate type at order':<43} "
+    out += "".join([f"{order:6d} " for order in range(NR_PAGE_ORDERS)]) + "\n"
+    populated = [zone for zone in zones if zone.managed_pages]
+    for zone in populated:
+        for kind, name in enumerate(MIGRATE_NAMES):
+            cells = "".join([f"{free_of_type(zone, order, kind):6d} " for order in range(NR_PAGE_ORDERS)])
+            out += f"Node {zone.node_id:4d}, zone {zone.name:>8}, type {name:>12} {cells}\n"
+    out += f"\n{'Number of blocks type':<23}" + "".join([f"{name:>12} " for name in MIGRATE_NAMES]) + "\n"
+    for zone in populated:
+        cells = "".join([f"{count:12d} " for count in blocks_by_type(zone)])
+        out += f"Node {zone.node_id}, zone {zone.name:>8} {cells}\n"
+    return out
+
+
+def free_of_type(zone: Zone, order: int, migratetype: int) -> int:
+    """Free blocks of an order and type; deferred ones are movable."""
+    deferred = zone.nr_deferred(order) if migratetype == MIGRATE_MOVABLE else 0
+    return int(zone.free_area[order].lists[migratetype].nr_free) + deferred
+
+
+def blocks_by_type(zone: Zone) -> list[int]:
+    """Page blocks of each type, counted where their first frame is the zone's."""
+    counts = [0] * MIGRATE_TYPES
+    mem_map = zone.mem_map
+    block = 1 << int(mem_map.block_order)
+    pfn = zone.zone_start_pfn
+    while pfn < zone.end_pfn:
+        section_end = min((pfn >> 15) + 1 << 15, zone.end_pfn)
+        types = mem_map.block_types[pfn >> 15]
+        if types is mem_map.all_movable and zone.pieces is None:
+            counts[MIGRATE_MOVABLE] += (section_end - 1) // block - pfn // block + 1
+            pfn = section_end
+            continue
+        while pfn < section_end:
+            if zone.holds(pfn):
+                counts[int(mem_map.block_type(pfn))] += 1
+            pfn = pfn // block * block + block
+    return counts
