@@ -21,7 +21,8 @@ UC_HOOK_TLB_FILL: Final = 1 << 17
 
 UC_PROT_ALL: Final = 7
 
-# uc_ctl: the call, the number of arguments << 26, the direction (1 = write) << 30
+# uc_ctl: the call, the number of arguments << 26, the direction (1 = write, 3 = both ways) << 30
+CTL_TB_REQUEST_CACHE: Final = (8 | 2 << 26 | 3 << 30) - (1 << 32)
 CTL_TB_REMOVE_CACHE: Final = 9 | 2 << 26 | 1 << 30
 CTL_TB_FLUSH: Final = 10 | 1 << 30
 CTL_TLB_FLUSH: Final = 11 | 1 << 30
@@ -46,6 +47,16 @@ tlb_flush: Final = lib.uc_ctl
 tlb_flush.argtypes = [_ptr, _int]
 remove_cache: Final = ctypes.CDLL(uclib._name).uc_ctl  # (engine, CTL_TB_REMOVE_CACHE, begin, end)
 remove_cache.argtypes = [_ptr, _int, _u64, _u64]
+
+request_cache: Final = ctypes.CDLL(uclib._name).uc_ctl  # (engine, CTL_TB_REQUEST_CACHE, address, TranslationBlock *)
+request_cache.argtypes = [_ptr, _int, _u64, _ptr]
+
+
+class TranslationBlock(ctypes.Structure):
+    """struct uc_tb: where translated code begins, how many instructions it is, and of how many bytes."""
+
+    _fields_ = (("pc", ctypes.c_uint64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
+
 
 FILL_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, _int, _ptr, _ptr)
 INTERRUPT_CALLBACK: Final = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _ptr)

@@ -14,7 +14,16 @@ from typing import Any, Final
 import numpy as np
 
 from pagewalk.cpu.listener import AccessSink
-from pagewalk.cpu.unicorn_lib import UC_HOOK_BLOCK, UC_HOOK_CODE, hook_add, hook_del
+from pagewalk.cpu.unicorn_lib import (
+    CTL_TB_REQUEST_CACHE,
+    UC_HOOK_BLOCK,
+    TranslationBlock,
+    hook_add,
+    hook_del,
+    request_cache,
+    strerror,
+)
+from pagewalk.errors import PagewalkError
 from pagewalk.hw.walker import FETCH
 
 UC_HOOK_MEM_READ: Final = 1 << 10
@@ -27,7 +36,7 @@ _FULL: Final = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 class AccessHooks:
     """The hooks of one engine, and their arrays."""
 
-    def __init__(self, engine: int, sink: AccessSink, nr_frames: int) -> None:
+    def __init__(self, engine: int, sink: AccessSink, nr_frames: int, state_address: int) -> None:
         from pagewalk.hw import record
 
         self.sink = sink
@@ -36,19 +45,24 @@ class AccessHooks:
         self._meta = np.zeros(ROOM, np.int64)
         self._words = np.zeros(record.RECORD_WORDS, np.int64)
         self.pages = np.zeros(nr_frames, np.int64)
+        self._blocks = np.full(record.BLOCKS * record.BLOCK_WORDS, -1, np.int64)
+        self._block = TranslationBlock()
         self._full = _FULL(self._on_full)
+        self._resolve = _FULL(self._on_unknown_block)
         self.exception: BaseException | None = None
         self._words[record.RECORD_ROOM] = ROOM
         self._words[record.RECORD_ADDR] = self._addr.ctypes.data
         self._words[record.RECORD_META] = self._meta.ctypes.data
         self._words[record.RECORD_PAGES] = self.pages.ctypes.data
         self._words[record.RECORD_FULL] = ctypes.cast(self._full, ctypes.c_void_p).value or 0
+        self._words[record.RECORD_STATE] = state_address
+        self._words[record.RECORD_BLOCKS] = self._blocks.ctypes.data
+        self._words[record.RECORD_RESOLVE] = ctypes.cast(self._resolve, ctypes.c_void_p).value or 0
         shared = self._words.ctypes.data
         self._engine = engine
         self._hooks = [
             hook_add(engine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, record.on_access.address, shared),
             hook_add(engine, UC_HOOK_BLOCK, record.on_block.address, shared),
-            hook_add(engine, UC_HOOK_CODE, record.on_instruction.address, shared),
         ]
 
     def close(self) -> None:
@@ -76,6 +90,35 @@ class AccessHooks:
         at = self.count - 1
         if at >= 0 and self._meta[at] & 0xFF == FETCH and self._addr[at] == rip:
             self._words[self._record.RECORD_COUNT] = at
+            self._words[self._record.RECORD_INSTRUCTIONS] -= self._words[self._record.RECORD_LAST_COUNT]
+        self._words[self._record.RECORD_LAST_SIZE] = 0
+
+    def left_early(self, rip: int) -> None:
+        """The instruction at ``rip`` has failed: those behind it in its block were not begun."""
+        words, record = self._words, self._record
+        start, size = int(words[record.RECORD_LAST_ADDR]), int(words[record.RECORD_LAST_SIZE])
+        if start <= rip < start + size:
+            rest = self._instructions(rip)
+            if rip + self._block.size == start + size:
+                words[record.RECORD_INSTRUCTIONS] -= rest - 1
+        words[record.RECORD_LAST_SIZE] = 0
+
+    def _instructions(self, addr: int) -> int:
+        """How many instructions the emulator has in its translation of the code at ``addr``."""
+        failed = request_cache(self._engine, CTL_TB_REQUEST_CACHE, addr, ctypes.addressof(self._block))
+        if failed:
+            raise PagewalkError(f"the CPU emulator has no code at {addr & (1 << 64) - 1:#x}: {strerror(failed)}")
+        return int(self._block.icount)
+
+    def _on_unknown_block(self, engine: int) -> int:
+        """A block is begun that was not seen before, or was another one."""
+        words, record = self._words, self._record
+        words[record.RECORD_LAST_COUNT] = 0
+        try:
+            words[record.RECORD_LAST_COUNT] = self._instructions(int(words[record.RECORD_LAST_ADDR]))
+        except BaseException as exception:  # see _on_full
+            self.exception = self.exception or exception
+        return 0
 
     def _on_full(self, engine: int) -> int:
         """The arrays are full."""

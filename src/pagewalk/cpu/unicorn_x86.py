@@ -174,7 +174,7 @@ class UnicornX86(Cpu):
             self._use_machine_code()
         from pagewalk.hw import record
 
-        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12)
+        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12, self._mmu.state_address)
         self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, peek=sink.sets_marks)
         self._mmu.forget_translations()
         return self._hooks
@@ -193,6 +193,8 @@ class UnicornX86(Cpu):
         """After a run: what was announced and did not happen is taken back."""
         if reason == EXIT_STOPPED:
             hooks.not_begun(regs.rip)
+        elif reason in (EXIT_FAULT, EXIT_TRAP):
+            hooks.left_early(regs.rip)
         hooks.sink.leave()
         if hooks.exception is not None:
             exception, hooks.exception = hooks.exception, None

@@ -4,6 +4,10 @@ The emulator tells physical addresses. Which page a frame was last filled throug
 (``page << PAGES_SHIFT | generation of the TLB``); while accesses are recorded, the TLB never holds a frame through two
 pages: a fill that would do that is answered FLUSH, as the fill of hw/fill.py does with code.
 
+Instructions are counted by block: how many a block has, whoever records says once (``RECORD_RESOLVE``), and it is kept
+in a table of ``BLOCKS`` entries until the bytes at its address are others. They are looked at again after each flush of
+the TLB: code that a program rewrites in place, without the kernel's help, counts as before if its length is as before.
+
 Machine code, no Python on the way. Whoever records shares ``RECORD_WORDS`` words with them, whose address the emulator
 hands back with each call; when the arrays are full they call a function of his, which empties them.
 
@@ -18,15 +22,19 @@ from pagewalk.hw import callbacks, jit
 from pagewalk.hw.callbacks import call_with_engine, words_at
 from pagewalk.hw.fill import FLUSH
 from pagewalk.hw.state import (
+    STATE_FORMAT,
     STATE_NR_WORDS,
     STATE_OUT,
     STATE_PAGES,
     STATE_PAGES_GEN,
+    STATE_RAM,
+    STATE_ROOT,
+    STATE_SCRATCH,
     STATE_STATUS,
     STATE_WINDOW,
     STATE_WORDS,
 )
-from pagewalk.hw.walker import FETCH, OUT_PFN, READ, WRITE
+from pagewalk.hw.walker import FETCH, FORMAT_WORDS, OK, OUT_PFN, OUT_WORDS, PEEK, READ, WRITE, walk_table
 
 numba: Any = _numba
 carray: Any = numba.carray
@@ -37,9 +45,23 @@ RECORD_ROOM: Final = 1  # that they have room for
 RECORD_ADDR: Final = 2  # address of the array of addresses
 RECORD_META: Final = 3  # address of the array of words kind | size << 8
 RECORD_FULL: Final = 4  # address of ``int full(engine)``, which sets RECORD_COUNT to 0
-RECORD_INSTRUCTIONS: Final = 5  # that were begun
+RECORD_INSTRUCTIONS: Final = 5  # of the blocks that were begun
 RECORD_PAGES: Final = 6  # address of ``pages``
-RECORD_WORDS: Final = 8
+RECORD_STATE: Final = 7  # address of the words of hw/state.py
+RECORD_BLOCKS: Final = 8  # address of the table of blocks
+RECORD_RESOLVE: Final = 9  # address of ``int resolve(engine)``, which sets RECORD_LAST_COUNT for the block below
+RECORD_LAST_ADDR: Final = 10  # the block that was begun last
+RECORD_LAST_SIZE: Final = 11
+RECORD_LAST_COUNT: Final = 12
+RECORD_WORDS: Final = 16
+
+BLOCKS: Final = 1 << 15  # entries, a power of two; 8 words each
+BLOCK_ADDR: Final = 0
+BLOCK_SIZE: Final = 1
+BLOCK_GEN: Final = 2  # generation of the TLB in which it was looked at
+BLOCK_COUNT: Final = 3
+BLOCK_SUM: Final = 4  # of its bytes
+BLOCK_WORDS: Final = 8
 
 PAGES_SHIFT: Final = 11  # page numbers have 52 bits, and a sign
 PAGES_GEN: Final = (1 << PAGES_SHIFT) - 1
@@ -73,11 +95,55 @@ def _on_block(engine: int, address: int, size: int, user_data: Any) -> None:
     carray(words_at(words[RECORD_ADDR]), at + 1)[at] = types.int64(address)
     carray(words_at(words[RECORD_META]), at + 1)[at] = FETCH | types.int64(size) << 8
     words[RECORD_COUNT] = at + 1
+    blocks = carray(words_at(words[RECORD_BLOCKS]), BLOCKS * BLOCK_WORDS)
+    state = carray(words_at(words[RECORD_STATE]), STATE_WORDS)
+    entry = ((types.int64(address) ^ (types.int64(address) >> 15)) & (BLOCKS - 1)) * BLOCK_WORDS
+    words[RECORD_LAST_ADDR] = types.int64(address)
+    words[RECORD_LAST_SIZE] = types.int64(size)
+    if (
+        blocks[entry + BLOCK_ADDR] == types.int64(address)
+        and blocks[entry + BLOCK_SIZE] == types.int64(size)
+        and blocks[entry + BLOCK_GEN] == state[STATE_PAGES_GEN]
+    ):
+        words[RECORD_LAST_COUNT] = blocks[entry + BLOCK_COUNT]
+    else:
+        total = block_sum(state, types.int64(address), types.int64(size))
+        other = entry ^ BLOCK_WORDS  # its neighbour is its second place
+        if blocks[other + BLOCK_ADDR] == types.int64(address) and blocks[other + BLOCK_SIZE] == types.int64(size):
+            for word in range(BLOCK_WORDS):
+                kept = blocks[entry + word]
+                blocks[entry + word] = blocks[other + word]
+                blocks[other + word] = kept
+        elif blocks[entry + BLOCK_ADDR] != types.int64(address) or blocks[entry + BLOCK_SIZE] != types.int64(size):
+            for word in range(BLOCK_WORDS):
+                blocks[other + word] = blocks[entry + word]
+            blocks[entry + BLOCK_SUM] = -1
+        if blocks[entry + BLOCK_SUM] != total:
+            call_with_engine(words[RECORD_RESOLVE], engine)
+            blocks[entry + BLOCK_ADDR] = types.int64(address)
+            blocks[entry + BLOCK_SIZE] = types.int64(size)
+            blocks[entry + BLOCK_COUNT] = words[RECORD_LAST_COUNT]
+            blocks[entry + BLOCK_SUM] = total
+        blocks[entry + BLOCK_GEN] = state[STATE_PAGES_GEN]
+        words[RECORD_LAST_COUNT] = blocks[entry + BLOCK_COUNT]
+    words[RECORD_INSTRUCTIONS] += words[RECORD_LAST_COUNT]
 
 
-def _on_instruction(engine: int, address: int, size: int, user_data: Any) -> None:
-    """``void code(engine, address, size, words)``: an instruction is about to run."""
-    carray(user_data, RECORD_WORDS)[RECORD_INSTRUCTIONS] += 1
+def _block_sum(state: Any, addr: int, size: int) -> int:
+    """A checksum of the bytes of a block, as far as they lie in its first page; -2 where that is not there."""
+    nr_words = state[STATE_NR_WORDS]
+    ram = carray(words_at(state[STATE_RAM]), nr_words)
+    out = state[STATE_SCRATCH : STATE_SCRATCH + OUT_WORDS]
+    fmt = state[STATE_FORMAT : STATE_FORMAT + FORMAT_WORDS]
+    if walk_table(ram, nr_words, fmt, state[STATE_ROOT], addr, PEEK, out) != OK:
+        return -2
+    start = (out[OUT_PFN] << 12) + (addr & 4095)
+    end = min(start + size, (out[OUT_PFN] + 1) << 12)
+    total = 0
+    for at in range(start, end):
+        byte = (ram[at >> 3] >> ((at & 7) << 3)) & 0xFF
+        total = (total * 1000003 + byte + 1) & ((1 << 62) - 1)
+    return total
 
 
 def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any) -> int:
@@ -112,5 +178,5 @@ on_tlb_fill = jit.callback(_on_tlb_fill, _fill_signature, fill_entry=fill_entry,
 on_access = jit.callback(
     _on_access, types.void(types.voidptr, types.int32, types.uint64, types.int32, types.int64, _words)
 )
-on_block = jit.callback(_on_block, types.void(types.voidptr, types.uint64, types.uint32, _words))
-on_instruction = jit.callback(_on_instruction, types.void(types.voidptr, types.uint64, types.uint32, _words))
+block_sum = jit.compiled(_block_sum, types.int64(_array, types.int64, types.int64), walk_table=callbacks.walk_table)
+on_block = jit.callback(_on_block, types.void(types.voidptr, types.uint64, types.uint32, _words), block_sum=block_sum)

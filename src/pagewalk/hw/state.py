@@ -25,7 +25,8 @@ STATE_PAGES_GEN: Final = 13  # grows with each flush of the TLB
 STATE_PEEK: Final = 14  # 1 where fills leave no marks: modelled TLBs do (cpu/tlb_model.py)
 STATE_OUT: Final = 16
 STATE_FORMAT: Final = STATE_OUT + OUT_WORDS
-STATE_WORDS: Final = STATE_FORMAT + FORMAT_WORDS
+STATE_SCRATCH: Final = STATE_FORMAT + FORMAT_WORDS  # a second STATE_OUT, for walks that are not the CPU's
+STATE_WORDS: Final = STATE_SCRATCH + OUT_WORDS
 
 EVENT_NONE: Final = 0
 EVENT_SYSCALL: Final = 1
