@@ -53,6 +53,7 @@ def cli() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
+@click.option("--arch", default="x86_64", show_default=True, metavar="ARCH", help="x86_64, x86_pae or x86_32.")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
 @click.option("--skip-sleep", is_flag=True, help="Where all processes sleep, the clock jumps instead of waiting.")
 @click.option("--rw", multiple=True, metavar="DIR", help="Let the program write below DIR. Repeatable.")
@@ -75,6 +76,7 @@ def run(
     seed: int,
     ram: str,
     swap: str,
+    arch: str,
     cpus: int,
     skip_sleep: bool,
     rw: tuple[str, ...],
@@ -97,7 +99,8 @@ def run(
     from pagewalk.config import Config, parse_settings
     from pagewalk.path import find_program
 
-    fields = {"ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed, "aslr": not no_aslr}
+    fields = {"arch": arch, "ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
+    fields["aslr"] = not no_aslr
     config = Config(**{**fields, "warm": not cold_cache, **parse_settings(settings)})
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]

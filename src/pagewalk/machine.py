@@ -28,7 +28,7 @@ from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.oom import OomKill
-from pagewalk.kernel.syscall.names import syscall_name
+from pagewalk.kernel.segment import segments_of
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.swapon import configure_swap
 from pagewalk.mm.system import System
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from pagewalk.process import Process
 
 __all__ = ["Machine", "Result"]
+
+
+RUNS_PROGRAMS = ("x86_64", "x86_32", "x86_pae")
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,9 @@ class Machine:
         """
         if not argv:
             raise ConfigError("run: expected a program, got an empty argv")
-        if self.config.arch != "x86_64":
-            raise NotModelled(f"running programs on {self.config.arch} (x86_64 is what there is; spawn() works on all)")
+        if self.config.arch not in RUNS_PROGRAMS:
+            known = ", ".join(RUNS_PROGRAMS)
+            raise NotModelled(f"running programs on {self.config.arch} (on {known} they run; spawn() works on all)")
         path = program if program is not None else os.fsdecode(argv[0])
         recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env
@@ -257,7 +261,10 @@ class Machine:
         if self._cpu is None:
             from pagewalk.cpu.unicorn_x86 import UnicornX86
 
-            self._cpu = UnicornX86(self.system.ram, self.system.format)
+            segments = segments_of(self.system.layout.bits)
+            self._cpu = UnicornX86(
+                self.system.ram, self.system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min
+            )
         return self._cpu
 
     def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
@@ -285,8 +292,8 @@ class Machine:
         collect_machine(report, self.system)
         if self._family is not None:
             report.processes = self._family.finish()
-            report.unknown_calls = {syscall_name(number): n for number, n in sorted(self._family.unknown_calls.items())}
-            report.syscalls = {syscall_name(number): n for number, n in sorted(self._family.calls.items())}
+            report.unknown_calls = dict(self._family.unknown_calls)
+            report.syscalls = dict(self._family.calls)
         return report
 
     def stop(self, reason: str) -> None:

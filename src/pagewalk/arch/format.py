@@ -304,6 +304,7 @@ class Layout:
     mmap_legacy      TASK_UNMAPPED_BASE: where a search from below begins, without randomisation
     text_base        where linkers put a program that is not position independent
     page_size        PAGE_SIZE
+    bits             of a program's words: 64 or 32
     """
 
     task_size: int
@@ -316,3 +317,4 @@ class Layout:
     mmap_legacy: int
     text_base: int
     page_size: int = 4096
+    bits: int = 64

@@ -91,10 +91,11 @@ def layout(page_offset: int = 0xC000_0000) -> Layout:
         task_size=page_offset,
         mmap_top=page_offset,
         stack_top=page_offset,
-        et_dyn_base=(page_offset // 3) * 2 & -4096,
+        et_dyn_base=0x0040_0000,
         mmap_rnd_bits=8,
         stack_rnd_mask=0x7FF,
         brk_rnd_bytes=0x0200_0000,
         mmap_legacy=(page_offset // 3 + 4095) & -4096,
         text_base=0x0804_8000,
+        bits=32,
     )

@@ -25,6 +25,7 @@ from pagewalk.cpu.unicorn_lib import (
     remove_cache,
     tlb_flush,
 )
+from pagewalk.cpu.unicorn_setup import GDT_ADDR
 from pagewalk.cpu.x86_insn import MAX_LENGTH, writes_what_it_reads
 from pagewalk.errors import PagewalkError
 from pagewalk.hw import fill as filling
@@ -100,6 +101,8 @@ class Mmu:
     fault      (address of the page, access, how the walk ended) of the last fault that was refused, or None
     exception  what ``on_fault`` raised, or None
     flushes    times that the TLB was flushed
+    wide       the program runs 64-bit code
+    gdt_pfn    the frame of the GDT, -1 for none: a program that runs 32-bit code loads segments from it
 
     ``on_new_code(addr, page)`` is told of each page before code is translated from it.
     ``before_fault(addr, access)`` is told of each fault before the kernel is; True where that has changed the table.
@@ -141,6 +144,8 @@ class Mmu:
         self.fault: tuple[int, int, int] | None = None
         self.exception: BaseException | None = None
         self.flushes = 0
+        self.wide = True
+        self.gdt_pfn = -1
         self._compile_after = compile_after
         self.wants_machine_code = compile_after == 0
         self._compiled: Any = None
@@ -250,6 +255,9 @@ class Mmu:
         try:
             addr = vaddr - _WORD if vaddr & _SIGN else vaddr
             access = kind - _FIRST_KIND
+            if addr < 0 and addr & -4096 == GDT_ADDR and not self.wide:
+                _write_entry(entry, self.gdt_pfn << 12, RIGHT_READ)
+                return True
             if self._compiled is None:
                 status = self._fill(addr, access, entry)
             else:
@@ -322,7 +330,7 @@ class Mmu:
         root = self.state[STATE_ROOT]
         out = self._out
         status = filling.fill(
-            ram.words, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames,
+            ram.quads, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames,
             self.state[STATE_PEEK],
         )  # fmt: skip
         if status == OK:
@@ -337,7 +345,7 @@ class Mmu:
         if known is None:
             if len(self._decoded) >= _DECODED_LIMIT:
                 self._decoded.clear()
-            known = writes_what_it_reads(self.code_at(rip, MAX_LENGTH))
+            known = writes_what_it_reads(self.code_at(rip, MAX_LENGTH), self.wide)
             self._decoded[rip] = known
         return known
 

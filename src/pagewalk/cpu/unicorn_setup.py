@@ -28,7 +28,11 @@ _SCRATCH: Final = 0x1000  # physical address of a page that exists while the eng
 _SYSRETQ: Final = b"\x48\x0f\x07"
 _CPUID: Final = b"\x0f\xa2"
 _LOAD: Final = b"\x48\x8b\x00"  # mov rax, [rax]
-_USER_SEGMENTS: Final = 0x23 << 48  # STAR: SYSRET loads CS 0x33 and SS 0x2b, Linux's
+_SYSRETL: Final = b"\x0f\x07"
+USER32_CS: Final = 0x23  # of a 32-bit program on a 64-bit kernel; its data segment is the next one
+
+GDT_ADDR: Final = -0x1FF_FFFF_F000  # where Linux has the first CPU's (CPU_ENTRY_AREA_PER_CPU), as a signed word
+_GDT_LIMIT: Final = 16 * 8 - 1
 
 
 class Engine:
@@ -39,11 +43,13 @@ class Engine:
     hwcap           CPUID 1's EDX, which Linux hands to programs as AT_HWCAP
     fault_address   host address of the word that holds the exact address of the last fault, 0 where it is not known
     sse_flags       host addresses of what cpu/sse_flags.py needs, (0, 0) where they are not known
+    context_64, context_32  saved contexts: the beginning of a 64-bit and of a 32-bit program
+    last_descriptor the number of the last one in the GDT
 
-    Raises PagewalkError where the emulator refuses.
+    ``user32_cs`` is the selector of 32-bit code. Raises PagewalkError where the emulator refuses.
     """
 
-    def __init__(self, ram_address: int, ram_size: int) -> None:
+    def __init__(self, ram_address: int, ram_size: int, user32_cs: int = USER32_CS) -> None:
         self.uc = uc = _unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
         self.address: int = uc._uch.value
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_WESTMERE)
@@ -55,7 +61,14 @@ class Engine:
         uc.reg_write(x86.UC_X86_REG_CR0, _CR0)
         uc.reg_write(x86.UC_X86_REG_CR4, _CR4)
         self.sse_flags = sse_flags.find(uc, self.address, size, _SCRATCH)
-        _enter_user_mode(uc)
+        kernel_mode = uc.context_save()
+        self.last_descriptor = _GDT_LIMIT >> 3
+        uc.reg_write(x86.UC_X86_REG_GDTR, (0, GDT_ADDR & (1 << 64) - 1, _GDT_LIMIT, 0))
+        _enter_user_mode(uc, _SYSRETL, user32_cs, user32_cs)
+        self.context_32 = uc.context_save()
+        uc.context_restore(kernel_mode)
+        _enter_user_mode(uc, _SYSRETQ, user32_cs, user32_cs + 16)
+        self.context_64 = uc.context_save()
         uc.mem_unmap(_SCRATCH, 0x1000)
         uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
         uc.ctl_exits_enabled(True)  # no address ends a run
@@ -75,15 +88,20 @@ def _cpuid_features(uc: Any) -> int:
     return features
 
 
-def _enter_user_mode(uc: Any) -> None:
-    """Executes SYSRET: writing the segment registers from outside does not change the privilege level."""
+def _enter_user_mode(uc: Any, sysret: bytes, star: int, expected: int) -> None:
+    """Executes SYSRET: writing the segment registers from outside does not change the privilege level.
+
+    ``star`` is what the MSR of that name holds: SYSRET loads it into CS for 32-bit code, and that and 16 for 64-bit
+    code, with the segment behind the first as SS. ``expected`` is the CS that must come of it.
+    """
     uc.msr_write(_MSR_EFER, uc.msr_read(_MSR_EFER) | _EFER_SCE)
-    uc.msr_write(_MSR_STAR, _USER_SEGMENTS)
-    uc.mem_write(_SCRATCH, _SYSRETQ)
+    uc.msr_write(_MSR_STAR, star << 48)
+    start = _SCRATCH + 0x100 * len(sysret)  # another place each time: translations of the old code may live on
+    uc.mem_write(start, sysret)
     uc.reg_write(x86.UC_X86_REG_RCX, _SCRATCH + 0x800)
     uc.reg_write(x86.UC_X86_REG_R11, 0x202)
-    uc.emu_start(_SCRATCH, _SCRATCH + 0x800)
-    if uc.reg_read(x86.UC_X86_REG_CS) != 0x33:
+    uc.emu_start(start, _SCRATCH + 0x800)
+    if uc.reg_read(x86.UC_X86_REG_CS) != expected:
         raise PagewalkError("the CPU emulator did not enter user mode")
 
 

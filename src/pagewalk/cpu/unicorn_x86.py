@@ -1,11 +1,12 @@
-"""An x86-64 CPU: Unicorn (QEMU's translator), with pagewalk's page tables as its MMU.
+"""An x86 CPU: Unicorn (QEMU's translator), with pagewalk's page tables as its MMU. It runs 64-bit and 32-bit code.
 
 Unicorn keeps a TLB of its own. Where that has no answer it calls machine code that walks the page table in RAM
 (hw/callbacks.py); where the walk does not grant the access, Python and the kernel (unicorn_mmu.py). System calls and
 exceptions stop the emulator, with no Python on the way.
 
 Differs: a load and a store of one instruction fault one after the other, except for read-modify-write, which faults as
-a write; #GP carries no selector; DS, ES, FS and GS take null selectors only; there are no SIMD floating-point
+a write; #GP carries no selector; DS, ES, FS and GS of 64-bit code take null
+selectors only, and it cannot jump to 32-bit code; segments have no limits; there are no SIMD floating-point
 exceptions, and no #GP for a misaligned 16-byte operand or reserved bits of MXCSR; instructions with a VEX prefix, which
 CPUID does not offer, are not all refused.
 """
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from ctypes import c_uint64
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from unicorn import x86_const as x86
 
@@ -28,9 +29,10 @@ from pagewalk.cpu.sse_flags import SseFlags
 from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
 from pagewalk.cpu.unicorn_record import AccessHooks
-from pagewalk.cpu.unicorn_setup import Engine
+from pagewalk.cpu.unicorn_setup import USER32_CS, Engine
 from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
+from pagewalk.cpu.x86_modes import Modes
 from pagewalk.errors import NotModelled, PagewalkError
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
@@ -43,8 +45,17 @@ from pagewalk.hw.state import (
     STATE_VECTOR,
 )
 from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
-from pagewalk.kernel.cpu import DR6_STEP, EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP, Cpu
-from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.cpu import (
+    DR6_STEP,
+    EXIT_FAULT,
+    EXIT_INT80,
+    EXIT_STOPPED,
+    EXIT_SYSCALL,
+    EXIT_SYSENTER,
+    EXIT_TRAP,
+    Cpu,
+)
+from pagewalk.kernel.ptrace import USER_CS, PtRegs
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -57,6 +68,8 @@ _OF: Final = 4
 _UD: Final = 6
 _SS: Final = 12
 _GP: Final = 13
+_IA32_SYSCALL: Final = 0x80
+_SYSENTER: Final = b"\x0f\x34"
 _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})  # a second one in a row would become a double fault
 
 _TF: Final = 0x100  # EFLAGS: trap after each instruction
@@ -66,6 +79,7 @@ _IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason
 _HOST_NS_A_BLOCK: Final = 25  # what a slice lasts where blocks are not counted
 _STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into early
 
+TLS_ENTRY: Final = 12  # GDT_ENTRY_TLS_MIN of a 64-bit kernel
 COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
 
 _REGISTERS: Final = [
@@ -90,15 +104,25 @@ class UnicornX86(Cpu):
 
     hwcap  CPUID 1's EDX: AT_HWCAP
 
+    ``user32_cs`` and ``tls_entry`` are the kernel's choice: the selector of 32-bit code, and the first of the GDT's
+    descriptors that belong to the running thread.
+
     TLB misses are served in Python (10 µs) until there have been ``compile_after`` of them; then Numba's code is loaded
     (0.4 s) and serves them (0.1 µs). A small program never pays for what it does not need.
 
     Raises PagewalkError where the emulator cannot be set up.
     """
 
-    def __init__(self, ram: "Ram", fmt: PageFormat, compile_after: int = COMPILE_AFTER) -> None:
+    def __init__(
+        self,
+        ram: "Ram",
+        fmt: PageFormat,
+        compile_after: int = COMPILE_AFTER,
+        user32_cs: int = USER32_CS,
+        tls_entry: int = TLS_ENTRY,
+    ) -> None:
         super().__init__()
-        self._owner = Engine(ram.address, ram.size)
+        self._owner = Engine(ram.address, ram.size, user32_cs)
         self._ram = ram  # its memory must outlive the engine
         self._engine = self._owner.address
         self.hwcap = self._owner.hwcap
@@ -111,8 +135,7 @@ class UnicornX86(Cpu):
         self._known: tuple[int, ...] = ()  # what the engine's registers are known to hold
         self._fx = FxState(self._engine, self._sse)
         self._fx.reset()
-        uc: Any = self._owner.uc
-        self._clean = uc.context_save()
+        self._modes = Modes(self._owner, self._fx, self._mmu, ram, tls_entry)
         self._running = False
         self._stop_wanted = False
         self._thread = 0
@@ -214,11 +237,17 @@ class UnicornX86(Cpu):
             if self._mmu.wants_machine_code:
                 self._use_machine_code()
             self._mmu.enter(mm, on_fault)
+            if (regs.cs != USER_CS or not self._modes.wide) and self._modes.enter(regs, mm.system.gdt_pfn):
+                self._known = ()
             self._load(regs)
             if self._hooks is None:
-                return self._execute(regs)
-            self._hooks.sink.enter()
-            return self._recorded(self._hooks, regs, self._execute(regs))
+                reason = self._execute(regs)
+            else:
+                self._hooks.sink.enter()
+                reason = self._recorded(self._hooks, regs, self._execute(regs))
+            if not self._modes.wide:
+                self._modes.leave(regs)
+            return reason
         finally:
             self._running = False
 
@@ -283,6 +312,8 @@ class UnicornX86(Cpu):
             event = state[STATE_EVENT]
             if event == EVENT_SYSCALL and mmu.exception is None:
                 self._store(regs)
+                if not self._modes.wide:
+                    return self._narrow_syscall(regs)
                 regs.rcx = regs.rip
                 regs.r11 = regs.eflags
                 return EXIT_SYSCALL
@@ -367,6 +398,8 @@ class UnicornX86(Cpu):
             if mmu.fault is not None:
                 return self._refused_fault(regs.rip)
             if event == EVENT_SYSCALL:
+                if not self._modes.wide:
+                    return self._narrow_syscall(regs)
                 regs.rcx = regs.rip
                 regs.r11 = regs.eflags
                 return EXIT_SYSCALL
@@ -383,10 +416,15 @@ class UnicornX86(Cpu):
 
     def _trap(self, regs: PtRegs, vector: int, *, at_instruction: bool) -> int:
         """An exception; ``at_instruction``: rip is known to be at the instruction, not behind it."""
+        if vector == _IA32_SYSCALL:
+            return EXIT_INT80
         self.vector = vector
         self.error_code = DR6_STEP if vector == _DB else 0
         if vector == _UD:
             code = self._mmu.code_at(regs.rip, 2)
+            if code == _SYSENTER and not self._modes.wide:
+                regs.rip += len(_SYSENTER)
+                return EXIT_SYSENTER
             if is_software_interrupt(code, _UD):
                 self._software_interrupt(_UD)
             elif code == RDPMC:
@@ -403,25 +441,26 @@ class UnicornX86(Cpu):
             regs.rip -= 2
             self._software_interrupt(vector)
         if vector in _CONTRIBUTORY:
-            self._forget_exception()
+            self._forget_exception(regs)
         return EXIT_TRAP
+
+    def _narrow_syscall(self, regs: PtRegs) -> int:
+        """SYSCALL in 32-bit code: Intel's processors, one of which this claims to be, know it in 64-bit mode only."""
+        regs.rip -= 2
+        return self._trap(regs, _UD, at_instruction=True)
 
     def _software_interrupt(self, vector: int) -> None:
         """``int n``: Linux's gates are closed to user mode but for 3 and 4. The error code names the gate."""
         self.vector = _GP
         self.error_code = vector << 3 | 2
 
-    def _forget_exception(self) -> None:
+    def _forget_exception(self, regs: PtRegs) -> None:
         """The emulator remembers an exception until it is delivered, which never happens here: two #GP would be a #DF.
 
         What it remembers is among what a saved context brings back; the program's own registers are then loaded again.
         """
-        image = self._fx.save()
-        uc: Any = self._owner.uc
-        uc.context_restore(self._clean)
-        self._fx.restore(image)
+        self._modes.restart(regs)
         self._known = ()
-        self._mmu.flush()
 
     def _use_machine_code(self) -> None:
         """From now on misses and events are machine code."""

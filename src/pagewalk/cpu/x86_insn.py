@@ -47,13 +47,15 @@ _BY_REG_0F: Final = {
 }
 
 
-def writes_what_it_reads(code: bytes) -> bool:
-    """Whether the instruction at the start of ``code``, which loads from memory, will store to the same place."""
+def writes_what_it_reads(code: bytes, wide: bool = True) -> bool:
+    """Whether the instruction at the start of ``code``, which loads from memory, will store to the same place.
+
+    ``wide``: it is 64-bit code, in which 0x40 to 0x4f are prefixes."""
     at = 0
     end = len(code)
     while at < end and code[at] in _LEGACY_PREFIXES:
         at += 1
-    if at < end and code[at] & 0xF0 == 0x40:  # REX
+    if wide and at < end and code[at] & 0xF0 == 0x40:  # REX
         at += 1
     if at + 1 >= end:
         return False

@@ -36,6 +36,7 @@ WOULD_BLOCK: Final = -100000
 
 _DIRENT64: Final = struct.Struct("<QqHB")
 _DIRENT: Final = struct.Struct("<QQH")
+_DIRENT_32: Final = struct.Struct("<IIH")
 
 
 class VfsFile(File):
@@ -145,6 +146,10 @@ class VfsFile(File):
 
     def getdents(self, count: int) -> bytes | int:
         """Up to ``count`` bytes of packed struct linux_dirent (the old getdents)."""
+        return -errno.ENOTDIR
+
+    def getdents_32(self, count: int) -> bytes | int:
+        """The same for a 32-bit program."""
         return -errno.ENOTDIR
 
     def ioctl_bytes(self, cmd: int, data: bytes) -> bytes | int:
@@ -261,7 +266,7 @@ class DirFile(VfsFile):
         self.next_entry = 0
         return 0
 
-    def _getdents(self, count: int, is64: bool) -> bytes | int:
+    def _getdents(self, count: int, is64: bool, narrow: bool = False) -> bytes | int:
         if self.dentry.d_deleted:
             return -errno.ENOENT
         if self.entries is None or self.f_pos == 0:
@@ -273,12 +278,15 @@ class DirFile(VfsFile):
         while self.next_entry < len(self.entries):
             entry = self.entries[self.next_entry]
             name = os.fsencode(entry.name)
-            reclen = (len(name) + 20 + 7) & ~7
+            reclen = (len(name) + 12 + 3) & ~3 if narrow else (len(name) + 20 + 7) & ~7
             if len(out) + reclen > count:
                 return bytes(out) if out else -errno.EINVAL
             if is64:
                 out += _DIRENT64.pack(entry.d_ino, entry.d_off, reclen, entry.d_type)
                 out += name.ljust(reclen - 19, b"\0")
+            elif narrow:
+                out += _DIRENT_32.pack(entry.d_ino & 0xFFFF_FFFF, entry.d_off & 0xFFFF_FFFF, reclen)
+                out += name.ljust(reclen - 11, b"\0") + bytes((entry.d_type,))
             else:
                 out += _DIRENT.pack(entry.d_ino, entry.d_off, reclen)
                 out += name.ljust(reclen - 19, b"\0") + bytes((entry.d_type,))
@@ -293,6 +301,10 @@ class DirFile(VfsFile):
     def getdents(self, count: int) -> bytes | int:
         """getdents(2), the old layout: the type is the record's last byte."""
         return self._getdents(count, is64=False)
+
+    def getdents_32(self, count: int) -> bytes | int:
+        """The old layout with numbers of 32 bits."""
+        return self._getdents(count, is64=False, narrow=True)
 
 
 def anon_mount(mnt_id: int, inode: Inode) -> Mount:

@@ -1,6 +1,6 @@
 """What stat(2) and statfs(2) answer, and their bytes in a program's memory.
 
-Sources: stat(2), statx(2), statfs(2); the layouts are the x86-64 ABI's.
+Sources: stat(2), statx(2), statfs(2); the layouts are the x86-64 and the i386 ABI's.
 
 Mirrors: fs/stat.c, fs/statfs.c (6.18)
 Differs: statx has no direct-I/O, atomic-write or subvolume fields.
@@ -19,6 +19,10 @@ STATX_ATTR_MOUNT_ROOT: Final = 0x2000
 STATX_ATTR_DAX: Final = 0x200000
 
 _STAT: Final = struct.Struct("<QQQIIIIQqqqQQQQQQ24x")
+_STAT_32: Final = struct.Struct("<IIHHHHIIIIIIIIII8x")
+_STAT64_32: Final = struct.Struct("<Q4xIIIIIQ4xqIqIIIIIIQ")
+_STATFS_32: Final = struct.Struct("<IIIIIIIIIIII16x")
+_STATFS64_32: Final = struct.Struct("<IIQQQQQIIIII16x")
 _STATX_HEAD: Final = struct.Struct("<IIQIIIH2xQQQQ")
 _STATX_TIME: Final = struct.Struct("<qI4x")
 _STATX_TAIL: Final = struct.Struct("<IIIIQ104x")
@@ -101,6 +105,52 @@ def struct_stat(st: Stat) -> bytes:
         st.st_atime_ns // _SECOND, st.st_atime_ns % _SECOND, st.st_mtime_ns // _SECOND, st.st_mtime_ns % _SECOND,
         st.st_ctime_ns // _SECOND, st.st_ctime_ns % _SECOND,
     )  # fmt: skip
+
+
+def struct_stat_32(st: Stat) -> bytes:
+    """The 64 bytes of a 32-bit program's struct stat; numbers lose what does not fit."""
+    low = 0xFFFF_FFFF
+    words = (
+        st.st_size & low, st.st_blksize, st.st_blocks & low,
+        st.st_atime_ns // _SECOND & low, st.st_atime_ns % _SECOND, st.st_mtime_ns // _SECOND & low,
+        st.st_mtime_ns % _SECOND, st.st_ctime_ns // _SECOND & low, st.st_ctime_ns % _SECOND,
+    )  # fmt: skip
+    return _STAT_32.pack(
+        new_encode_dev(st.st_dev) & low, st.st_ino & low, st.st_mode, min(st.st_nlink, 0xFFFF), high2low(st.st_uid),
+        high2low(st.st_gid), new_encode_dev(st.st_rdev) & low, *words,
+    )  # fmt: skip
+
+
+def high2low(ident: int) -> int:
+    """A user's or group's number in 16 bits: 65534 where it does not fit."""
+    return ident if ident < 0x1_0000 else 65534
+
+
+def struct_stat64_32(st: Stat) -> bytes:
+    """The 96 bytes of struct stat64, which a 32-bit program's C library asks for."""
+    low = 0xFFFF_FFFF
+    return _STAT64_32.pack(
+        new_encode_dev(st.st_dev), st.st_ino & low, st.st_mode, st.st_nlink, st.st_uid, st.st_gid,
+        new_encode_dev(st.st_rdev), st.st_size, st.st_blksize, st.st_blocks, st.st_atime_ns // _SECOND & low,
+        st.st_atime_ns % _SECOND, st.st_mtime_ns // _SECOND & low, st.st_mtime_ns % _SECOND,
+        st.st_ctime_ns // _SECOND & low, st.st_ctime_ns % _SECOND, st.st_ino,
+    )  # fmt: skip
+
+
+def struct_statfs_32(sf: Statfs, wide: bool) -> bytes | None:
+    """The 64 bytes of a 32-bit program's struct statfs (None where a count does not fit), or the 84 of its statfs64."""
+    low = 0xFFFF_FFFF
+    counts = [sf.f_blocks, sf.f_bfree, sf.f_bavail, sf.f_files, sf.f_ffree]
+    fsid = (sf.f_fsid & low, sf.f_fsid >> 32 & low)
+    if wide:
+        return _STATFS64_32.pack(
+            sf.f_type & low, sf.f_bsize, *counts, *fsid, sf.f_namelen, sf.f_frsize, sf.f_flags
+        )  # fmt: skip
+    if (counts[0] | counts[1] | counts[2] | sf.f_bsize | sf.f_frsize) >> 32:
+        return None
+    counts[3] = min(counts[3], low)
+    counts[4] = min(counts[4], low)
+    return _STATFS_32.pack(sf.f_type & low, sf.f_bsize, *counts, *fsid, sf.f_namelen, sf.f_frsize, sf.f_flags)
 
 
 def struct_statx(st: Stat) -> bytes:

@@ -21,12 +21,13 @@ from pagewalk.kernel.binfmt_script import describe_open_error
 from pagewalk.kernel.binprm import LinuxBinprm, kernel_read
 from pagewalk.kernel.elf import (
     EHDR_SIZE,
+    EM_386,
+    EM_486,
     ET_DYN,
     ET_EXEC,
     PF_R,
     PF_W,
     PF_X,
-    PHDR_SIZE,
     PT_GNU_STACK,
     PT_INTERP,
     PT_LOAD,
@@ -44,6 +45,7 @@ from pagewalk.kernel.exec_setup import (
     EXSTACK_DISABLE_X,
     EXSTACK_ENABLE_X,
     MMAP_PAGE_ZERO,
+    READ_IMPLIES_EXEC,
     arch_mmap_rnd,
     begin_new_exec,
     randomize_page,
@@ -91,7 +93,8 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
     """Replaces the task's program by the ELF file of ``bprm``. 0 or a negative errno; -ENOEXEC: not for this loader."""
     assert bprm.file is not None
     header = ElfHeader(bprm.buf)
-    problem = header.problem()
+    kernel = task.kernel
+    problem = header.problem(kernel.elf_machines, kernel.elf_here)
     if problem:
         return bprm.fail(ENOEXEC, problem)
     if not bprm.file.can_mmap():
@@ -117,8 +120,9 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
                 -read if isinstance(read, int) else errno.EIO, f"its interpreter {interp.path} is too short"
             )
         interp_header = ElfHeader(read)
-        problem = interp_header.problem()
-        if not interp_header.has_magic() or (problem and interp_header.e_machine != 62):
+        machines = tuple([m for m in kernel.elf_machines if (m in (EM_386, EM_486)) == header.narrow])
+        problem = interp_header.problem(machines, kernel.elf_here)
+        if not interp_header.has_magic() or (problem and interp_header.e_machine not in machines):
             interp.put()
             return bprm.fail(errno.ELIBBAD, f"its interpreter {interp.path} is {problem}")
         found = load_elf_phdrs(bprm, interp, interp_header)
@@ -135,18 +139,19 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
 
 def load_elf_phdrs(bprm: LinuxBinprm, file: "VfsFile", header: ElfHeader) -> list[ProgramHeader] | None:
     """The program headers, or None where they are missing, cut, of another size or more than one page."""
-    if header.e_phentsize != PHDR_SIZE:
-        bprm.fail(ENOEXEC, f"its program headers have {header.e_phentsize} bytes each, not {PHDR_SIZE}")
+    each = header.phdr_size()
+    if header.e_phentsize != each:
+        bprm.fail(ENOEXEC, f"its program headers have {header.e_phentsize} bytes each, not {each}")
         return None
-    size = header.e_phnum * PHDR_SIZE
+    size = header.e_phnum * each
     if size == 0 or size > 4096:
-        bprm.fail(ENOEXEC, f"it has {header.e_phnum} program headers; 1 to {4096 // PHDR_SIZE} can be")
+        bprm.fail(ENOEXEC, f"it has {header.e_phnum} program headers; 1 to {4096 // each} can be")
         return None
     data = elf_read(file, size, header.e_phoff)
     if isinstance(data, int):
         bprm.fail(ENOEXEC, "its program headers lie beyond the end of the file")
         return None
-    return parse_program_headers(data)
+    return parse_program_headers(data, header.narrow)
 
 
 def elf_read(file: "VfsFile", count: int, pos: int) -> bytes | int:
@@ -194,7 +199,9 @@ def load_elf_image(
     error = begin_new_exec(task, bprm)
     if error < 0:
         return error
-    setup_new_exec(task)
+    if header.narrow and executable_stack == EXSTACK_DEFAULT:
+        task.personality |= READ_IMPLIES_EXEC
+    setup_new_exec(task, header.narrow)
     error = setup_arg_pages(task, bprm, executable_stack)
     if error < 0:
         return error
@@ -203,7 +210,7 @@ def load_elf_image(
     error = map_segments(task, bprm, header, headers, interp is not None, image)
     if error < 0:
         return error
-    task_size = task.kernel.task_size
+    task_size = task.mm.task_size
     entry = (header.e_entry + image.load_bias) & WORD
     interp_base = 0
     if interp is not None:
@@ -240,7 +247,7 @@ def map_segments(
 ) -> int:
     """Maps the program's PT_LOAD segments and fills ``image``. 0 or a negative errno."""
     assert bprm.file is not None
-    task_size = task.kernel.task_size
+    task_size = task.mm.task_size
     first = True
     for phdr in headers:
         if phdr.p_type != PT_LOAD:
@@ -258,7 +265,7 @@ def map_segments(
             alignment = maximum_alignment(headers)
             bias = 0
             if has_interp:
-                bias = task.kernel.layout.et_dyn_base
+                bias = task.mm.layout.et_dyn_base
                 if wants_randomize(task):
                     bias += arch_mmap_rnd(task)
                 if alignment:
@@ -323,7 +330,7 @@ def elf_load(task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, flag
     in_page = phdr.p_vaddr & 4095
     if phdr.p_filesz:
         mapped = elf_map(task, file, addr, phdr, prot, flags, total_size)
-        if mapped < 0 or mapped >= task.kernel.task_size:
+        if mapped < 0 or mapped >= task.mm.task_size:
             return mapped
         if phdr.p_memsz <= phdr.p_filesz:
             return mapped
@@ -359,7 +366,7 @@ def elf_map(
         return map_file(task, file, addr, size, prot, flags, offset)
     total_size = page_align(total_size)
     mapped = map_file(task, file, addr, total_size, prot, flags, offset)
-    if 0 <= mapped < task.kernel.task_size and total_size > size:
+    if 0 <= mapped < task.mm.task_size and total_size > size:
         vm_munmap(task.mm, mapped + size, total_size - size)
     return mapped
 
@@ -368,7 +375,7 @@ def map_file(task: "Task", file: "VfsFile", addr: int, size: int, prot: int, fla
     """vm_mmap with numbers that may be anything: those that are no signed word are refused as Linux refuses them."""
     if (offset + size) & WORD < offset or offset & 4095:
         return -errno.EINVAL
-    if size > task.kernel.task_size or addr >= task.kernel.task_size:
+    if size > task.mm.task_size or addr >= task.mm.task_size:
         return -errno.ENOMEM
     return vm_mmap(task.mm, file, addr, size, prot, flags, signed(offset))
 
@@ -377,7 +384,7 @@ def brk_flags(task: "Task", start: int, length: int, executable: bool) -> int:
     """vm_brk_flags with numbers that may be anything."""
     if length == 0:
         return 0
-    if length > task.kernel.task_size or start >= task.kernel.task_size:
+    if length > task.mm.task_size or start >= task.mm.task_size:
         return -errno.ENOMEM
     return vm_brk_flags(task.mm, start, length, executable)
 
@@ -386,11 +393,10 @@ def load_elf_interp(
     task: "Task", bprm: LinuxBinprm, interp: "VfsFile", header: ElfHeader, headers: list[ProgramHeader], no_base: int
 ) -> int:
     """Maps the interpreter; the bias of its addresses, or a negative errno."""
-    task_size = task.kernel.task_size
+    task_size = task.mm.task_size
     if header.e_type not in (ET_EXEC, ET_DYN) or not interp.can_mmap():
-        return bprm.fail(
-            errno.EPERM, f"its interpreter {interp.path} is {header.problem() or 'on a strange file system'}"
-        )
+        problem = header.problem(task.kernel.elf_machines, task.kernel.elf_here) or "on a strange file system"
+        return bprm.fail(errno.EPERM, f"its interpreter {interp.path} is {problem}")
     total_size = total_mapping_size(headers)
     if total_size == 0:
         return bprm.fail(errno.EINVAL, f"its interpreter {interp.path} has no segments")
@@ -420,10 +426,10 @@ def load_elf_interp(
 def set_brk(task: "Task", elf_brk: int, moved: bool) -> None:
     """Puts the heap behind the program; a loader that runs by itself (``moved``) gets it where a PIE would be."""
     if moved:
-        elf_brk = task.kernel.layout.et_dyn_base
+        elf_brk = task.mm.layout.et_dyn_base
     start = page_align(elf_brk)
     if wants_randomize(task):
-        start = randomize_page(task, start, task.kernel.layout.brk_rnd_bytes)
+        start = randomize_page(task, start, task.mm.layout.brk_rnd_bytes)
     task.mm.start_brk = signed(start)
     task.mm.brk = signed(start)
 

@@ -13,6 +13,8 @@ Differs: the strings wait in a list of the kernel's rather than in pages of the 
 import errno
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.arch.format import Layout
+
 if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
     from pagewalk.mm.current import Current
@@ -37,7 +39,8 @@ class LinuxBinprm:
     filename   as execve was told (AT_EXECFN); interp: the file that ``#!`` led to
     file       the file being loaded; interpreter: what a script asks to be loaded instead
     buf        its first 256 bytes, NUL-filled
-    p          lowest address used by strings, as if the stack ended at ``stack_top``; exec: of the file name
+    p          lowest address used by strings, as if the stack ended where the kernel's own layout has it; exec: of the
+               file name; word: bytes of the kernel's pointers
     argmin     ``p`` may not fall below it
     argc, envc number of strings
     point_of_no_return   the old program is gone: an error now kills
@@ -46,14 +49,15 @@ class LinuxBinprm:
     reason     one line for a person on why it failed
     """
 
-    def __init__(self, filename: bytes, stack_top: int) -> None:
+    def __init__(self, filename: bytes, layout: Layout) -> None:
         self.filename = filename
         self.interp = filename
         self.file: VfsFile | None = None
         self.interpreter: VfsFile | None = None
         self.buf = b""
-        self.vma_end = stack_top
-        self.p: int = stack_top - 8
+        self.vma_end = layout.stack_top
+        self.word = layout.bits // 8
+        self.p: int = layout.stack_top - self.word
         self.exec: int = self.p
         self.argmin: int = 0
         self.argc = 0
@@ -74,7 +78,7 @@ class LinuxBinprm:
         """How far the strings may reach: a quarter of the stack limit, between 128 KiB and 6 MiB. 0 or -E2BIG."""
         limit = min(STK_LIM // 4 * 3, current.rlimit(3) // 4)
         limit = max(limit, ARG_MAX)
-        ptr_size = (max(argc, 1) + envc) * 8
+        ptr_size = (max(argc, 1) + envc) * self.word
         if limit <= ptr_size:
             return self.fail(errno.E2BIG, "too many arguments")
         self.argmin = self.p - (limit - ptr_size)

@@ -27,6 +27,8 @@ EXIT_TRAP: Final = (
     2  # an exception: ``vector`` (0 divide, 3 breakpoint, 4 overflow, 6 opcode, 13 protection, 16, 19 float)
 )
 EXIT_STOPPED: Final = 3  # ``stop`` was called (timer, watchdog, end of the time slice)
+EXIT_INT80: Final = 4  # a 32-bit system call; rip is behind the instruction
+EXIT_SYSENTER: Final = 5  # another way to make one, of 32-bit code; rip is behind the instruction
 
 # What ``error_code`` says of vector 1, as DR6 does: a single step; 0 for INT1.
 DR6_STEP: Final = 0x4000

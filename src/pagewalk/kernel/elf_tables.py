@@ -15,9 +15,10 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.binprm import LinuxBinprm
-from pagewalk.kernel.elf import PHDR_SIZE, ElfHeader
+from pagewalk.kernel.elf import ElfHeader
 from pagewalk.kernel.exec_setup import arch_align_stack
 from pagewalk.kernel.sigframe import sigframe_size
+from pagewalk.kernel.sigframe_ia32 import sigframe_size_32
 from pagewalk.mm.uaccess import copy_to_user
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ AT_HWCAP2: Final = 26
 AT_RSEQ_FEATURE_SIZE: Final = 27
 AT_RSEQ_ALIGN: Final = 28
 AT_EXECFN: Final = 31
+AT_SYSINFO: Final = 32
 AT_SYSINFO_EHDR: Final = 33
 AT_MINSIGSTKSZ: Final = 51
 
@@ -51,6 +53,7 @@ RSEQ_FEATURE_SIZE: Final = 28
 RSEQ_ALIGN: Final = 32
 
 PLATFORM: Final = b"x86_64\0"
+PLATFORM_32: Final = b"i686\0"
 AUXV_WORDS: Final = 56  # AT_VECTOR_SIZE: the length of mm->saved_auxv
 
 
@@ -60,22 +63,25 @@ def create_elf_tables(
     """Writes the tables below the strings, sets ``bprm.p`` to argc. 0 or -EFAULT."""
     mm = task.mm
     p = arch_align_stack(task, bprm.p)
-    p -= len(PLATFORM)
+    narrow = header.narrow
+    name = PLATFORM_32 if narrow else PLATFORM
+    p -= len(name)
     platform = p
-    if not copy_to_user(mm, p, PLATFORM):
+    if not copy_to_user(mm, p, name):
         return -errno.EFAULT
     p -= 16
     random_bytes = p
     if not copy_to_user(mm, p, task.kernel.system.random.randbytes(16)):
         return -errno.EFAULT
-    auxv = [
+    auxv = [(AT_SYSINFO, task.vdso_base + task.kernel.the_vdso_32().vsyscall)] if narrow else []
+    auxv += [
         (AT_SYSINFO_EHDR, task.vdso_base),
-        (AT_MINSIGSTKSZ, sigframe_size()),
+        (AT_MINSIGSTKSZ, sigframe_size_32() if narrow else sigframe_size()),
         (AT_HWCAP, task.kernel.hwcap),
         (AT_PAGESZ, 4096),
         (AT_CLKTCK, 100),
         (AT_PHDR, phdr_addr),
-        (AT_PHENT, PHDR_SIZE),
+        (AT_PHENT, header.phdr_size()),
         (AT_PHNUM, header.e_phnum),
         (AT_BASE, interp_base),
         (AT_FLAGS, 0),
@@ -93,21 +99,24 @@ def create_elf_tables(
         (AT_RSEQ_ALIGN, RSEQ_ALIGN),
         (AT_NULL, 0),
     ]
-    vector = b"".join([struct.pack("<QQ", kind, value) for kind, value in auxv])
+    pair = "<II" if narrow else "<QQ"
+    word = 4 if narrow else 8
+    vector = b"".join([struct.pack(pair, kind, value) for kind, value in auxv])
     items = (bprm.argc + 1) + (bprm.envc + 1) + 1
-    bprm.p = (p - len(vector) - 8 * items) & ~15
-    argv, mm.arg_end = pointers(bprm, mm.arg_start, bprm.argc, 0)
-    envp, mm.env_end = pointers(bprm, mm.arg_end, bprm.envc, bprm.argc)
+    bprm.p = (p - len(vector) - word * items) & ~15
+    argv, mm.arg_end = pointers(bprm, mm.arg_start, bprm.argc, 0, word)
+    envp, mm.env_end = pointers(bprm, mm.arg_end, bprm.envc, bprm.argc, word)
     mm.env_start = mm.arg_end
-    table = struct.pack("<Q", bprm.argc) + argv + envp + vector
+    table = bprm.argc.to_bytes(word, "little") + argv + envp + vector
     if not copy_to_user(mm, bprm.p, table):
         return -errno.EFAULT
-    mm.saved_auxv = vector.ljust(AUXV_WORDS * 8, b"\0")
+    mm.saved_auxv = vector.ljust(AUXV_WORDS * word, b"\0")
     return 0
 
 
-def pointers(bprm: LinuxBinprm, addr: int, count: int, skip: int) -> tuple[bytes, int]:
-    """The pointers to ``count`` strings from ``addr`` on, with the NULL behind them, and the end of the strings.
+def pointers(bprm: LinuxBinprm, addr: int, count: int, skip: int, word: int) -> tuple[bytes, int]:
+    """The pointers, of ``word`` bytes, to ``count`` strings from ``addr`` on, with the NULL behind them, and the end of
+    the strings.
 
     ``skip`` strings lie below them.
     """
@@ -117,4 +126,4 @@ def pointers(bprm: LinuxBinprm, addr: int, count: int, skip: int) -> tuple[bytes
         words.append(addr)
         addr += len(string) + 1
     words.append(0)
-    return struct.pack(f"<{len(words)}Q", *words), addr
+    return struct.pack(f"<{len(words)}{'Q' if word == 8 else 'I'}", *words), addr

@@ -4,7 +4,7 @@ Sources: AMD64 manual volume 2, section 8.2 (vectors, error codes); sigaction(2)
 
 Mirrors: arch/x86/entry/common.c, arch/x86/mm/fault.c, arch/x86/kernel/traps.c, arch/x86/entry/vsyscall/vsyscall_64.c
 (6.18)
-Differs: no 32-bit system calls (int 0x80 is a protection fault), no protection keys.
+Differs: no protection keys.
 """
 
 import errno
@@ -166,7 +166,8 @@ def fault_signal(task: "Task", addr: int, access: int) -> None:
     if access == ACCESS_FETCH and addr & ~0xFFF == VSYSCALL_ADDR:
         emulate_vsyscall(task, addr)
         return
-    if not -task.mm.task_size - 4096 <= addr < task.mm.task_size + 4096:  # not canonical
+    size = task.kernel.task_size
+    if task.kernel.system.format.halves and not -size - 4096 <= addr < size + 4096:  # not canonical
         trap_signal(task, X86_TRAP_GP, 0)
         return
     error_code = X86_PF_USER
@@ -174,7 +175,7 @@ def fault_signal(task: "Task", addr: int, access: int) -> None:
         error_code |= X86_PF_WRITE
     elif access == ACCESS_FETCH:
         error_code |= X86_PF_INSTR
-    if addr < 0 or addr >= task.mm.task_size or (task.fault_sig == SIGSEGV and page_present(task, addr)):
+    if addr < 0 or addr >= size or (task.fault_sig == SIGSEGV and page_present(task, addr)):
         error_code |= X86_PF_PROT
     task.error_code = error_code
     task.trap_nr = X86_TRAP_PF

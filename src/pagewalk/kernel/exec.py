@@ -32,13 +32,13 @@ def do_execveat(task: "Task", dfd: int, path: str, argv: list[bytes], envp: list
     """execveat(2). ``path`` is relative to ``dfd`` unless absolute; AT_EMPTY_PATH runs ``dfd`` itself."""
     filename = os.fsencode(path)
     if task.nproc_exceeded and task.kernel.nr_tasks_of(task.uid) > task.rlimit(RLIMIT_NPROC):
-        bprm = LinuxBinprm(filename, task.kernel.layout.stack_top)
+        bprm = LinuxBinprm(filename, task.kernel.layout)
         bprm.error = bprm.fail(errno.EAGAIN, "its user has too many processes")
         return bprm
     task.nproc_exceeded = False
     if dfd != AT_FDCWD and not path.startswith("/"):
         filename = b"/dev/fd/%d/%s" % (dfd, filename) if path else b"/dev/fd/%d" % dfd
-    bprm = LinuxBinprm(filename, task.kernel.layout.stack_top)
+    bprm = LinuxBinprm(filename, task.kernel.layout)
     if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
         bprm.error = bprm.fail(errno.EINVAL, f"flags {flags:#x}")
         return bprm

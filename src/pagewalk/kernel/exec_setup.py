@@ -10,12 +10,14 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.arch import x86_compat
 from pagewalk.kernel.binprm import LinuxBinprm
 from pagewalk.kernel.exit import mm_release, release_task, zap_other_threads
 from pagewalk.kernel.futex import exit_robust_list
 from pagewalk.kernel.futex_pi import exit_pi_state_list
 from pagewalk.kernel.posix_timers import exit_posix_timers
 from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.segment import segments_of, setup_gdt
 from pagewalk.kernel.signal_types import SIGCHLD
 from pagewalk.mm.current import RLIMIT_STACK
 from pagewalk.mm.fork import mmput
@@ -46,6 +48,7 @@ ADDR_NO_RANDOMIZE: Final = 0x0040000
 MMAP_PAGE_ZERO: Final = 0x0100000
 ADDR_COMPAT_LAYOUT: Final = 0x0200000
 READ_IMPLIES_EXEC: Final = 0x0400000
+ADDR_LIMIT_3GB: Final = 0x8000000
 
 STACK_EXPAND: Final = 131072  # what the stack's mapping gets below the arguments
 
@@ -57,7 +60,7 @@ def wants_randomize(task: "Task") -> bool:
 
 def arch_mmap_rnd(task: "Task") -> int:
     """A random offset for the mmap area or a PIE, in bytes."""
-    return task.kernel.system.random.getrandbits(task.kernel.layout.mmap_rnd_bits) << 12
+    return task.kernel.system.random.getrandbits(task.mm.layout.mmap_rnd_bits) << 12
 
 
 def randomize_page(task: "Task", start: int, length: int) -> int:
@@ -174,17 +177,24 @@ def become_leader(task: "Task", leader: "Task") -> None:
     release_task(leader)
 
 
-def setup_new_exec(task: "Task") -> None:
-    """Chooses where mmap puts things: arch_pick_mmap_layout."""
+def setup_new_exec(task: "Task", narrow: bool) -> None:
+    """Chooses where mmap puts things (arch_pick_mmap_layout), for a 32-bit program where it is ``narrow``."""
+    if narrow:
+        setup_gdt(task.kernel.system)
+        if task.kernel.layout.bits == 64:
+            layout = x86_compat.layout(limit_3gb=task.personality & ADDR_LIMIT_3GB != 0)
+            task.mm.layout = layout
+            task.mm.task_size = layout.task_size
     pick_mmap_layout(task.mm, task.rlim_cur[RLIMIT_STACK], wants_randomize(task))
 
 
 def setup_arg_pages(task: "Task", bprm: LinuxBinprm, executable_stack: int) -> int:
     """Maps the stack with 128 KiB below the strings, and writes them. 0 or a negative errno."""
     kernel = task.kernel
-    stack_top = kernel.layout.stack_top
+    layout = task.mm.layout
+    stack_top = layout.stack_top
     if wants_randomize(task):
-        stack_top -= (kernel.system.random.getrandbits(64) & kernel.layout.stack_rnd_mask) << 12
+        stack_top -= (kernel.system.random.getrandbits(64) & layout.stack_rnd_mask) << 12
     stack_top = (arch_align_stack(task, stack_top) + 4095) & ~4095
     shift = bprm.vma_end - stack_top
     bprm.p -= shift
@@ -194,7 +204,7 @@ def setup_arg_pages(task: "Task", bprm: LinuxBinprm, executable_stack: int) -> i
     limit = task.rlimit(RLIMIT_STACK) & ~4095
     size = max(size, min(limit, size + STACK_EXPAND))
     prot = PROT_READ | PROT_WRITE
-    if executable_stack == EXSTACK_ENABLE_X:
+    if executable_stack == EXSTACK_ENABLE_X or task.personality & READ_IMPLIES_EXEC:
         prot |= PROT_EXEC
     flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE
     mapped = vm_mmap(task.mm, None, stack_top - size, size, prot, flags, 0)
@@ -210,6 +220,12 @@ def setup_arg_pages(task: "Task", bprm: LinuxBinprm, executable_stack: int) -> i
 def start_thread(task: "Task", ip: int, sp: int) -> None:
     """Registers as a new program finds them: all zero but these."""
     regs = PtRegs()
+    if task.mm.layout.bits == 32:
+        segments = segments_of(int(task.kernel.layout.bits))
+        regs.cs = segments.user_cs
+        regs.ss = segments.user_ds
+        regs.ds = segments.user_ds
+        regs.es = segments.user_ds
     regs.rip = ip
     regs.rsp = sp
     task.regs = regs

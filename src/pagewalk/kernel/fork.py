@@ -10,6 +10,7 @@ import errno
 from typing import Final
 
 from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.segment import do_set_thread_area
 from pagewalk.kernel.sem import UndoList
 from pagewalk.kernel.signal_send import signal_pending
 from pagewalk.kernel.task import INIT_PID, Task
@@ -53,13 +54,15 @@ ERESTARTNOINTR: Final = 513
 
 
 class CloneArgs:
-    """struct kernel_clone_args: CLONE_* flags, the signal at the end, addresses for ids, stack pointer, TLS."""
+    """struct kernel_clone_args: CLONE_* flags, the signal at the end, addresses for ids, stack pointer, TLS: the base
+    of FS, or, in a 32-bit system call (``compat``), where a struct user_desc is."""
 
     def __init__(self, flags: int, exit_signal: int) -> None:
         self.flags = flags
         self.exit_signal = exit_signal
         self.stack = 0
         self.tls = 0
+        self.compat = False
         self.parent_tid = 0
         self.child_tid = 0
         self.pidfd = 0
@@ -77,6 +80,9 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
         return -ERESTARTNOINTR
     if over_limits(parent):
         return -errno.EAGAIN
+    regs = child_regs(parent, args)
+    if isinstance(regs, int):
+        return regs
     flags = args.flags
     if flags & CLONE_VM:
         mm = parent.mm
@@ -103,7 +109,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
         task.sysvsem = parent.sysvsem
     copy_credentials(task, parent)
     copy_signals(task, parent, args)
-    copy_thread(task, parent, args)
+    copy_thread(task, parent, args, regs)
     task.exe = parent.exe
     task.comm = parent.comm
     task.personality = parent.personality
@@ -188,8 +194,9 @@ def copy_signals(task: Task, parent: Task, args: CloneArgs) -> None:
     task.rlim_max = list(parent.rlim_max)
 
 
-def copy_thread(task: Task, parent: Task, args: CloneArgs) -> None:
-    """The child's registers: the parent's, with 0 as the call's answer, and its own stack and TLS where given."""
+def child_regs(parent: Task, args: CloneArgs) -> PtRegs | int:
+    """The child's registers: the parent's, with 0 as the call's answer, and its own stack and TLS where given. A
+    negative errno for what is wrong with the description of a 32-bit program's TLS."""
     regs = PtRegs()
     regs.copy_from(parent.regs)
     regs.rax = 0
@@ -197,7 +204,17 @@ def copy_thread(task: Task, parent: Task, args: CloneArgs) -> None:
     if args.stack:
         regs.rsp = args.stack
     if args.flags & CLONE_SETTLS:
-        regs.fs_base = args.tls
+        if args.compat:
+            error = do_set_thread_area(parent, regs, args.tls, can_allocate=False)
+            if error < 0:
+                return error
+        else:
+            regs.fs_base = args.tls
+    return regs
+
+
+def copy_thread(task: Task, parent: Task, args: CloneArgs, regs: PtRegs) -> None:
+    """What the CPU has of the child."""
     task.regs = regs
     task.fpu = parent.fpu.copy()
     if not args.flags & CLONE_VM:

@@ -18,6 +18,7 @@ from pagewalk.mm.uaccess import get_user_u32, get_user_u64, put_user_u32, user_p
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
+    from pagewalk.mm.mm_types import MmStruct
 
 FUTEX_WAITERS: Final = 0x8000_0000
 FUTEX_OWNER_DIED: Final = 0x4000_0000
@@ -184,22 +185,28 @@ def exit_robust_list(task: "Task") -> None:
     if head == 0:
         return
     mm = task.mm
-    entry = get_user_u64(mm, head)
-    offset = get_user_u64(mm, head + 8)
-    pending = get_user_u64(mm, head + 16)
+    word = 4 if task.robust_list_compat else 8
+    entry = get_pointer(mm, head, word)
+    offset = get_pointer(mm, head + word, word)
+    pending = get_pointer(mm, head + 2 * word, word)
     if entry is None or offset is None or pending is None:
         return
-    if offset >= 1 << 63:
-        offset -= 1 << 64
+    if offset >= 1 << 8 * word - 1:
+        offset -= 1 << 8 * word
     for _ in range(ROBUST_LIST_LIMIT):
         if entry is None or entry & ~1 == head:
             break
-        following = get_user_u64(mm, entry & ~1) if entry >> 47 == 0 else None
+        following = get_pointer(mm, entry & ~1, word) if entry >> 47 == 0 else None
         if entry & ~1 != pending & ~1 and not handle_futex_death(task, (entry & ~1) + offset, pi=entry & 1 != 0):
             return
         entry = following
     if pending & ~1:
         handle_futex_death(task, (pending & ~1) + offset, pi=pending & 1 != 0, pending_op=True)
+
+
+def get_pointer(mm: "MmStruct", addr: int, word: int) -> int | None:
+    """A pointer of ``word`` bytes from user memory; None for EFAULT."""
+    return get_user_u64(mm, addr) if word == 8 else get_user_u32(mm, addr)
 
 
 def handle_futex_death(task: "Task", uaddr: int, *, pi: bool, pending_op: bool = False) -> bool:

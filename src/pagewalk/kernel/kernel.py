@@ -6,7 +6,7 @@ Differs: an object rather than globals.
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewalk.arch.format import Layout
 from pagewalk.config import RLIMIT_NAMES, Config
@@ -15,6 +15,7 @@ from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
+from pagewalk.kernel.elf import EM_386, EM_486, EM_X86_64
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
 from pagewalk.kernel.oom import KernelOom
@@ -26,6 +27,7 @@ from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.vdso import Vdso
+from pagewalk.kernel.vdso_32 import Vdso32
 from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING
 from pagewalk.mm.mm_types import mm_alloc
 
@@ -36,19 +38,41 @@ if TYPE_CHECKING:
 
 FIRST_PID = 1000
 PID_MAX = 4194304
+
+PER_MASK: Final = 0xFF
+PER_LINUX32: Final = 8
+
+UTS_MACHINES: Final = {
+    "x86_64": "x86_64", "x86_32": "i686", "x86_pae": "i686", "arm64": "aarch64", "riscv64": "riscv64",
+    "riscv32": "riscv32",
+}  # fmt: skip
+
+# The machines (EM_*) whose programs each kernel runs, and what it is called.
+ELF_MACHINES: Final[dict[str, tuple[tuple[int, ...], str]]] = {
+    "x86_64": ((EM_X86_64, EM_386, EM_486), "x86-64"),
+    "x86_32": ((EM_386, EM_486), "32-bit x86"),
+    "x86_pae": ((EM_386, EM_486), "32-bit x86"),
+    "arm64": ((), "arm64"),
+    "riscv64": ((), "riscv64"),
+    "riscv32": ((), "riscv32"),
+}
 RESERVED_PIDS = 300
 
 
 class Uts:
-    """struct new_utsname: what uname(2) answers."""
+    """struct new_utsname: what uname(2) answers. ``machine`` is the kernel's name for its architecture."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: str) -> None:
         self.sysname = "Linux"
         self.nodename = "pagewalk"
         self.release = "6.18.0"
         self.version = "#1 SMP PREEMPT_DYNAMIC"
-        self.machine = "x86_64"
+        self.machine = machine
         self.domainname = "(none)"
+
+    def machine_of(self, personality: int) -> str:
+        """What a task of that personality is told that the machine is (override_architecture)."""
+        return "i686" if self.machine == "x86_64" and personality & PER_MASK == PER_LINUX32 else self.machine
 
     def field(self, name: str) -> str:
         """The name that is called ``name``."""
@@ -70,6 +94,8 @@ class Kernel(TaskRegistry):
     cpu            what runs programs, None until one is set
     hwcap, hwcap2  AT_HWCAP, AT_HWCAP2
     oom            the OOM killer
+    elf_machines   the machines (EM_*) whose programs it runs; elf_here: what it is called
+    vdso_32        the vDSO of 32-bit programs, None while there was none: see ``the_vdso_32``
     stop_reason    why ``stop`` was called, "" while nobody did
     """
 
@@ -83,7 +109,9 @@ class Kernel(TaskRegistry):
         self.cpu: Cpu | None = None
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0
-        self.uts = Uts()
+        self.elf_machines, self.elf_here = ELF_MACHINES[self.config.arch]
+        self.vdso_32: Vdso32 | None = None
+        self.uts = Uts(UTS_MACHINES[self.config.arch])
         self.tasks_by_pid: dict[int, Task] = {}
         self.next_pid = FIRST_PID
         self.pid_max = PID_MAX
@@ -154,6 +182,12 @@ class Kernel(TaskRegistry):
     def syscall_name(self, number: int) -> str:
         """What a system call is called."""
         return syscall_name(number)
+
+    def the_vdso_32(self) -> Vdso32:
+        """The vDSO of 32-bit programs, made for the first of them."""
+        if self.vdso_32 is None:
+            self.vdso_32 = Vdso32(self.system, self.vdso.vvar_pfns)
+        return self.vdso_32
 
     # Making and ending processes.
 

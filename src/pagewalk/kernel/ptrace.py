@@ -1,7 +1,7 @@
 """The registers of a task as the kernel sees them: struct pt_regs, and what the CPU keeps beside it.
 
 Mirrors: arch/x86/include/asm/ptrace.h (6.18)
-Differs: fs_base and gs_base stand beside the general registers.
+Differs: fs_base and gs_base, the segment selectors and the thread's TLS descriptors stand beside the general registers.
 """
 
 from typing import Final
@@ -14,8 +14,17 @@ REG_NAMES: Final = (
 )  # fmt: skip
 
 
+USER_CS: Final = 0x33  # a 64-bit program's code segment; every other one is 32-bit code
+USER_DS: Final = 0x2B
+
+
 class PtRegs:
-    """General registers, signed 64-bit words (an i64 each); the CPU loads them on entry and stores them on exit."""
+    """General registers, signed 64-bit words (an i64 each); the CPU loads them on entry and stores them on exit.
+
+    cs, ss, ds, es, fs, gs  selectors; ``cs`` says whether the program runs 64-bit or 32-bit code. Of a 64-bit program
+                            only ``cs`` and ``ss`` are meaningful: the others are null
+    tls0, tls1, tls2        the thread's three descriptors in the GDT (thread.tls_array), 0 for an empty one
+    """
 
     def __init__(self) -> None:
         self.rax: i64 = 0
@@ -38,6 +47,15 @@ class PtRegs:
         self.eflags: i64 = 0x202
         self.fs_base: i64 = 0
         self.gs_base: i64 = 0
+        self.cs: int = USER_CS
+        self.ss: int = USER_DS
+        self.ds: int = 0
+        self.es: int = 0
+        self.fs: int = 0
+        self.gs: int = 0
+        self.tls0: i64 = 0
+        self.tls1: i64 = 0
+        self.tls2: i64 = 0
         self.orig_rax: i64 = -1  # the system call's number while one is served, -1 otherwise
 
     def copy_from(self, other: "PtRegs") -> None:
@@ -62,6 +80,15 @@ class PtRegs:
         self.eflags = other.eflags
         self.fs_base = other.fs_base
         self.gs_base = other.gs_base
+        self.cs = other.cs
+        self.ss = other.ss
+        self.ds = other.ds
+        self.es = other.es
+        self.fs = other.fs
+        self.gs = other.gs
+        self.tls0 = other.tls0
+        self.tls1 = other.tls1
+        self.tls2 = other.tls2
         self.orig_rax = other.orig_rax
 
 

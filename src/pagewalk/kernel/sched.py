@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from pagewalk.fs.wait import WaitEntry
-from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_STOPPED, EXIT_SYSCALL, EXIT_TRAP
+from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_INT80, EXIT_STOPPED, EXIT_SYSCALL, EXIT_SYSENTER, EXIT_TRAP
 from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
+from pagewalk.kernel.entry_ia32 import do_int80_syscall, do_sysenter
 from pagewalk.kernel.itimer import arm_alarm, check_cpu_timers
 from pagewalk.kernel.rq import Rq
 from pagewalk.kernel.rseq import rseq_handle_notify_resume
@@ -374,6 +375,10 @@ class Runner:
             do_syscall(task)
         elif reason == EXIT_FAULT:
             fault_signal(task, cpu.addr, cpu.access)
+        elif reason == EXIT_INT80:
+            do_int80_syscall(task)
+        elif reason == EXIT_SYSENTER:
+            do_sysenter(task)
         elif reason == EXIT_TRAP:
             trap_signal(task, cpu.vector, cpu.error_code)
         elif reason == EXIT_STOPPED and sched.counting and cpu.slice_left() <= 0:

@@ -15,6 +15,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.kernel.ptrace import USER_CS, USER_DS
 from pagewalk.kernel.signal_types import (
     SA_NODEFER,
     SA_ONSTACK,
@@ -43,13 +44,10 @@ FRAME_SIZE: Final = 8 + UCONTEXT_SIZE + SIGINFO_SIZE
 UC_SIGCONTEXT_SS: Final = 0x2
 UC_STRICT_RESTORE_SS: Final = 0x4
 
-USER_CS: Final = 0x33
-USER_DS: Final = 0x2B
-
-_DF: Final = 0x400
-_RF: Final = 0x10000
-_TF: Final = 0x100
-_FIX_EFLAGS: Final = 0x40000 | 0x800 | _DF | _TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | _RF
+DF: Final = 0x400
+RF: Final = 0x10000
+TF: Final = 0x100
+FIX_EFLAGS: Final = 0x40000 | 0x800 | DF | TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | RF
 
 # uc_flags uc_link | ss_sp ss_flags ss_size | sigcontext | fpstate, reserved | uc_sigmask
 _UCONTEXT: Final = struct.Struct("<QQ" + "QiiQ" + "18Q" + "HHHH" + "QQQQ" + "Q64x" + "Q")
@@ -128,7 +126,7 @@ def setup_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mas
     regs.rdx = signed(frame + 8)
     regs.rip = signed(action.handler)
     regs.rsp = signed(frame)
-    regs.eflags &= ~(_DF | _RF | _TF)
+    regs.eflags &= ~(DF | RF | TF)
     return True
 
 
@@ -175,7 +173,7 @@ def restore_sigframe(task: "Task") -> bool:
     regs.rcx = signed(words[20])
     regs.rsp = signed(words[21])
     regs.rip = signed(words[22])
-    regs.eflags = (regs.eflags & ~_FIX_EFLAGS) | (signed(words[23]) & _FIX_EFLAGS)
+    regs.eflags = (regs.eflags & ~FIX_EFLAGS) | (signed(words[23]) & FIX_EFLAGS)
     regs.orig_rax = -1
     if image is None:
         task.fpu.reset()

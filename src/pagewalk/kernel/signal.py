@@ -10,7 +10,9 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.exit import do_group_exit, is_current_pgrp_orphaned, notify_parent_cldstop
+from pagewalk.kernel.ptrace import USER_CS
 from pagewalk.kernel.sigframe import setup_rt_frame, signal_delivered
+from pagewalk.kernel.sigframe_ia32 import setup_frame_32
 from pagewalk.kernel.signal_send import force_fatal_sig, force_sig, signal_pending, wake_for_signal
 from pagewalk.kernel.signal_struct import (
     SIGNAL_CLD_CONTINUED,
@@ -55,6 +57,7 @@ ERESTARTNOHAND: Final = 514  # restarted where no handler ran
 ERESTART_RESTARTBLOCK: Final = 516  # as that, through restart_syscall
 
 NR_RESTART_SYSCALL: Final = 219
+NR_IA32_RESTART_SYSCALL: Final = 0
 COREDUMPED: Final = 0x80  # in a wait status
 MIN_COREDUMP: Final = 4096  # a smaller RLIMIT_CORE dumps nothing
 
@@ -152,7 +155,7 @@ def do_signal(task: "Task") -> None:
                 regs.rax = regs.orig_rax
                 regs.rip -= 2
             elif regs.rax == -ERESTART_RESTARTBLOCK:
-                regs.rax = NR_RESTART_SYSCALL
+                regs.rax = NR_RESTART_SYSCALL if regs.cs == USER_CS else NR_IA32_RESTART_SYSCALL
                 regs.rip -= 2
             regs.orig_rax = -1
         if task.saved_sigmask >= 0:
@@ -177,7 +180,11 @@ def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
             regs.rip -= 2
         regs.orig_rax = -1
     mask = task.saved_sigmask if task.saved_sigmask >= 0 else task.blocked
-    if setup_rt_frame(task, info.signo, action, info, mask):
+    if action.compat:
+        written = setup_frame_32(task, info.signo, action, info, mask)
+    else:
+        written = setup_rt_frame(task, info.signo, action, info, mask)
+    if written:
         task.saved_sigmask = -1
         task.fpu.reset()  # the handler starts with a clean one; its frame holds the program's
         signal_delivered(task, info.signo, action)

@@ -127,13 +127,16 @@ SIG_KERNEL_COREDUMP: Final = (
 
 
 class SigAction:
-    """struct sigaction: ``handler`` is SIG_DFL, SIG_IGN or an address."""
+    """struct sigaction: ``handler`` is SIG_DFL, SIG_IGN or an address.
+
+    ``compat``: a 32-bit system call has set it (SA_IA32_ABI), so the handler gets the frame of a 32-bit program."""
 
     def __init__(self) -> None:
         self.handler: int = SIG_DFL
         self.flags: int = 0
         self.restorer: int = 0
         self.mask: int = 0
+        self.compat = False
 
     def copy(self) -> "SigAction":
         """Another with the same contents."""
@@ -142,11 +145,25 @@ class SigAction:
         other.flags = self.flags
         other.restorer = self.restorer
         other.mask = self.mask
+        other.compat = self.compat
         return other
 
     def pack(self) -> bytes:
         """The 32 bytes of the system call's struct."""
         return struct.pack("<QQQQ", self.handler, self.flags, self.restorer, self.mask)
+
+    def pack_32(self) -> bytes:
+        """The 20 bytes of a 32-bit program's struct."""
+        low = 0xFFFF_FFFF
+        return struct.pack("<IIIQ", self.handler & low, self.flags, self.restorer & low, self.mask)
+
+    @staticmethod
+    def unpack_32(data: bytes) -> "SigAction":
+        """From the 20 bytes of a 32-bit program's struct."""
+        action = SigAction()
+        action.handler, action.flags, action.restorer, action.mask = struct.unpack("<IIIQ", data)
+        action.compat = True
+        return action
 
     @staticmethod
     def unpack(data: bytes) -> "SigAction":

@@ -46,6 +46,8 @@ class Task(Current):
     sighand, pending, blocked   signal actions, what is pending for this thread, the mask (bit n-1 is signal n)
     real_blocked  what is blocked but for rt_sigtimedwait, while that waits
     saved_sigmask the mask to return to after a call that waited with another, -1 for none
+    compat        the system call under way is a 32-bit one (TS_COMPAT); time32, narrow_offset: its times, and the file
+                  positions that it points to, have 32 bits
     error_code, trap_nr, cr2    of the last fault that became a signal; fault_sig, fault_code: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
     pi_states     locks with priority inheritance that it owns and others wait for; pi_blocked_on: it waits for one
@@ -60,7 +62,7 @@ class Task(Current):
     exit_code     wait status (status << 8, or the number of the signal that ended it), None while it lives
     fatal_signal  that signal with its siginfo
     calls         how often each system call was made, by number
-    unknown_calls how often each system call was made that is not modelled
+    unknown_calls how often each system call was made that is not modelled; with _ia32, those of 32-bit programs
     """
 
     def __init__(self, kernel: "Kernel", pid: int, mm: MmStruct, fs: FsStruct) -> None:
@@ -92,6 +94,9 @@ class Task(Current):
         self.blocked = 0
         self.real_blocked = 0
         self.saved_sigmask = -1
+        self.compat = False
+        self.time32 = False
+        self.narrow_offset = False
         self.error_code = 0
         self.trap_nr = 0
         self.cr2 = 0
@@ -103,6 +108,7 @@ class Task(Current):
         self.clear_child_tid = 0
         self.set_child_tid = 0
         self.robust_list = 0
+        self.robust_list_compat = False
         self.pi_states: list[PiState] = []
         self.sysvsem: UndoList | None = None
         self.pi_blocked_on: FutexQ | None = None
@@ -152,6 +158,8 @@ class Task(Current):
         self.nr_syscalls = 0
         self.calls: list[int] = [0] * NR_SYSCALLS
         self.unknown_calls: dict[int, int] = {}
+        self.calls_ia32: dict[int, int] = {}
+        self.unknown_calls_ia32: dict[int, int] = {}
 
     @property
     def ppid(self) -> int:

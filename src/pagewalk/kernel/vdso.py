@@ -334,7 +334,7 @@ def kernel_frame(system: "System") -> int:
 def map_vdso(task: "Task") -> int:
     """Maps [vvar], [vvar_vclock] and [vdso] next to each other at the top of the mmap area. 0 or a negative errno."""
     mm = task.mm
-    vdso = task.kernel.vdso
+    pfns = task.kernel.vdso.pfns if mm.layout.bits == 64 else task.kernel.the_vdso_32().pfns
     length = (VVAR_PAGES + VCLOCK_PAGES + VDSO_PAGES) << 12
     addr = get_unmapped_area(mm, None, 0, length, 0, 0)
     if addr < 0:
@@ -343,12 +343,12 @@ def map_vdso(task: "Task") -> int:
     text = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_DONTEXPAND
     vclock = addr + (VVAR_PAGES << 12)
     base = vclock + (VCLOCK_PAGES << 12)
-    for start, nr_pages, flags, name, pfns in (
-        (base, VDSO_PAGES, text, "[vdso]", vdso.pfns),
-        (addr, VVAR_PAGES, data, "[vvar]", vdso.vvar_pfns),
+    for start, nr_pages, flags, name, frames in (
+        (base, VDSO_PAGES, text, "[vdso]", pfns),
+        (addr, VVAR_PAGES, data, "[vvar]", task.kernel.vdso.vvar_pfns),
         (vclock, VCLOCK_PAGES, data, "[vvar_vclock]", []),
     ):
-        error = install_special_mapping(mm, start, nr_pages << 12, flags, name, pfns)
+        error = install_special_mapping(mm, start, nr_pages << 12, flags, name, frames)
         if error < 0:
             return error
     task.vdso_base = base

@@ -69,6 +69,7 @@ def copy_fields(mm: MmStruct, oldmm: MmStruct) -> None:
     mm.mmap_legacy_base = oldmm.mmap_legacy_base
     mm.topdown = oldmm.topdown
     mm.randomized = oldmm.randomized
+    mm.layout = oldmm.layout
     mm.task_size = oldmm.task_size
     mm.start_code = oldmm.start_code
     mm.end_code = oldmm.end_code

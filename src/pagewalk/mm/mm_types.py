@@ -9,6 +9,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import Layout
 from pagewalk.mm.file import File
 from pagewalk.mm.pgtable import pgd_alloc
 from pagewalk.mm.system import System
@@ -87,6 +88,7 @@ class MmStruct:
     total_vm, data_vm, exec_vm, stack_vm, locked_vm  mapped pages by kind
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
     def_flags         flags of new mappings (mlockall)
+    layout, task_size  where things go in it, and its end: the machine's, but for a 32-bit program of a 64-bit machine
     mmap_base, mmap_legacy_base, topdown  where the search for free space starts, and whether it goes down
     coredump_filter   which mappings a core dump would hold, as /proc/PID/coredump_filter has it
     randomized        its layout was randomised (PF_RANDOMIZE)
@@ -119,6 +121,7 @@ class MmStruct:
         self.hiwater_rss: i64 = 0
         self.hiwater_vm: i64 = 0
         self.def_flags: i64 = 0
+        self.layout: Layout = system.layout
         self.task_size: i64 = system.layout.task_size
         self.mmap_base: i64 = 0
         self.mmap_legacy_base: i64 = 0

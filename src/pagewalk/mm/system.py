@@ -59,6 +59,7 @@ class System:
     on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory, or marks a page Accessed or Dirty
     tlb_watcher         the modelled TLBs, None where there are none
+    gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
     """
 
     def __init__(self, config: Config) -> None:
@@ -99,6 +100,7 @@ class System:
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
         self.nr_mms = 0
+        self.gdt_pfn = -1
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0

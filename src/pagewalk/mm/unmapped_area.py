@@ -33,7 +33,7 @@ def pick_mmap_layout(mm: MmStruct, stack_limit: int, randomize: bool) -> None:
 
     ``stack_limit``: soft RLIMIT_STACK in bytes, -1 = unlimited, which selects the legacy layout.
     """
-    layout = mm.system.layout
+    layout = mm.layout
     rnd = 0
     if randomize:
         rnd = mm.system.random.getrandbits(layout.mmap_rnd_bits) << mm.system.page_shift
@@ -63,13 +63,17 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
         if file is not None and file.huge_page_size and addr & (file.huge_page_size - 1):
             return -errno.EINVAL
         found = addr
-    elif mm.system.format.halves and (
-        (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED))
-        or (
-            file is None
-            and flags & MAP_TYPE != MAP_SHARED
-            and addr == 0
-            and length & (mm.system.format.pmd_size - 1) == 0
+    elif (
+        mm.system.format.halves
+        and mm.layout.bits == 64
+        and (
+            (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED))
+            or (
+                file is None
+                and flags & MAP_TYPE != MAP_SHARED
+                and addr == 0
+                and length & (mm.system.format.pmd_size - 1) == 0
+            )
         )
     ):
         found = thp_get_unmapped_area(mm, addr, length, pgoff, flags)
@@ -107,14 +111,14 @@ def mm_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i6
     """The hint where it is free, else a gap by the address space's layout; or -ENOMEM."""
     if length > mm.task_size:
         return -errno.ENOMEM
-    if not mm.topdown or flags & MAP_32BIT:
+    if not mm.topdown or (flags & MAP_32BIT and mm.layout.bits == 64):
         return _bottom_up(mm, addr, length, flags)
     if addr != 0:
         addr &= mm.system.page_mask
         if _hint_valid(mm, addr, length) and _is_free(mm, addr, length):
             return addr
-    window = mm.system.layout.mmap_top
-    low: i64 = (1 << 32) if flags & MAP_ABOVE4G else mm.system.page_size
+    window = mm.layout.mmap_top
+    low: i64 = (1 << 32) if flags & MAP_ABOVE4G and mm.layout.bits == 64 else mm.system.page_size
     high: i64 = mm.mmap_base
     if addr > window:
         high += mm.task_size - window
@@ -124,7 +128,7 @@ def mm_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i6
 
 def _hint_valid(mm: MmStruct, addr: i64, length: i64) -> bool:
     """The hint lies in the address space and does not straddle the 47-bit window."""
-    window = mm.system.layout.mmap_top
+    window = mm.layout.mmap_top
     if addr < 0 or mm.task_size - length < addr:
         return False
     return (addr > window) == (addr + length > window)
@@ -136,14 +140,14 @@ def _is_free(mm: MmStruct, addr: i64, length: i64) -> bool:
 
 
 def _bottom_up(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i64:
-    window = mm.system.layout.mmap_top
-    if flags & MAP_32BIT:
+    window = mm.layout.mmap_top
+    if flags & MAP_32BIT and mm.layout.bits == 64:
         begin: i64 = 0x40000000
         end: i64 = 0x80000000
         if mm.randomized:
             begin += mm.system.random.getrandbits(13) << mm.system.page_shift
     else:
-        begin = max(mm.mmap_legacy_base, (1 << 32) if flags & MAP_ABOVE4G else 0)
+        begin = max(mm.mmap_legacy_base, (1 << 32) if flags & MAP_ABOVE4G and mm.layout.bits == 64 else 0)
         end = mm.task_size if addr > window else window
     if length > end:
         return -errno.ENOMEM

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pagewalk.kernel.syscall.names import syscall_name
+from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 from pagewalk.view.report import PAGE, ProcessRecord, Rss
 
@@ -86,8 +88,8 @@ class FamilyRecorder:
         self.arguments = arguments
         self.records: dict[int, ProcessRecord] = {}
         self.tasks: dict[int, Task] = {}
-        self.calls: dict[int, int] = {}
-        self.unknown_calls: dict[int, int] = {}
+        self.calls: dict[str, int] = {}
+        self.unknown_calls: dict[str, int] = {}
         self.most = 1
         self.told: set[int] = set()
         self.counted: set[int] = set()
@@ -178,9 +180,13 @@ class FamilyRecorder:
     def _count_calls(self, task: "Task") -> None:
         for number, count in enumerate(task.calls):
             if count:
-                self.calls[number] = self.calls.get(number, 0) + count
+                add(self.calls, syscall_name(number), count)
+        for number, count in task.calls_ia32.items():
+            add(self.calls, syscall_name_ia32(number), count)
         for number, count in task.unknown_calls.items():
-            self.unknown_calls[number] = self.unknown_calls.get(number, 0) + count
+            add(self.unknown_calls, syscall_name(number), count)
+        for number, count in task.unknown_calls_ia32.items():
+            add(self.unknown_calls, syscall_name_ia32(number), count)
 
     def _take(self, record: ProcessRecord, task: "Task") -> None:
         """Everything that can be said of the process now."""
@@ -223,3 +229,8 @@ class FamilyRecorder:
             size = int(np.isin(np.unique(mapped_frames(other.mm)), mine, assume_unique=True).sum()) * PAGE
             if size and other.tgid != task.tgid:
                 record.shared[other.tgid] = size
+
+
+def add(counts: dict[str, int], name: str, count: int) -> None:
+    """``count`` more of ``name``."""
+    counts[name] = counts.get(name, 0) + count

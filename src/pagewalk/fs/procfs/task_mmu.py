@@ -81,8 +81,8 @@ def maps_text(mm: MmStruct) -> str:
 
 
 def has_gate_vma(mm: MmStruct) -> bool:
-    """Whether the architecture has a [vsyscall] page."""
-    return mm.system.config.arch == "x86_64"
+    """Whether the program can see a [vsyscall] page: a 64-bit one."""
+    return mm.system.config.arch == "x86_64" and mm.layout.bits == 64
 
 
 class MemSizeStats:

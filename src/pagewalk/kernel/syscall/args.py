@@ -53,14 +53,15 @@ def import_iovec(task: "Task", addr: int, count: int) -> list[tuple[int, int]] |
     errno."""
     if count < 0 or count > UIO_MAXIOV:
         return -errno.EINVAL
-    data = copy_from_user(task.mm, addr, count * 16)
-    if data is None:
+    words = read_longs(task, addr, count * 2)
+    if words is None:
         return -errno.EFAULT
-    words = struct.unpack(f"<{count * 2}q", data)
     vectors: list[tuple[int, int]] = []
     total = 0
     for index in range(count):
         base: int = words[index * 2]
+        if task.compat:
+            base &= 0xFFFF_FFFF
         length: int = words[index * 2 + 1]
         if length < 0:
             return -errno.EINVAL
@@ -74,11 +75,8 @@ def import_iovec(task: "Task", addr: int, count: int) -> list[tuple[int, int]] |
 
 def get_timespec(task: "Task", addr: int) -> tuple[int, int] | None:
     """(tv_sec, tv_nsec) from user memory, unchecked; None for EFAULT."""
-    data = copy_from_user(task.mm, addr, 16)
-    if data is None:
-        return None
-    seconds, nanoseconds = struct.unpack("<qq", data)
-    return seconds, nanoseconds
+    words = read_times(task, addr, 2)
+    return None if words is None else (words[0], words[1])
 
 
 def timespec_ns(seconds: int, nanoseconds: int) -> int:
@@ -90,9 +88,49 @@ def timespec_ns(seconds: int, nanoseconds: int) -> int:
 
 def put_timespec(task: "Task", addr: int, nanoseconds: int) -> bool:
     """Writes a struct timespec; False for EFAULT."""
-    return copy_to_user(task.mm, addr, struct.pack("<qq", nanoseconds // NSEC, nanoseconds % NSEC))
+    return write_times(task, addr, (nanoseconds // NSEC, nanoseconds % NSEC))
 
 
 def put_timeval(task: "Task", addr: int, nanoseconds: int) -> bool:
     """Writes a struct timeval; False for EFAULT."""
-    return copy_to_user(task.mm, addr, struct.pack("<qq", nanoseconds // NSEC, nanoseconds % NSEC // 1000))
+    return write_longs(task, addr, (nanoseconds // NSEC, nanoseconds % NSEC // 1000))
+
+
+# Structures that are rows of C's long: 8 bytes each, 4 in a 32-bit system call.
+
+
+def long_size(task: "Task") -> int:
+    """Bytes of a long, and of a pointer, of the program that makes the system call under way."""
+    return 4 if task.compat else 8
+
+
+def read_longs(task: "Task", addr: int, count: int) -> tuple[int, ...] | None:
+    """``count`` signed longs from user memory; None for EFAULT."""
+    data = copy_from_user(task.mm, addr, count * long_size(task))
+    return None if data is None else struct.unpack(f"<{count}{'i' if task.compat else 'q'}", data)
+
+
+def write_longs(task: "Task", addr: int, values: "tuple[int, ...] | list[int]") -> bool:
+    """Writes longs, of which a 32-bit program gets the low halves; False for EFAULT."""
+    if task.compat:
+        return copy_to_user(task.mm, addr, b"".join([(value & 0xFFFF_FFFF).to_bytes(4, "little") for value in values]))
+    return copy_to_user(task.mm, addr, struct.pack(f"<{len(values)}q", *values))
+
+
+def read_times(task: "Task", addr: int, count: int) -> tuple[int, ...] | None:
+    """As ``read_longs``, for (tv_sec, tv_nsec) pairs: the later system calls of 32-bit programs have 64 bits for each,
+    and leave the high half of tv_nsec undefined."""
+    if not task.compat or task.time32:
+        return read_longs(task, addr, count)
+    data = copy_from_user(task.mm, addr, count * 8)
+    if data is None:
+        return None
+    words = struct.unpack(f"<{count}q", data)
+    return tuple([word & 0xFFFF_FFFF if index & 1 else word for index, word in enumerate(words)])
+
+
+def write_times(task: "Task", addr: int, values: "tuple[int, ...] | list[int]") -> bool:
+    """As ``write_longs``, for such pairs."""
+    if not task.compat or task.time32:
+        return write_longs(task, addr, values)
+    return copy_to_user(task.mm, addr, struct.pack(f"<{len(values)}q", *values))

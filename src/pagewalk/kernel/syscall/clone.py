@@ -60,6 +60,7 @@ def sys_clone(task: "Task", flags: int, stack: int, parent_tid: int, child_tid: 
     args = CloneArgs(flags & ~CSIGNAL, flags & CSIGNAL)
     args.stack = stack
     args.tls = tls
+    args.compat = task.compat
     args.parent_tid = parent_tid
     args.child_tid = child_tid
     if flags & CLONE_PIDFD:
@@ -67,6 +68,11 @@ def sys_clone(task: "Task", flags: int, stack: int, parent_tid: int, child_tid: 
             return -errno.EINVAL
         args.pidfd = parent_tid
     return kernel_clone(task, args)
+
+
+def sys_clone_backwards(task: "Task", flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    """clone(2) as i386 and arm64 have it: TLS before the child's id."""
+    return sys_clone(task, flags, stack, parent_tid, child_tid, tls)
 
 
 def sys_clone3(task: "Task", uargs: int, size: int) -> int:
@@ -89,6 +95,7 @@ def sys_clone3(task: "Task", uargs: int, size: int) -> int:
     if flags & CLONE_INTO_CGROUP:
         return -errno.EINVAL
     args = CloneArgs(flags, exit_signal)
+    args.compat = task.compat
     args.pidfd, args.child_tid, args.parent_tid, args.tls = pidfd, child_tid, parent_tid, signed64(tls)
     if set_tid_size:
         error = take_set_tid(task, args, set_tid, set_tid_size)

@@ -20,24 +20,33 @@ from pagewalk.fs.socket_types import (
     SCM_RIGHTS,
     SOL_SOCKET,
 )
+from pagewalk.kernel.syscall.args import long_size
 from pagewalk.mm.uaccess import copy_to_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
 _HEADER: Final = struct.Struct("<Qii")  # struct cmsghdr: length with header, level, type
+_HEADER_32: Final = struct.Struct("<Iii")
+
+
+def cmsghdr(task: "Task") -> struct.Struct:
+    """struct cmsghdr of the program that makes the system call under way; control messages are aligned to longs."""
+    return _HEADER_32 if task.compat else _HEADER
 
 
 def scm_send(task: "Task", control: bytes, msg: SendMsg) -> int:
     """Takes descriptors and credentials out of ``control``. EINVAL; EBADF; EPERM, ESRCH: credentials of somebody
     else. Descriptors that were taken are in ``msg.files`` whatever the answer."""
     at = 0
-    while at + _HEADER.size <= len(control):
-        length, level, kind = _HEADER.unpack_from(control, at)
-        if length < _HEADER.size or length > len(control) - at:
+    header = cmsghdr(task)
+    word = long_size(task)
+    while at + header.size <= len(control):
+        length, level, kind = header.unpack_from(control, at)
+        if length < header.size or length > len(control) - at:
             return -errno.EINVAL
-        data = control[at + _HEADER.size : at + length]
-        at += (length + 7) & ~7
+        data = control[at + header.size : at + length]
+        at += (length + word - 1) & -word
         if level != SOL_SOCKET:
             continue
         if kind == SCM_RIGHTS:
@@ -90,6 +99,8 @@ class ControlBuffer:
         self.addr = addr
         self.room = room
         self.flags = 0
+        self.word = long_size(task)
+        self.header = cmsghdr(task)
 
     def used(self) -> int:
         """Bytes that were filled."""
@@ -97,41 +108,41 @@ class ControlBuffer:
 
     def advance(self, length: int) -> None:
         """``length`` bytes behind the header are filled."""
-        step = min((_HEADER.size + length + 7) & ~7, self.room)
+        step = min((self.header.size + length + self.word - 1) & -self.word, self.room)
         self.addr += step
         self.room -= step
 
     def put(self, kind: int, data: bytes) -> None:
         """put_cmsg: as much as there is room for."""
-        if not self.addr or self.room < _HEADER.size:
+        if not self.addr or self.room < self.header.size:
             self.flags |= MSG_CTRUNC
             return
-        length = _HEADER.size + len(data)
+        length = self.header.size + len(data)
         if self.room < length:
             self.flags |= MSG_CTRUNC
             length = self.room
-        text = _HEADER.pack(length, SOL_SOCKET, kind) + data
+        text = self.header.pack(length, SOL_SOCKET, kind) + data
         if copy_to_user(self.task.mm, self.addr, text[:length]):
-            self.advance(length - _HEADER.size)
+            self.advance(length - self.header.size)
 
     def put_files(self, msg: RecvMsg) -> None:
         """scm_detach_fds: descriptors for as many files as there is room for; the others are let go."""
         files = msg.files
         msg.files = []
         cloexec = bool(msg.flags & (MSG_CMSG_CLOEXEC | O_CLOEXEC))
-        most = min(len(files), (self.room - _HEADER.size) // 4 if self.room > _HEADER.size else 0)
+        most = min(len(files), (self.room - self.header.size) // 4 if self.room > self.header.size else 0)
         done = 0
         while done < most:
             fd = self.task.files.install(files[done], cloexec)
             if fd < 0:
                 break
-            if not copy_to_user(self.task.mm, self.addr + _HEADER.size + done * 4, struct.pack("<i", fd)):
+            if not copy_to_user(self.task.mm, self.addr + self.header.size + done * 4, struct.pack("<i", fd)):
                 files[done].get()
                 self.task.files.close(fd)
                 break
             done += 1
         if done:
-            copy_to_user(self.task.mm, self.addr, _HEADER.pack(_HEADER.size + done * 4, SOL_SOCKET, SCM_RIGHTS))
+            copy_to_user(self.task.mm, self.addr, self.header.pack(self.header.size + done * 4, SOL_SOCKET, SCM_RIGHTS))
             self.advance(done * 4)
         if done < len(files):
             self.flags |= MSG_CTRUNC

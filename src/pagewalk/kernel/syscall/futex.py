@@ -7,7 +7,6 @@ Differs: nothing that is not said in kernel/futex.py and kernel/futex_pi.py.
 """
 
 import errno
-import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.futex import (
@@ -18,11 +17,11 @@ from pagewalk.kernel.futex import (
 from pagewalk.kernel.futex_pi import futex_unlock_pi
 from pagewalk.kernel.signal import ERESTART_RESTARTBLOCK, ERESTARTSYS
 from pagewalk.kernel.signal_send import signal_pending
-from pagewalk.kernel.syscall.args import get_timespec, timespec_ns
+from pagewalk.kernel.syscall.args import get_timespec, long_size, timespec_ns, write_longs
 from pagewalk.kernel.syscall.futex_pi import futex_cmp_requeue_pi, futex_lock_pi, futex_wait_requeue_pi
 from pagewalk.kernel.wait import FOREVER
-from pagewalk.kernel.word import WORD, signed32
-from pagewalk.mm.uaccess import copy_to_user, get_user_u32, put_user_u32
+from pagewalk.kernel.word import signed32
+from pagewalk.mm.uaccess import get_user_u32, put_user_u32
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -230,9 +229,10 @@ def signed12(value: int) -> int:
 
 def sys_set_robust_list(task: "Task", head: int, size: int) -> int:
     """set_robust_list(2)."""
-    if size != 24:
+    if size != 3 * long_size(task):
         return -errno.EINVAL
     task.robust_list = head
+    task.robust_list_compat = task.compat
     return 0
 
 
@@ -244,6 +244,6 @@ def sys_get_robust_list(task: "Task", pid: int, head: int, size: int) -> int:
         return -errno.ESRCH
     if task.euid != 0 and other.signal is not task.signal and other.uid != task.euid:
         return -errno.EPERM
-    if not copy_to_user(task.mm, size, struct.pack("<Q", 24)):
+    if not write_longs(task, size, (3 * long_size(task),)):
         return -errno.EFAULT
-    return 0 if copy_to_user(task.mm, head, struct.pack("<Q", other.robust_list & WORD)) else -errno.EFAULT
+    return 0 if write_longs(task, head, (other.robust_list,)) else -errno.EFAULT

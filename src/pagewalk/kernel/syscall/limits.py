@@ -10,6 +10,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.kernel.syscall.args import long_size
 from pagewalk.kernel.word import signed, signed32
 from pagewalk.mm.current import RLIM_NLIMITS, RLIMIT_NOFILE
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
@@ -40,13 +41,23 @@ def sys_setrlimit(task: "Task", which: int, addr: int) -> int:
 
 def sys_prlimit64(task: "Task", pid: int, which: int, new: int, old: int) -> int:
     """prlimit(2)."""
-    which &= 0xFFFF_FFFF
     given: tuple[int, int] | None = None
     if new:
         data = copy_from_user(task.mm, new, 16)
         if data is None:
             return -errno.EFAULT
         given = struct.unpack("<QQ", data)
+    return do_prlimit(task, pid, which, given, old)
+
+
+def do_setrlimit(task: "Task", which: int, soft: int, hard: int) -> int:
+    """setrlimit(2) with the limits in the kernel's hands, -1 for none."""
+    return do_prlimit(task, 0, which, (soft & (1 << 64) - 1, hard & (1 << 64) - 1), 0)
+
+
+def do_prlimit(task: "Task", pid: int, which: int, given: tuple[int, int] | None, old: int) -> int:
+    """Sets a limit where one is given (unsigned words), and writes what it was to ``old`` where that is not 0."""
+    which &= 0xFFFF_FFFF
     other = task if signed32(pid) == 0 else task.kernel.find_task(signed32(pid))
     if other is None:
         return -errno.ESRCH
@@ -98,11 +109,11 @@ def sys_sched_yield(task: "Task") -> int:
 def sys_sched_getaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
     """sched_getaffinity(2): CPU 0; the bytes written."""
     size &= 0xFFFF_FFFF
-    if size * 8 < task.kernel.config.cpus or size & 7:
+    if size * 8 < task.kernel.config.cpus or size & (long_size(task) - 1):
         return -errno.EINVAL
     if not is_self(task, pid):
         return -errno.ESRCH
-    size = min(size, 8)
+    size = min(size, long_size(task) if task.kernel.config.cpus <= 32 else 8)
     other = find_process_by_pid(task, pid)
     allowed = -1 if other is None else other.cpus_allowed
     bits = ((1 << task.kernel.config.cpus) - 1 & allowed).to_bytes(size, "little")

@@ -50,6 +50,9 @@ LOCK_MAND: Final = 32
 
 # struct flock: type, whence, start, length, pid
 _FLOCK: Final = struct.Struct("<hh4xqqi4x")
+_FLOCK_32: Final = struct.Struct("<hhiii")  # of a 32-bit program
+_OFFSET_MAX_32: Final = 0x7FFF_FFFF
+FLOCK64_32: Final = struct.Struct("<hhqqi")
 
 
 def sys_flock(task: "Task", fd: int, operation: int) -> int:
@@ -91,12 +94,13 @@ def sys_flock(task: "Task", fd: int, operation: int) -> int:
     return result
 
 
-def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int) -> int:
-    """F_GETLK, F_SETLK, F_SETLKW and their OFD forms."""
-    data = copy_from_user(task.mm, addr, _FLOCK.size)
+def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int, given_layout: struct.Struct | None = None) -> int:
+    """F_GETLK, F_SETLK, F_SETLKW and their OFD forms; with a struct flock64 of a 32-bit program where that is given."""
+    layout = given_layout or (_FLOCK_32 if task.compat else _FLOCK)
+    data = copy_from_user(task.mm, addr, layout.size)
     if data is None:
         return -errno.EFAULT
-    kind, whence, start, length, pid = _FLOCK.unpack(data)
+    kind, whence, start, length, pid = layout.unpack(data)
     getting = cmd in (F_GETLK, F_OFD_GETLK)
     if cmd == F_GETLK and kind not in (F_RDLCK, F_WRLCK):
         return -errno.EINVAL
@@ -117,11 +121,11 @@ def record_lock(task: "Task", file: "VfsFile", cmd: int, addr: int) -> int:
     owner: object = file if ofd else task.files
     wanted = FileLock(owner, -1 if ofd else task.tgid, kind, bounds[0], bounds[1], OFDLCK if ofd else POSIX)
     if getting:
-        return test_lock(task, file, wanted, addr, data)
+        return test_lock(task, file, wanted, addr, data, layout)
     return set_lock(task, file, wanted, wait=cmd in (F_SETLKW, F_OFD_SETLKW))
 
 
-def test_lock(task: "Task", file: "VfsFile", wanted: FileLock, addr: int, given: bytes) -> int:
+def test_lock(task: "Task", file: "VfsFile", wanted: FileLock, addr: int, given: bytes, layout: struct.Struct) -> int:
     """F_GETLK: writes the lock that is in the way, or F_UNLCK into what was given."""
     context = lock_context(task.kernel.file_locks, file.inode)
     found: FileLock | None = None
@@ -136,7 +140,9 @@ def test_lock(task: "Task", file: "VfsFile", wanted: FileLock, addr: int, given:
         answer = struct.pack("<h", F_UNLCK) + given[2:]
     else:
         length = 0 if found.end == (1 << 63) - 1 else found.end - found.start + 1
-        answer = _FLOCK.pack(found.kind, 0, found.start, length, found.pid)
+        if layout is _FLOCK_32 and (found.start > _OFFSET_MAX_32 or length > _OFFSET_MAX_32):
+            return -errno.EOVERFLOW
+        answer = layout.pack(found.kind, 0, found.start, length, found.pid)
     return 0 if copy_to_user(task.mm, addr, answer) else -errno.EFAULT
 
 

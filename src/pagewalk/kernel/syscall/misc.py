@@ -24,7 +24,7 @@ MEMBARRIER_ALL: Final = 0x3FF
 def sys_uname(task: "Task", buf: int) -> int:
     """uname(2)."""
     uts = task.kernel.uts
-    fields = (uts.sysname, uts.nodename, uts.release, uts.version, uts.machine, uts.domainname)
+    fields = (uts.sysname, uts.nodename, uts.release, uts.version, uts.machine_of(task.personality), uts.domainname)
     data = b"".join([field.encode()[:64].ljust(65, b"\0") for field in fields])
     return 0 if copy_to_user(task.mm, buf, data) else -errno.EFAULT
 

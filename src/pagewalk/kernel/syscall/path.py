@@ -6,7 +6,6 @@ Differs: nothing here; see fs/ for what the file systems cannot do.
 
 import errno
 import os
-import struct
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.dir_ops import (
@@ -41,9 +40,9 @@ from pagewalk.fs.open import (
     do_utimensat,
     getcwd,
 )
-from pagewalk.kernel.syscall.args import NSEC, fdget, fdget_raw, getname
+from pagewalk.kernel.syscall.args import NSEC, fdget, fdget_raw, getname, read_longs, read_times
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user
+from pagewalk.mm.uaccess import copy_to_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -247,10 +246,9 @@ def sys_utimensat(task: "Task", dfd: int, pathname: int, times: int, flags: int)
     """utimensat(2); futimens(3) where ``pathname`` is NULL."""
     atime = mtime = UTIME_NOW
     if times:
-        data = copy_from_user(task.mm, times, 32)
-        if data is None:
+        words = read_times(task, times, 4)
+        if words is None:
             return -errno.EFAULT
-        words = struct.unpack("<qqqq", data)
         if words[1] == UTIME_OMIT and words[3] == UTIME_OMIT:
             return 0
         stamps = [utimens_ns(words[0], words[1]), utimens_ns(words[2], words[3])]
@@ -286,10 +284,9 @@ def sys_futimesat(task: "Task", dfd: int, pathname: int, times: int) -> int:
     """futimesat(2)."""
     atime = mtime = UTIME_NOW
     if times:
-        data = copy_from_user(task.mm, times, 32)
-        if data is None:
+        words = read_longs(task, times, 4)
+        if words is None:
             return -errno.EFAULT
-        words = struct.unpack("<qqqq", data)
         if not 0 <= words[1] < 1_000_000 or not 0 <= words[3] < 1_000_000:
             return -errno.EINVAL
         atime = words[0] * NSEC + words[1] * 1000
@@ -306,10 +303,9 @@ def sys_utime(task: "Task", pathname: int, times: int) -> int:
     """utime(2)."""
     atime = mtime = UTIME_NOW
     if times:
-        data = copy_from_user(task.mm, times, 16)
-        if data is None:
+        words = read_longs(task, times, 2)
+        if words is None:
             return -errno.EFAULT
-        words = struct.unpack("<qq", data)
         atime = words[0] * NSEC
         mtime = words[1] * NSEC
     return utimes(task, AT_FDCWD, pathname, atime, mtime, 0)

@@ -12,7 +12,15 @@ from pagewalk.fs.fcntl import O_ASYNC, O_NONBLOCK, POLLERR, POLLHUP, POLLIN, POL
 from pagewalk.fs.ioctl import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, ioctl_sizes
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.signal import ERESTARTNOHAND, signal_pending
-from pagewalk.kernel.syscall.args import fdget, get_timespec, put_timespec, put_timeval, timespec_ns
+from pagewalk.kernel.syscall.args import (
+    fdget,
+    get_timespec,
+    long_size,
+    put_timespec,
+    put_timeval,
+    read_longs,
+    timespec_ns,
+)
 from pagewalk.kernel.wait import FOREVER, host_fds
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.current import RLIMIT_NOFILE
@@ -172,10 +180,10 @@ def sys_select(task: "Task", count: int, inp: int, outp: int, exp: int, timeout:
     """select(2)."""
     deadline = FOREVER
     if timeout:
-        data = copy_from_user(task.mm, timeout, 16)
-        if data is None:
+        given = read_longs(task, timeout, 2)
+        if given is None:
             return -errno.EFAULT
-        seconds, micros = struct.unpack("<qq", data)
+        seconds, micros = given
         if seconds < 0 or micros < 0:
             return -errno.EINVAL
         deadline = task.kernel.monotonic_ns() + min(seconds * 1_000_000_000 + micros * 1000, (1 << 62))
@@ -190,10 +198,12 @@ def sys_pselect6(task: "Task", count: int, inp: int, outp: int, exp: int, timeou
     mask = 0
     size = 0
     if sig:
-        data = copy_from_user(task.mm, sig, 16)
-        if data is None:
+        given = read_longs(task, sig, 2)
+        if given is None:
             return -errno.EFAULT
-        mask, size = struct.unpack("<QQ", data)
+        mask, size = given
+        if task.compat:
+            mask &= 0xFFFF_FFFF
     deadline = deadline_of(task, timeout)
     if deadline < FOREVER:
         return deadline
@@ -211,7 +221,8 @@ def do_select(task: "Task", count: int, inp: int, outp: int, exp: int, deadline:
     if count < 0:
         return -errno.EINVAL
     count = min(count, task.files.nr_open)
-    size = (count + 63) // 64 * 8
+    word = long_size(task)
+    size = (count + 8 * word - 1) // (8 * word) * word
     sets: list[int] = []
     for addr in (inp, outp, exp):
         bits = 0

@@ -21,11 +21,11 @@ from pagewalk.kernel.clock import (
 from pagewalk.kernel.posix_timers import SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, PosixTimer
 from pagewalk.kernel.signal_send import over_limit
 from pagewalk.kernel.signal_types import NSIG
-from pagewalk.kernel.syscall.args import NSEC
+from pagewalk.kernel.syscall.args import NSEC, write_times
 from pagewalk.kernel.syscall.time import clock_ns
 from pagewalk.kernel.syscall.timerfd import get_itimerspec
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user, put_user_u32
+from pagewalk.mm.uaccess import copy_from_user, put_user_u32
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -69,7 +69,7 @@ def sys_timer_create(task: "Task", clock: int, event: int, timer_id: int) -> int
 
 def take_sigevent(task: "Task", timer: PosixTimer, data: bytes) -> int:
     """How the timer tells; 0 or -EINVAL."""
-    value, signo, notify, tid = struct.unpack_from("<Qiii", data)
+    value, signo, notify, tid = struct.unpack_from("<Iiii" if task.compat else "<Qiii", data)
     if notify not in (SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD, SIGEV_THREAD_ID):
         return -errno.EINVAL
     if notify == SIGEV_THREAD_ID:
@@ -91,10 +91,10 @@ def find_timer(task: "Task", number: int) -> PosixTimer | None:
     return task.signal.posix_timers.get(signed32(number))
 
 
-def pack_setting(timer: PosixTimer) -> bytes:
-    """struct itimerspec."""
+def setting(timer: PosixTimer) -> tuple[int, int, int, int]:
+    """The words of struct itimerspec."""
     left = timer.remaining_ns()
-    return struct.pack("<qqqq", timer.interval_ns // NSEC, timer.interval_ns % NSEC, left // NSEC, left % NSEC)
+    return timer.interval_ns // NSEC, timer.interval_ns % NSEC, left // NSEC, left % NSEC
 
 
 def sys_timer_settime(task: "Task", number: int, flags: int, new: int, old: int) -> int:
@@ -107,17 +107,17 @@ def sys_timer_settime(task: "Task", number: int, flags: int, new: int, old: int)
     timer = find_timer(task, number)
     if timer is None:
         return -errno.EINVAL
-    before = pack_setting(timer)
+    before = setting(timer)
     timer.set_time(spec[1], spec[0], flags)
-    return 0 if not old or copy_to_user(task.mm, old, before) else -errno.EFAULT
+    return 0 if not old or write_times(task, old, before) else -errno.EFAULT
 
 
-def sys_timer_gettime(task: "Task", number: int, setting: int) -> int:
+def sys_timer_gettime(task: "Task", number: int, current: int) -> int:
     """timer_gettime(2)."""
     timer = find_timer(task, number)
     if timer is None:
         return -errno.EINVAL
-    return 0 if copy_to_user(task.mm, setting, pack_setting(timer)) else -errno.EFAULT
+    return 0 if write_times(task, current, setting(timer)) else -errno.EFAULT
 
 
 def sys_timer_getoverrun(task: "Task", number: int) -> int:

@@ -16,9 +16,9 @@ from pagewalk.kernel.exec import do_execveat
 from pagewalk.kernel.rseq import RSEQ_CS, rseq_update_cpu
 from pagewalk.kernel.signal_send import force_fatal_sig
 from pagewalk.kernel.signal_types import SIGSEGV
-from pagewalk.kernel.syscall.args import getname
+from pagewalk.kernel.syscall.args import getname, long_size
 from pagewalk.kernel.word import signed, signed32
-from pagewalk.mm.uaccess import copy_to_user, get_user_u64, strncpy_from_user
+from pagewalk.mm.uaccess import copy_to_user, get_user_u32, get_user_u64, strncpy_from_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -72,7 +72,7 @@ def get_strings(task: "Task", addr: int) -> list[bytes] | int:
     strings: list[bytes] = []
     room = max(STK_LIM // 4 * 3, ARG_MAX)
     while addr:
-        pointer = get_user_u64(task.mm, addr)
+        pointer = get_user_u32(task.mm, addr) if task.compat else get_user_u64(task.mm, addr)
         if pointer is None:
             return -errno.EFAULT
         if pointer == 0:
@@ -81,10 +81,10 @@ def get_strings(task: "Task", addr: int) -> list[bytes] | int:
         if isinstance(string, int):
             return -errno.E2BIG if string == -errno.ENAMETOOLONG else string
         strings.append(string)
-        room -= len(string) + 9
+        room -= len(string) + 1 + long_size(task)
         if room < 0:
             return -errno.E2BIG
-        addr += 8
+        addr += long_size(task)
     return strings
 
 
@@ -123,7 +123,7 @@ def sys_arch_prctl(task: "Task", option: int, addr: int) -> int:
     option = signed32(option)
     regs = task.regs
     if option in (ARCH_SET_FS, ARCH_SET_GS):
-        if addr < 0 or addr >= task.kernel.task_size:
+        if addr < 0 or addr >= task.mm.task_size:
             return -errno.EPERM
         if option == ARCH_SET_FS:
             regs.fs_base = addr
@@ -141,6 +141,13 @@ def sys_arch_prctl(task: "Task", option: int, addr: int) -> int:
         return 0 if copy_to_user(task.mm, addr, struct.pack("<Q", XFEATURE_FP_SSE)) else -errno.EFAULT
     if ARCH_MAP_VDSO_X32 <= option <= ARCH_MAP_VDSO_64:
         return -errno.EEXIST
+    return -errno.EINVAL
+
+
+def sys_arch_prctl_32(task: "Task", option: int, addr: int) -> int:
+    """arch_prctl(2) of a 32-bit program, which has no bases to set."""
+    if signed32(option) in (ARCH_GET_CPUID, ARCH_SET_CPUID, ARCH_GET_XCOMP_SUPP, ARCH_GET_XCOMP_PERM):
+        return sys_arch_prctl(task, option, addr)
     return -errno.EINVAL
 
 

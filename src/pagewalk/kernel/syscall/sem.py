@@ -55,6 +55,7 @@ S_IWUGO: Final = 0o222
 SEMMNS: Final = 32000 * 32000
 
 _SEMID64_DS: Final = "<iIIIIIHH4xQQqQqQQQQ"
+_SEMID64_DS_32: Final = "<iIIIIHHHH8xQQI8x"  # of a 32-bit program; times in two halves
 _STATS: Final = (IPC_STAT, SEM_STAT, SEM_STAT_ANY)
 _COMMANDS: Final = (
     IPC_RMID, IPC_SET, IPC_STAT, SEM_STAT, SEM_STAT_ANY, GETPID, GETVAL, GETALL, GETNCNT, GETZCNT, SETVAL, SETALL,
@@ -173,7 +174,7 @@ def sys_semctl(task: "Task", ident: int, number: int, command: int, arg: int) ->
         return info(task, command, arg)
     change = b""
     if command == IPC_SET:
-        data = copy_from_user(task.mm, arg, struct.calcsize(_SEMID64_DS))
+        data = copy_from_user(task.mm, arg, struct.calcsize(_SEMID64_DS_32 if task.compat else _SEMID64_DS))
         if data is None:
             return -errno.EFAULT
         change = data
@@ -191,7 +192,7 @@ def sys_semctl(task: "Task", ident: int, number: int, command: int, arg: int) ->
     if command != SEM_STAT_ANY and not ipcperms(task, array, wanted):
         return -errno.EACCES
     if command in _STATS:
-        if not copy_to_user(task.mm, arg, semid64_ds(array)):
+        if not copy_to_user(task.mm, arg, semid64_ds_32(array) if task.compat else semid64_ds(array)):
             return -errno.EFAULT
         return 0 if command == IPC_STAT else array.ident
     if command == GETALL:
@@ -239,7 +240,7 @@ def control(task: "Task", array: SemArray, command: int, change: bytes) -> int:
     if command == IPC_RMID:
         task.kernel.sem.remove(array)
         return 0
-    fields = struct.unpack(_SEMID64_DS, change)
+    fields = struct.unpack_from("<iIIIIH", change)
     array.uid, array.gid = fields[1], fields[2]
     array.mode = array.mode & ~0o777 | fields[5] & 0o777
     array.ctime = seconds()
@@ -250,6 +251,12 @@ def semid64_ds(array: SemArray) -> bytes:
     """struct semid64_ds."""
     owners = (array.key, array.uid, array.gid, array.cuid, array.cgid, array.mode, 0, 0, 0, 0)
     return struct.pack(_SEMID64_DS, *owners, array.otime, 0, array.ctime, 0, len(array.values), 0, 0)
+
+
+def semid64_ds_32(array: SemArray) -> bytes:
+    """The 64 bytes of a 32-bit program's struct."""
+    owners = (array.key, array.uid, array.gid, array.cuid, array.cgid, array.mode & 0xFFFF, 0, 0, 0)
+    return struct.pack(_SEMID64_DS_32, *owners, array.otime, array.ctime, len(array.values))
 
 
 def info(task: "Task", command: int, addr: int) -> int:

@@ -27,6 +27,8 @@ SHM_INFO: Final = 14
 SHM_STAT_ANY: Final = 15
 
 _SHMID64_DS: Final = "<iIIIIIHHIQQQqqqiiQQQ"
+_SHMID64_DS_32: Final = "<iIIIIHHHH8x" + "I" + "QQQ" + "iiI8x"  # of a 32-bit program; times in two halves
+_INT_MAX: Final = 0x7FFF_FFFF
 
 
 def _seconds() -> int:
@@ -60,7 +62,7 @@ def sys_shmctl(task: "Task", ident: int, command: int, buffer: int) -> int:
         return -errno.EINVAL
     change = b""
     if command == IPC_SET:
-        data = copy_from_user(task.mm, buffer, struct.calcsize(_SHMID64_DS))
+        data = copy_from_user(task.mm, buffer, struct.calcsize(_SHMID64_DS_32 if task.compat else _SHMID64_DS))
         if data is None:
             return -errno.EFAULT
         change = data
@@ -70,7 +72,7 @@ def sys_shmctl(task: "Task", ident: int, command: int, buffer: int) -> int:
     if command == IPC_RMID:
         task.kernel.shm.remove(segment)
     elif command == IPC_SET:
-        fields = struct.unpack(_SHMID64_DS, change)
+        fields = struct.unpack_from("<iIIIIH", change)
         segment.uid, segment.gid = fields[1], fields[2]
         segment.mode = (segment.mode & ~0o777) | (fields[5] & 0o777)
         segment.ctime = _seconds()
@@ -79,7 +81,7 @@ def sys_shmctl(task: "Task", ident: int, command: int, buffer: int) -> int:
     elif command == SHM_UNLOCK:
         segment.mode &= ~SHM_LOCKED
     else:
-        if not copy_to_user(task.mm, buffer, _shmid64_ds(segment)):
+        if not copy_to_user(task.mm, buffer, _shmid64_ds_32(segment) if task.compat else _shmid64_ds(segment)):
             return -errno.EFAULT
         return segment.ident if command != IPC_STAT else 0
     return 0
@@ -94,16 +96,27 @@ def _shmid64_ds(segment: Segment) -> bytes:
     )
 
 
+def _shmid64_ds_32(segment: Segment) -> bytes:
+    """The 84 bytes of a 32-bit program's struct."""
+    owners = (segment.key, segment.uid, segment.gid, segment.cuid, segment.cgid, segment.mode & 0xFFFF, 0, 0, 0)
+    times = (segment.atime, segment.dtime, segment.ctime)
+    size = min(segment.size, 0xFFFF_FFFF)
+    return struct.pack(_SHMID64_DS_32, *owners, size, *times, segment.cpid, segment.lpid, segment.nattch)
+
+
 def _info(task: "Task", command: int, buffer: int) -> int:
     """IPC_INFO: the limits; SHM_INFO: what is in use. The highest index, or -EFAULT."""
     segments = task.kernel.shm.segments
     if command == IPC_INFO:
         limits = (SHMMAX, 1, SHMMNI, SHMMNI, SHMALL)
-        data = struct.pack("<9Q", *limits, 0, 0, 0, 0)
+        if task.compat:
+            data = struct.pack("<9I", *[min(limit, _INT_MAX) for limit in limits], 0, 0, 0, 0)
+        else:
+            data = struct.pack("<9Q", *limits, 0, 0, 0, 0)
     else:
         total = sum((segment.size + 4095) >> 12 for segment in segments.values())
         resident = sum(len(segment.mapping().i_pages) for segment in segments.values())
-        data = struct.pack("<i4x5Q", len(segments), total, resident, 0, 0, 0)
+        data = struct.pack("<i5I" if task.compat else "<i4x5Q", len(segments), total, resident, 0, 0, 0)
     if not copy_to_user(task.mm, buffer, data):
         return -errno.EFAULT
     return max(segments, default=0)

@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.sigframe import do_sigaltstack, restore_sigframe, sas_ss_flags
+from pagewalk.kernel.siginfo_ia32 import pack_siginfo_32, siginfo_fields_of_32
 from pagewalk.kernel.signal import ERESTARTNOHAND, do_sigaction
 from pagewalk.kernel.signal_send import force_sig, group_send_sig_info, kill_allowed, send_signal
 from pagewalk.kernel.signal_types import (
@@ -38,6 +39,8 @@ SIG_UNBLOCK = 1
 SIG_SETMASK = 2
 
 _KERNEL_SIGINFO_SIZE: Final = 48
+_STACK: Final = struct.Struct("<QI4xQ")
+_STACK_32: Final = struct.Struct("<III")
 _SI_DETHREAD: Final = -7
 _SI_ASYNCNL: Final = -60
 _NSIGPOLL: Final = 6
@@ -50,15 +53,15 @@ def sys_rt_sigaction(task: "Task", sig: int, act: int, oact: int, size: int) -> 
         return -errno.EINVAL
     action: SigAction | None = None
     if act:
-        data = copy_from_user(task.mm, act, 32)
+        data = copy_from_user(task.mm, act, 20 if task.compat else 32)
         if data is None:
             return -errno.EFAULT
-        action = SigAction.unpack(data)
+        action = SigAction.unpack_32(data) if task.compat else SigAction.unpack(data)
         action.flags &= SA_ALL
     old = do_sigaction(task, signed32(sig), action)
     if isinstance(old, int):
         return old
-    if oact and not copy_to_user(task.mm, oact, old.pack()):
+    if oact and not copy_to_user(task.mm, oact, old.pack_32() if task.compat else old.pack()):
         return -errno.EFAULT
     return 0
 
@@ -151,7 +154,8 @@ def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size:
     while True:
         found = take_signal(task, wanted)
         if found is not None:
-            return found.signo if info == 0 or copy_to_user(task.mm, info, found.pack()) else -errno.EFAULT
+            packed = pack_siginfo_32(found) if task.compat else found.pack()
+            return found.signo if info == 0 or copy_to_user(task.mm, info, packed) else -errno.EFAULT
         task.real_blocked = blocked
         task.set_blocked(blocked & ~wanted)
         in_time = sleep_until(task, deadline, "do_sigtimedwait")
@@ -172,17 +176,23 @@ def sys_rt_sigreturn(task: "Task") -> int:
     return int(task.regs.rax)
 
 
+def stack_t(task: "Task") -> struct.Struct:
+    """stack_t of the program that makes the system call under way."""
+    return _STACK_32 if task.compat else _STACK
+
+
 def sys_sigaltstack(task: "Task", new: int, old: int) -> int:
     """sigaltstack(2)."""
     given: bytes | None = None
     if new:
-        given = copy_from_user(task.mm, new, 24)
+        given = copy_from_user(task.mm, new, stack_t(task).size)
         if given is None:
             return -errno.EFAULT
     flags = sas_ss_flags(task, unsigned(task.regs.rsp)) | (task.sas_ss_flags & SS_AUTODISARM)
-    before = struct.pack("<QI4xQ", task.sas_ss_sp, flags, task.sas_ss_size)
+    low = 0xFFFF_FFFF if task.compat else -1
+    before = stack_t(task).pack(task.sas_ss_sp & low, flags & 0xFFFF_FFFF, task.sas_ss_size & low)
     if given is not None:
-        sp, flags, size = struct.unpack("<QI4xQ", given)
+        sp, flags, size = stack_t(task).unpack(given)
         error = do_sigaltstack(task, sp, flags, size)
         if error < 0:
             return error
@@ -251,6 +261,8 @@ def queued_info(task: "Task", sig: int, addr: int) -> SigInfo | int:
         return -errno.EFAULT
     sig = signed32(sig)
     _, si_errno, code = struct.unpack_from("<iii", data)
+    if task.compat:
+        return SigInfo(sig, code, siginfo_fields_of_32(data, sig, code), si_errno)
     if not known_siginfo_layout(sig, code) and any(data[_KERNEL_SIGINFO_SIZE:]):
         return -errno.E2BIG
     return SigInfo(sig, code, data[16:], si_errno)

@@ -26,7 +26,16 @@ from pagewalk.fs.socket_types import (
 from pagewalk.fs.unix_sock import UnixSock
 from pagewalk.kernel.signal_send import send_signal
 from pagewalk.kernel.signal_types import SI_USER, SIGPIPE, kill_info
-from pagewalk.kernel.syscall.args import MAX_RW_COUNT, access_ok, get_timespec, import_iovec, put_timespec, timespec_ns
+from pagewalk.kernel.syscall.args import (
+    MAX_RW_COUNT,
+    access_ok,
+    get_timespec,
+    import_iovec,
+    long_size,
+    put_timespec,
+    timespec_ns,
+    write_longs,
+)
 from pagewalk.kernel.syscall.cmsg import ControlBuffer, scm_recv, scm_send
 from pagewalk.kernel.syscall.socket import (
     SOCKADDR_STORAGE,
@@ -38,7 +47,7 @@ from pagewalk.kernel.syscall.socket import (
     sockfd,
 )
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user_partial, put_user_u32, put_user_u64
+from pagewalk.mm.uaccess import copy_from_user, copy_to_user_partial, put_user_u32
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -48,6 +57,7 @@ _MOST: Final = 1 << 24  # no datagram of that size fits any buffer
 _CHUNK: Final = 1 << 20  # a stream's bytes are copied in such pieces
 _OPTMEM_MAX: Final = 131072
 _MSGHDR: Final = struct.Struct("<QI4xQQQQI4x")
+_MSGHDR_32: Final = struct.Struct("<7I")
 
 Vectors = list[tuple[int, int]]
 
@@ -232,12 +242,23 @@ class UserMsg:
         self.control_len = control_len
 
 
+def msghdr_size(task: "Task") -> int:
+    """Bytes of struct msghdr."""
+    return _MSGHDR_32.size if task.compat else _MSGHDR.size
+
+
+def mmsghdr_size(task: "Task") -> int:
+    """Bytes of struct mmsghdr: that and a count."""
+    return msghdr_size(task) + long_size(task)
+
+
 def copy_msghdr(task: "Task", addr: int) -> UserMsg | int:
     """struct msghdr at ``addr``. EFAULT, EINVAL, EMSGSIZE: too many buffers."""
-    data = copy_from_user(task.mm, addr, _MSGHDR.size)
+    header = _MSGHDR_32 if task.compat else _MSGHDR
+    data = copy_from_user(task.mm, addr, header.size)
     if data is None:
         return -errno.EFAULT
-    name, name_len, iov, iov_len, control, control_len, _ = _MSGHDR.unpack(data)
+    name, name_len, iov, iov_len, control, control_len, _ = header.unpack(data)
     name_len = signed32(name_len) if name else 0
     if name_len < 0:
         return -errno.EINVAL
@@ -309,11 +330,14 @@ def receive_message(task: "Task", file: SocketFile, addr: int, flags: int) -> in
     control = ControlBuffer(task, user.control, user.control_len)
     scm_recv(msg, control)
     if user.name:
-        error = move_addr_to_user(task, msg.name, user.name, addr + 8)
+        error = move_addr_to_user(task, msg.name, user.name, addr + long_size(task))
         if error < 0:
             return error
     out = msg.out_flags | control.flags | flags & MSG_CMSG_CLOEXEC
-    if not put_user_u32(task.mm, addr + 48, out) or not put_user_u64(task.mm, addr + 40, control.used()):
+    control_len_at, flags_at = (20, 24) if task.compat else (40, 48)
+    if not put_user_u32(task.mm, addr + flags_at, out) or not write_longs(
+        task, addr + control_len_at, (control.used(),)
+    ):
         return -errno.EFAULT
     return result
 
@@ -328,9 +352,9 @@ def sys_sendmmsg(task: "Task", fd: int, vec: int, count: int, flags: int) -> int
         return file
     done = 0
     while done < min(count & 0xFFFF_FFFF, UIO_MAXIOV):
-        at = vec + done * 64
+        at = vec + done * mmsghdr_size(task)
         sent = send_message(task, file, at, flags)
-        if sent >= 0 and not put_user_u32(task.mm, at + 56, sent):
+        if sent >= 0 and not put_user_u32(task.mm, at + msghdr_size(task), sent):
             sent = -errno.EFAULT
         if sent < 0:
             return done or sent
@@ -360,9 +384,9 @@ def sys_recvmmsg(task: "Task", fd: int, vec: int, count: int, flags: int, timeou
     done = 0
     result = 0
     while done < min(count & 0xFFFF_FFFF, UIO_MAXIOV):
-        at = vec + done * 64
+        at = vec + done * mmsghdr_size(task)
         result = receive_message(task, file, at, flags & ~MSG_WAITFORONE)
-        if result >= 0 and not put_user_u32(task.mm, at + 56, result):
+        if result >= 0 and not put_user_u32(task.mm, at + msghdr_size(task), result):
             result = -errno.EFAULT
         if result < 0:
             break

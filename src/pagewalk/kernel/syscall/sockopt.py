@@ -47,6 +47,7 @@ from pagewalk.fs.socket_types import (
 )
 from pagewalk.fs.unix_sock import UnixSock
 from pagewalk.kernel.clock import JIFFY_NS
+from pagewalk.kernel.syscall.args import long_size, read_longs
 from pagewalk.kernel.syscall.socket import sockfd
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user, get_user_u32, put_user_u32
@@ -124,12 +125,12 @@ def set_option(task: "Task", sock: UnixSock, name: int, value: int) -> int:
 
 def set_timeout(task: "Task", sock: UnixSock, name: int, addr: int, length: int) -> int:
     """SO_RCVTIMEO, SO_SNDTIMEO: a struct timeval, 0 for ever."""
-    if length < 16:
+    if length < 2 * long_size(task):
         return -errno.EINVAL
-    data = copy_from_user(task.mm, addr, 16)
-    if data is None:
+    words = read_longs(task, addr, 2)
+    if words is None:
         return -errno.EFAULT
-    seconds, micros = struct.unpack("<qq", data)
+    seconds, micros = words
     if not 0 <= micros < 1_000_000:
         return -errno.EDOM
     timeout = seconds * _NSEC + (micros * 1000 + JIFFY_NS - 1) // JIFFY_NS * JIFFY_NS if 0 <= seconds < 1 << 32 else -1
@@ -159,6 +160,8 @@ def sys_getsockopt(task: "Task", fd: int, level: int, name: int, value: int, len
     answer = get_option(file.sock, signed32(name))
     if isinstance(answer, int):
         return answer
+    if task.compat and signed32(name) in (SO_RCVTIMEO, SO_SNDTIMEO):
+        answer = struct.pack("<ii", *struct.unpack("<qq", answer))
     if signed32(name) == SO_PEERNAME and room > len(answer):
         return -errno.EINVAL
     answer = answer[:room]

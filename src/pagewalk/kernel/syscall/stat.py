@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW
-from pagewalk.fs.stat import Stat, Statfs, struct_stat, struct_statfs, struct_statx
+from pagewalk.fs.stat import Stat, Statfs, struct_stat, struct_stat_32, struct_statfs, struct_statx
 from pagewalk.fs.stat_at import do_readlinkat, vfs_fstat, vfs_fstatfs, vfs_statat, vfs_statfs
 from pagewalk.kernel.syscall.args import fdget, fdget_raw, getname
 from pagewalk.kernel.word import signed32
@@ -70,7 +70,8 @@ def put_stat(task: "Task", buf: int, found: Stat | int) -> int:
     """Writes a struct stat."""
     if isinstance(found, int):
         return found
-    return 0 if copy_to_user(task.mm, buf, struct_stat(found)) else -errno.EFAULT
+    data = struct_stat_32(found) if task.compat else struct_stat(found)
+    return 0 if copy_to_user(task.mm, buf, data) else -errno.EFAULT
 
 
 def sys_statfs(task: "Task", pathname: int, buf: int) -> int:
@@ -131,7 +132,10 @@ def getdents(task: "Task", fd: int, buf: int, count: int, wide: bool) -> int:
         return -errno.EBADF
     count &= 0xFFFF_FFFF
     before = file.f_pos
-    data = file.getdents64(count) if wide else file.getdents(count)
+    if wide:
+        data = file.getdents64(count)
+    else:
+        data = file.getdents_32(count) if task.compat else file.getdents(count)
     if isinstance(data, int):
         return data
     if copy_to_user(task.mm, buf, data):

@@ -7,7 +7,6 @@ Differs: clocks cannot be set.
 """
 
 import errno
-import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.clock import (
@@ -25,14 +24,17 @@ from pagewalk.kernel.syscall.args import (
     KTIME_MAX,
     NSEC,
     get_timespec,
+    long_size,
     put_timespec,
     put_timeval,
+    read_longs,
     timespec_ns,
+    write_longs,
 )
 from pagewalk.kernel.syscall.futex import futex_wait_restart
 from pagewalk.kernel.wait import sleep_until
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user, put_user_u64
+from pagewalk.mm.uaccess import copy_to_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -112,7 +114,7 @@ def sys_gettimeofday(task: "Task", tv: int, tz: int) -> int:
 def sys_time(task: "Task", addr: int) -> int:
     """time(2)."""
     now = task.kernel.clock_ns(0) // NSEC
-    if addr and not put_user_u64(task.mm, addr, now):
+    if addr and not write_longs(task, addr, (now,)):
         return -errno.EFAULT
     return now
 
@@ -196,18 +198,18 @@ def put_itimer(task: "Task", which: int, value: int) -> bool:
     """Writes a struct itimerval."""
     timer = task.signal.timers[which]
     left = timer.remaining_ns(task_timer_clock(task, which))
-    return put_timeval(task, value, timer.interval_ns) and put_timeval(task, value + 16, left)
+    return put_timeval(task, value, timer.interval_ns) and put_timeval(task, value + 2 * long_size(task), left)
 
 
 def sys_setitimer(task: "Task", which: int, value: int, old: int) -> int:
     """setitimer(2)."""
     which = signed32(which)
-    words = (0, 0, 0, 0)
+    words: tuple[int, ...] = (0, 0, 0, 0)
     if value:
-        data = copy_from_user(task.mm, value, 32)
-        if data is None:
+        given = read_longs(task, value, 4)
+        if given is None:
             return -errno.EFAULT
-        words = struct.unpack("<qqqq", data)
+        words = given
         for seconds, micros in (words[:2], words[2:]):
             if seconds < 0 or not 0 <= micros < 1_000_000:
                 return -errno.EINVAL
@@ -228,7 +230,7 @@ def sys_times(task: "Task", buf: int) -> int:
         signal = task.signal
         user, system = signal.cpu_time_ns()
         ticks = [time_ns // CLK_TCK_NS for time_ns in (user, system, signal.cutime_ns, signal.cstime_ns)]
-        if not copy_to_user(task.mm, buf, struct.pack("<qqqq", *ticks)):
+        if not write_longs(task, buf, ticks):
             return -errno.EFAULT
     return task.kernel.monotonic_ns() // CLK_TCK_NS
 
@@ -244,4 +246,4 @@ def sys_getrusage(task: "Task", who: int, usage: int) -> int:
         words = rusage_thread(task)
     else:
         words = rusage_children(task)
-    return 0 if copy_to_user(task.mm, usage, struct.pack("<18q", *words)) else -errno.EFAULT
+    return 0 if write_longs(task, usage, words) else -errno.EFAULT

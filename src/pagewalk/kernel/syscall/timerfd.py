@@ -22,10 +22,9 @@ from pagewalk.kernel.clock import (
     CLOCK_REALTIME,
     CLOCK_REALTIME_ALARM,
 )
-from pagewalk.kernel.syscall.args import KTIME_MAX, NSEC, fdget, timespec_ns
+from pagewalk.kernel.syscall.args import KTIME_MAX, NSEC, fdget, read_times, timespec_ns, write_times
 from pagewalk.kernel.timer import Timer
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.kernel import Kernel
@@ -168,10 +167,9 @@ def sys_timerfd_create(task: "Task", clock: int, flags: int) -> int:
 
 def get_itimerspec(task: "Task", addr: int) -> tuple[int, int] | int:
     """(interval, value) in nanoseconds of a struct itimerspec; -EFAULT, -EINVAL."""
-    data = copy_from_user(task.mm, addr, _ITIMERSPEC.size)
-    if data is None:
+    words = read_times(task, addr, 4)
+    if words is None:
         return -errno.EFAULT
-    words = _ITIMERSPEC.unpack(data)
     interval, value = timespec_ns(words[0], words[1]), timespec_ns(words[2], words[3])
     return -errno.EINVAL if interval < 0 or value < 0 else (interval, value)
 
@@ -188,7 +186,7 @@ def sys_timerfd_settime(task: "Task", fd: int, flags: int, new: int, old: int) -
         return -errno.EBADF if file is None else -errno.EINVAL
     before = file.setting()
     file.set_time(spec[1], spec[0], flags & 0xFFFF_FFFF)
-    return 0 if old == 0 or copy_to_user(task.mm, old, before) else -errno.EFAULT
+    return 0 if old == 0 or write_times(task, old, _ITIMERSPEC.unpack(before)) else -errno.EFAULT
 
 
 def sys_timerfd_gettime(task: "Task", fd: int, current: int) -> int:
@@ -196,4 +194,4 @@ def sys_timerfd_gettime(task: "Task", fd: int, current: int) -> int:
     file = fdget(task, fd)
     if not isinstance(file, TimerFile):
         return -errno.EBADF if file is None else -errno.EINVAL
-    return 0 if copy_to_user(task.mm, current, file.setting()) else -errno.EFAULT
+    return 0 if write_times(task, current, _ITIMERSPEC.unpack(file.setting())) else -errno.EFAULT

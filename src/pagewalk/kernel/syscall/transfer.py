@@ -5,7 +5,6 @@ Differs: bytes are copied, never moved as pages.
 """
 
 import errno
-import struct
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.fcntl import O_APPEND, POLLIN
@@ -27,16 +26,19 @@ def get_offset(task: "Task", addr: int) -> int | None:
     """A file position from user memory: -1 for a NULL pointer, None for EFAULT."""
     if addr == 0:
         return -1
-    data = copy_from_user(task.mm, addr, 8)
-    if data is None:
-        return None
-    value: int = struct.unpack("<q", data)[0]
-    return value
+    size = offset_size(task)
+    data = copy_from_user(task.mm, addr, size)
+    return None if data is None else int.from_bytes(data, "little", signed=True)
 
 
 def put_offset(task: "Task", addr: int, value: int) -> bool:
     """Writes a file position back."""
-    return addr == 0 or copy_to_user(task.mm, addr, struct.pack("<q", value))
+    return addr == 0 or copy_to_user(task.mm, addr, value.to_bytes(offset_size(task), "little", signed=True))
+
+
+def offset_size(task: "Task") -> int:
+    """Bytes of the positions that the system call under way points to: the old calls of 32-bit programs have 4."""
+    return 4 if task.compat and task.narrow_offset else 8
 
 
 def move(task: "Task", source: VfsFile, at: int, target: VfsFile, to: int, count: int) -> int:

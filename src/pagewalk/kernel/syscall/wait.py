@@ -26,6 +26,7 @@ from pagewalk.kernel.do_wait import (
     do_wait,
 )
 from pagewalk.kernel.signal_types import SIGCHLD
+from pagewalk.kernel.syscall.args import write_longs
 from pagewalk.kernel.word import signed32
 from pagewalk.mm.uaccess import copy_to_user
 
@@ -56,7 +57,7 @@ def sys_wait4(task: "Task", pid: int, status: int, options: int, usage: int) -> 
     if found > 0:
         if status and not copy_to_user(task.mm, status, struct.pack("<i", wo.wait_status)):
             return -errno.EFAULT
-        if usage and not copy_to_user(task.mm, usage, struct.pack("<18q", *wo.usage)):
+        if usage and not write_longs(task, usage, wo.usage):
             return -errno.EFAULT
     return found
 
@@ -83,7 +84,7 @@ def sys_waitid(task: "Task", which: int, pid: int, info: int, options: int, usag
             pid = task.pgid
         wo = WaitOpts(which, pid, options)
         found = do_wait(task, wo)
-    if found > 0 and usage and not copy_to_user(task.mm, usage, struct.pack("<18q", *wo.usage)):
+    if found > 0 and usage and not write_longs(task, usage, wo.usage):
         return -errno.EFAULT
     if found < 0:
         return found
@@ -91,7 +92,8 @@ def sys_waitid(task: "Task", which: int, pid: int, info: int, options: int, usag
         signo = SIGCHLD if found > 0 else 0
         words = struct.pack("<iii", signo, 0, wo.cause)
         rest = struct.pack("<iIi", wo.pid, wo.uid, wo.status)
-        if not copy_to_user(task.mm, info, words) or not copy_to_user(task.mm, info + 16, rest):
+        behind = info + (12 if task.compat else 16)
+        if not copy_to_user(task.mm, info, words) or not copy_to_user(task.mm, behind, rest):
             return -errno.EFAULT
     return 0
 

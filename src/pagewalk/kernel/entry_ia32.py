@@ -1,0 +1,74 @@
+"""The ways of 32-bit programs into the kernel: int 0x80 and SYSENTER.
+
+The number is in eax, the arguments in ebx, ecx, edx, esi, edi and ebp. A 64-bit program may use int 0x80 too: it gets
+the same calls, with the low halves of its registers.
+
+Sources: syscall(2), table of calling conventions; Documentation/arch/x86/entry_64.rst.
+
+Mirrors: arch/x86/entry/syscall_32.c (6.18)
+Differs: nothing.
+"""
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from pagewalk.errors import NotModelled
+from pagewalk.kernel.signal_send import force_sig
+from pagewalk.kernel.signal_types import SIGSEGV
+from pagewalk.kernel.syscall.table_ia32 import FIRST_TIME64, SYSCALLS_IA32
+from pagewalk.kernel.word import signed32
+from pagewalk.mm.uaccess import get_user_u32
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
+
+_LOW: Final = 0xFFFF_FFFF
+_NR_SENDFILE: Final = 187
+
+
+def do_int80_syscall(task: "Task") -> None:
+    """Serves the system call in eax and leaves its answer there."""
+    regs = task.regs
+    number = signed32(int(regs.rax))
+    regs.orig_rax = number if number >= 0 else -1
+    task.nr_syscalls += 1
+    if task.kernel.on_syscall is not None:
+        raise NotModelled("recording what a 32-bit program accesses")
+    task.compat = True
+    task.time32 = number < FIRST_TIME64
+    task.narrow_offset = number == _NR_SENDFILE
+    result = call_ia32(task, number, int(regs.rbp) & _LOW)
+    task.compat = False
+    task.regs.rax = result
+
+
+def do_sysenter(task: "Task") -> None:
+    """SYSENTER: ebp is the stack pointer, and points to the sixth argument; the program goes on in the vDSO."""
+    regs = task.regs
+    regs.rsp = regs.rbp & _LOW
+    if task.vdso_base == 0:
+        force_sig(task, SIGSEGV)
+        return
+    regs.rip = task.vdso_base + task.kernel.the_vdso_32().landing_pad
+    sixth = get_user_u32(task.mm, regs.rsp)
+    if sixth is None:
+        regs.rax = -errno.EFAULT
+        return
+    regs.rbp = sixth
+    do_int80_syscall(task)
+
+
+def call_ia32(task: "Task", number: int, sixth: int) -> int:
+    """One system call with the arguments in the registers; its answer."""
+    entry = SYSCALLS_IA32[number] if 0 <= number < len(SYSCALLS_IA32) else None
+    if entry is None:
+        if number != -1:
+            task.unknown_calls_ia32[number] = task.unknown_calls_ia32.get(number, 0) + 1
+        return -errno.ENOSYS
+    task.calls_ia32[number] = task.calls_ia32.get(number, 0) + 1
+    regs = task.regs
+    words = (
+        int(regs.rbx) & _LOW, int(regs.rcx) & _LOW, int(regs.rdx) & _LOW, int(regs.rsi) & _LOW, int(regs.rdi) & _LOW,
+        sixth,
+    )  # fmt: skip
+    return entry.function(task, *entry.arguments(words))
