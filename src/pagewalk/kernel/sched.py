@@ -47,6 +47,7 @@ SLICE_BLOCKS: Final = 200_000  # basic blocks of a time slice: some milliseconds
 BLOCK_NS: Final = 2  # what the counted clock gives a block, a system call, a fault
 SYSCALL_NS: Final = 250
 SLICE_NS: Final = 5_000_000  # a slice in host time
+LONGEST_POLL_MS: Final = 1 << 30  # of the host's poll(2), which is then made again
 
 _ASLEEP: Final = (TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, TASK_KILLABLE, TASK_STOPPED)
 
@@ -301,7 +302,7 @@ class Scheduler:
         kernel = self.kernel
         start = time.monotonic_ns()
         now = kernel.monotonic_ns()
-        timeout = None if deadline < 0 else max(0, deadline - now) / 1_000_000
+        timeout = None if deadline < 0 else min(max(0, deadline - now) / 1_000_000, LONGEST_POLL_MS)
         poller = select.poll()
         wake_fd = kernel.wake_pipe()
         poller.register(wake_fd, select.POLLIN)

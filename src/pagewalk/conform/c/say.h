@@ -38,6 +38,16 @@ typedef unsigned long ul;
 typedef volatile unsigned char vu8;
 
 /* --- raw system calls: the value or -errno, arguments untouched by libc --- */
+#ifdef __i386__
+static inline long sc6(long n, long a, long b, long c, long d, long e, long f)
+{
+	long r, rest[3] = {b, f, n}; /* ebx and ebp are the compiler's own */
+	__asm__ volatile("push %%ebx; push %%ebp; mov %%ecx, %%ebx; mov (%%eax), %%ecx; mov 4(%%eax), %%ebp;"
+			 "mov 8(%%eax), %%eax; int $0x80; pop %%ebp; pop %%ebx"
+			 : "=a"(r) : "a"(rest), "c"(a), "d"(c), "S"(d), "D"(e) : "memory");
+	return r;
+}
+#else
 static inline long sc6(long n, long a, long b, long c, long d, long e, long f)
 {
 	long r;
@@ -48,11 +58,17 @@ static inline long sc6(long n, long a, long b, long c, long d, long e, long f)
 			 : "rcx", "r11", "memory");
 	return r;
 }
+#endif
 #define SC_6(n, a, b, c, d, e, f, ...) \
 	sc6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define SC(...) SC_6(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
+#ifdef __i386__
+#define MMAP(a, l, p, f, fd, o) \
+	((long)(o) & (long)(PAGE - 1) ? -EINVAL : SC(SYS_mmap2, a, l, p, f, fd, (unsigned long)(o) / PAGE))
+#else
 #define MMAP(a, l, p, f, fd, o) SC(SYS_mmap, a, l, p, f, fd, o)
+#endif
 #define MUNMAP(a, l) SC(SYS_munmap, a, l)
 #define MPROTECT(a, l, p) SC(SYS_mprotect, a, l, p)
 #define MREMAP(a, ol, nl, f, na) SC(SYS_mremap, a, ol, nl, f, na)

@@ -44,8 +44,8 @@ def getname(task: "Task", addr: int) -> str | int:
 
 
 def access_ok(task: "Task", addr: int, length: int) -> bool:
-    """Whether a buffer lies in user space at all."""
-    return 0 <= addr <= task.mm.task_size - length if length >= 0 else False
+    """Whether a buffer lies in user space at all: below TASK_SIZE_MAX, also for a 32-bit program."""
+    return 0 <= addr <= task.kernel.task_size - length if length >= 0 else False
 
 
 def import_iovec(task: "Task", addr: int, count: int) -> list[tuple[int, int]] | int:

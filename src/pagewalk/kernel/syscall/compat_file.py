@@ -123,10 +123,10 @@ def sys_fcntl64(task: "Task", fd: int, cmd: int, arg: int) -> int:
 
 
 def sys_fcntl_32(task: "Task", fd: int, cmd: int, arg: int) -> int:
-    """fcntl(2), whose record locks have a struct flock only."""
-    if _F_GETLK64 <= cmd <= _F_SETLKW64 or _F_OFD_GETLK <= cmd <= _F_OFD_SETLKW:
+    """fcntl(2), whose record locks have a struct flock, but for those of open files."""
+    if _F_GETLK64 <= cmd <= _F_SETLKW64:
         return -errno.EINVAL
-    return sys_fcntl(task, fd, cmd, arg)
+    return sys_fcntl64(task, fd, cmd, arg)
 
 
 def sys_llseek(task: "Task", fd: int, high: int, low: int, result: int, whence: int) -> int:
