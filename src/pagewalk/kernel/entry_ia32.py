@@ -39,6 +39,7 @@ def do_int80_syscall(task: "Task") -> None:
     task.narrow_offset = number == _NR_SENDFILE
     result = call_ia32(task, number, int(regs.rbp) & _LOW)
     task.compat = False
+    task.kernel.oom.reserves = False
     task.regs.rax = result
 
 

@@ -313,7 +313,7 @@ class Vdso:
         self.image = build_image()
         self.pfns: list[int] = []
         self.vvar_pfns: list[int] = []
-        if system.config.arch != "x86_64":  # the image is x86-64 code, and no program runs elsewhere
+        if system.config.arch != "x86_64":  # the image is x86-64 code
             return
         for index in range(VDSO_PAGES):
             pfn = kernel_frame(system)

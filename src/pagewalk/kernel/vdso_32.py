@@ -249,7 +249,8 @@ def assemble(
 
 
 class Vdso32:
-    """The machine's 32-bit vDSO: the image in frames of RAM that every address space shares.
+    """The machine's 32-bit vDSO: the image in frames of RAM that every address space shares. ``vvar_pfns`` are the
+    frames of [vvar], which both vDSOs read; it makes those that are missing.
 
     vsyscall, landing_pad, sigreturn, rt_sigreturn  bytes from its start to ``__kernel_vsyscall``, to the place where
                                                     that comes back from the kernel, to ``__kernel_sigreturn``, ...
@@ -257,7 +258,8 @@ class Vdso32:
 
     def __init__(self, system: "System", vvar_pfns: list[int]) -> None:
         self.image = build_image()
-        self.vvar_pfns = vvar_pfns
+        while len(vvar_pfns) < VVAR_PAGES:  # a 32-bit kernel has no 64-bit vDSO that made them
+            vvar_pfns.append(kernel_frame(system))
         self.pfns: list[int] = []
         for index in range(VDSO_PAGES):
             pfn = kernel_frame(system)
