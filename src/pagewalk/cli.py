@@ -54,6 +54,7 @@ def cli() -> None:
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
 @click.option("--arch", default="x86_64", show_default=True, metavar="ARCH", help="x86_64, x86_pae or x86_32.")
+@click.option("--memory-max", metavar="SIZE", help="Run it in a memory cgroup with this limit (memory.max).")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
 @click.option("--skip-sleep", is_flag=True, help="Where all processes sleep, the clock jumps instead of waiting.")
 @click.option("--rw", multiple=True, metavar="DIR", help="Let the program write below DIR. Repeatable.")
@@ -77,6 +78,7 @@ def run(
     ram: str,
     swap: str,
     arch: str,
+    memory_max: str | None,
     cpus: int,
     skip_sleep: bool,
     rw: tuple[str, ...],
@@ -96,7 +98,7 @@ def run(
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
-    from pagewalk.config import Config, parse_settings
+    from pagewalk.config import Config, parse_settings, parse_size
     from pagewalk.path import find_program
 
     fields = {"arch": arch, "ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
@@ -109,6 +111,7 @@ def run(
     json_path = open_json(json_file)
     open_json(dump_ram, "--dump-ram")
     program = find_program(command[0], os.environ.get("PATH"))
+    limit = None if memory_max is None else parse_size(memory_max, "--memory-max")
 
     from pagewalk.machine import Machine
     from pagewalk.session import Session
@@ -124,6 +127,7 @@ def run(
             procfs=procfs,
             record=recorder,
             dump_ram=dump_ram,
+            cgroup=None if limit is None else machine.cgroup("pagewalk", memory_max=limit),
         )
     report = result.report
     say_interpreted_once(report.interpreted)

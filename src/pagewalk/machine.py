@@ -27,16 +27,17 @@ from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.kernel.kernel import Kernel
-from pagewalk.kernel.oom import OomKill
 from pagewalk.kernel.segment import segments_of
 from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.swapon import configure_swap
 from pagewalk.mm.system import System
 from pagewalk.mm.vmscan import Reclaim
 from pagewalk.view.collect_family import FamilyRecorder
-from pagewalk.view.report import OomRecord, Report
+from pagewalk.view.collect_oom import cgroup_record, oom_record
+from pagewalk.view.report import Report
 
 if TYPE_CHECKING:
+    from pagewalk.cgroup import Cgroup
     from pagewalk.cpu.listener import Recording
     from pagewalk.cpu.tap import Tap
     from pagewalk.cpu.tlb_model import TlbModel
@@ -87,7 +88,9 @@ class Machine:
             wrong = ", ".join(sorted(set(settings) - set(Config.__dataclass_fields__)))
             raise ConfigError(f"a machine has no setting {wrong}; expected some of: {known}") from None
         self.system = System(self.config)
-        self.system.node.reclaim = Reclaim(self.system)
+        reclaim = Reclaim(self.system)
+        for node in self.system.nodes:
+            node.reclaim = reclaim
         configure_swap(self.system)
         self.namespace = host_namespace(self.system, rw_dirs=list(rw), warm=self.config.warm)
         self.kernel = Kernel(self.system, self.namespace)
@@ -140,6 +143,14 @@ class Machine:
 
         return Process(self, self.kernel.new_task())
 
+    def cgroup(self, name: str, **settings: "int | str | None") -> "Cgroup":
+        """A new memory cgroup below the root: ``memory_max``, ``memory_high``, ``memory_low``, ``memory_min``,
+        ``swap_max`` (bytes or text, None for none) and ``oom_group`` are its settings. ConfigError where one cannot
+        be."""
+        from pagewalk.cgroup import make_cgroup
+
+        return make_cgroup(self, self.system.memcg.root, name, settings)
+
     def run(
         self,
         argv: Sequence[str | bytes],
@@ -152,6 +163,7 @@ class Machine:
         procfs: str | None = None,
         record: "Recording | None" = None,
         dump_ram: str | None = None,
+        cgroup: "Cgroup | None" = None,
     ) -> Result:
         """Runs a program to its end, with this process's standard streams as its own.
 
@@ -165,6 +177,7 @@ class Machine:
         procfs   a directory that gets the machine's /proc as files: all processes as they were when most of them were
                  there, those that lived at other times as they were before they ended
         dump_ram a file that gets the machine's RAM as it was when the program ended, an ELF core
+        cgroup   the memory cgroup that it runs in; its memory is charged from the first page of the program on
         record   who gets everything that the program and its children access, and what changes their address spaces
 
         Raises ExecError where the program cannot be executed, OutOfMemory where the machine's RAM does not suffice.
@@ -187,6 +200,7 @@ class Machine:
             [os.fsencode(f"{key}={value}") for key, value in environment.items()],
             cwd=directory,
             rlimits=host_limits(),
+            memcg=0 if cgroup is None else cgroup.ident,
         )
         inherit(task)
         self._recorder = recorder
@@ -224,6 +238,7 @@ class Machine:
                     self._recording = record
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
+            report.cgroup = cgroup_record(self.system.memcg.groups[task.memcg])
             report.oom_kills = [oom_record(kill) for kill in self.kernel.oom.kills[kills_before:]]
             if dump_ram is not None:
                 self.dump_ram(dump_ram)
@@ -390,24 +405,6 @@ class Machine:
     def vmstat(self) -> str:
         """/proc/vmstat: events since boot, pages by use."""
         return vmstat_text(self.system)
-
-
-def oom_record(kill: OomKill) -> OomRecord:
-    """A kill for the report."""
-    victim = kill.victim
-    return OomRecord(
-        pid=victim.tgid,
-        name=victim.comm,
-        invoked_by=kill.invoked_by,
-        badness=kill.points,
-        rss=victim.rss * 4096,
-        swap=victim.swapents * 4096,
-        page_tables=victim.pgtables_bytes,
-        oom_score_adj=victim.oom_score_adj,
-        cgroup=kill.memcg,
-        message=kill.report[-1],
-        report=kill.report,
-    )
 
 
 def inherit(task: "Task") -> None:

@@ -43,6 +43,7 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     counts.vmstat_equals_a_recount,
     counts.dirty_sets_hold_cached_pages,
     counts.folios_are_whole,
+    counts.cgroup_usage_equals_the_charged_frames,
     lru.lru_lists_are_well_linked,
     lru.a_page_is_on_one_list,
     lru.locked_pages_are_unevictable,

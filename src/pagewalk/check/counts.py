@@ -4,11 +4,12 @@ from pagewalk.check.census import Census, require
 from pagewalk.check.tables import leaf_page
 from pagewalk.mm.memory import mm_counter
 from pagewalk.mm.mm_types import MM_SWAPENTS
-from pagewalk.mm.page import PG_anon
+from pagewalk.mm.page import PG_anon, PG_lru
 from pagewalk.mm.shmem import ShmemSpace
 from pagewalk.mm.vma import VM_ACCOUNT, VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, Vma
 
 __all__ = [
+    "cgroup_usage_equals_the_charged_frames",
     "committed_memory_equals_the_promises",
     "dirty_sets_hold_cached_pages",
     "mapped_counts_equal_the_vmas",
@@ -113,3 +114,24 @@ def folios_are_whole(census: Census) -> None:
             require(joined, "the pages of a folio follow each other", f"index {index} of the folio at {head}")
             same = (index in space.dirty) == (head in space.dirty)
             require(same, "a folio is dirty as a whole", f"index {index} of the folio at {head}")
+
+
+def cgroup_usage_equals_the_charged_frames(census: Census) -> None:
+    """What a memory cgroup uses is what its frames and those of the groups below it make, and its swap likewise."""
+    tree = census.system.memcg
+    charged = [0] * len(tree.groups)
+    for section in census.system.mem_map.sections:
+        for page in section or []:
+            if page is not None and page.memcg:
+                require(page.refcount > 0, "a free frame is charged to nobody", f"pfn {page.pfn}: group {page.memcg}")
+                charged[page.memcg] += 1 << page.order if not page.flags & PG_lru else 1
+    slots = [0] * len(tree.groups)
+    for ident in tree.swap_owner.values():
+        slots[ident] += 1
+    for group in tree.groups[1:]:
+        below = [other.ident for other in tree.groups if group.contains(other)]
+        frames = sum(charged[ident] for ident in below)
+        require(group.usage == frames, "a cgroup's usage equals its frames", f"{group}: found {frames}")
+        swapped = sum(slots[ident] for ident in below)
+        require(group.swap_usage == swapped, "a cgroup's swap equals its slots", f"{group}: found {swapped}")
+        require(group.usage <= group.watermark, "a peak is not below the usage", f"{group}: peak {group.watermark}")

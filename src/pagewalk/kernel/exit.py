@@ -86,6 +86,10 @@ def do_exit(task: "Task", code: int) -> None:
     mm_release(task)
     exit_sem(task, kernel.clock_ns(CLOCK_REALTIME) // 1_000_000_000)
     task.exit_code = code
+    if task.memcg:
+        group = kernel.system.memcg.groups[task.memcg]
+        group.pgfault += task.min_flt + task.maj_flt
+        group.pgmajfault += task.maj_flt
     if kernel.on_mm_release is not None:
         kernel.on_mm_release(task)
     if not task.keep_mm:

@@ -114,6 +114,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.comm = parent.comm
     task.personality = parent.personality
     task.oom_score_adj = parent.oom_score_adj
+    task.memcg = parent.memcg
     task.capable = parent.capable
     task.dumpable = parent.dumpable
     task.vdso_base = parent.vdso_base

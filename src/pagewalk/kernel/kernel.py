@@ -34,6 +34,7 @@ from pagewalk.mm.mm_types import mm_alloc
 if TYPE_CHECKING:
     from pagewalk.fs.namespace import Namespace
     from pagewalk.kernel.cpu import Cpu
+    from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.system import System
 
 FIRST_PID = 1000
@@ -125,7 +126,8 @@ class Kernel(TaskRegistry):
         self.shm = ShmNamespace(system)
         self.sem = SemNamespace()
         self.oom = KernelOom(self)
-        system.node.reclaim.killer = self.oom
+        for node in system.nodes:
+            node.reclaim.killer = self.oom
         self.stop_reason = ""
         self.poked = False
         self.wake_read = -1
@@ -155,6 +157,20 @@ class Kernel(TaskRegistry):
     def sysvipc_shm_lines(self) -> str:
         """The lines of /proc/sysvipc/shm below its heading."""
         return self.shm.proc_lines()
+
+    def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
+        """Faults, and major ones, of the tasks that a cgroup and those below it have now."""
+        total = 0
+        major = 0
+        for task in self.tasks_by_pid.values():
+            if not task.is_ended() and group.contains(self.system.memcg.groups[task.memcg]):
+                total += task.min_flt + task.maj_flt
+                major += task.maj_flt
+        return total, major
+
+    def kill_task(self, task: Task) -> None:
+        """SIGKILL for a process, which ends at once where Python drives it."""
+        self.oom.kill_task(task)
 
     def nr_tasks_of(self, uid: int) -> int:
         """What counts against RLIMIT_NPROC of a user: threads and zombies too."""
@@ -198,12 +214,15 @@ class Kernel(TaskRegistry):
         envp: list[bytes],
         cwd: str = "/",
         rlimits: dict[int, tuple[int, int]] | None = None,
+        memcg: int = 0,
     ) -> Task:
         """A new process that is about to run ``path``; raises ExecError where that cannot be executed.
 
-        ``rlimits``: (soft, hard) by RLIMIT_*, -1 for unlimited; the configuration's come on top.
+        ``rlimits``: (soft, hard) by RLIMIT_*, -1 for unlimited; the configuration's come on top. ``memcg``: the id of
+        its memory cgroup.
         """
         task = self.new_task()
+        task.memcg = memcg
         for which, (soft, hard) in (rlimits or {}).items():
             task.rlim_cur[which] = soft
             task.rlim_max[which] = hard

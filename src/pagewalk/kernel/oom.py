@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from pagewalk.kernel.exit import do_group_exit
+from pagewalk.kernel.oom_tasks import memcg_lines, oom_task, process_ended, total_swap_pages, totalpages
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE
-from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_MOVABLE
-from pagewalk.mm.gfp_names import GFP_KERNEL_MASK, GFP_USER_PAGE_MASK
-from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
+from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_COMP, GFP_KERNEL, GFP_MOVABLE
+from pagewalk.mm.memcontrol import MEMCG_OOM_GROUP_KILL, MEMCG_OOM_KILL, MemCgroup
+from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.oom_kill import (
+    CONSTRAINT_MEMCG,
     CONSTRAINT_NONE,
     OOM_SCORE_ADJ_MIN,
     OomControl,
     OomTask,
-    oom_badness,
-    proc_oom_score,
     select_bad_process,
 )
 from pagewalk.mm.oom_reaper import oom_reap_task_mm
@@ -67,6 +67,7 @@ class KernelOom(OomKiller):
     kills     all there were
     log       what the kernel has printed, all reports one after the other
     panic     why nobody was killed where Linux would have stopped the machine, "" where it would not
+    yielding  a task whose fault has failed and that has not left its program yet: it gets nothing until it has
     retry     the last failed page fault is to be taken again
     """
 
@@ -79,6 +80,7 @@ class KernelOom(OomKiller):
         self.panic = ""
         self.retry = False
         self.turns = 0
+        self.yielding: Task | None = None
         self.reserves = False
 
     # What the allocator asks.
@@ -88,22 +90,54 @@ class KernelOom(OomKiller):
         if self.reserves:
             return ALLOC_NO_WATERMARKS
         task = self.kernel.current_task()
-        return ALLOC_OOM if task is not None and task.mm.oom_victim else 0
+        if task is None or not task.mm.oom_victim:
+            return 0
+        cpu = self.kernel.cpu  # a victim's program gets no page any more: it would go on
+        return 0 if task.stack is not None and cpu is not None and cpu.in_program() else ALLOC_OOM
 
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """Kills somebody, or waits for who is dying. True: the request is to be tried again."""
         task = self.kernel.current_task()
         self.retry = False
-        if task is None or not self.enabled:
+        if task is None or not self.enabled or self.must_fail():
             return False
-        mask = GFP_USER_PAGE_MASK if gfp & GFP_MOVABLE else GFP_KERNEL_MASK
+        mask = int(gfp | GFP_COMP) if gfp & GFP_MOVABLE else int(gfp)
         oc = OomControl(totalpages(self.kernel), mask, int(order))
         return self.kill_for(task, oc, self.candidates())
+
+    def must_fail(self) -> bool:
+        """See ``OomKiller.must_fail``."""
+        task = self.kernel.current_task()
+        if task is None:
+            return False
+        if self.yielding is task:
+            cpu = self.kernel.cpu
+            if cpu is not None and cpu.in_program():
+                self.retry = True
+                return True
+            self.yielding = None
+        return task.mm.oom_victim or fatal_signal_pending(task)
+
+    def may_exceed(self) -> bool:
+        """See ``OomKiller.may_exceed``."""
+        return self.reserves
+
+    def memcg_out_of_memory(self, group: MemCgroup, gfp: i64, order: i64) -> bool:
+        """See ``OomKiller.memcg_out_of_memory``."""
+        task = self.kernel.current_task()
+        self.retry = False
+        if task is None or not self.enabled:
+            return False
+        oc = OomControl(max(int(group.get_max(total_swap_pages(self.kernel))), 1), GFP_KERNEL, int(order))
+        oc.memcg = group.path()
+        oc.constraint = CONSTRAINT_MEMCG
+        return self.kill_for(task, oc, self.candidates(group))
 
     # The kill.
 
     def kill_for(self, task: "Task", oc: OomControl, tasks: list[OomTask]) -> bool:
         """Kills one of ``tasks`` for a request of ``task``; True where it is to be tried again."""
+        self.yielding = None
         if task.mm.oom_victim or fatal_signal_pending(task):
             task.mm.oom_victim = True  # task_will_free_mem: it is about to go anyway
             return False
@@ -115,15 +149,18 @@ class KernelOom(OomKiller):
         if victim is None:
             if oc.waiting:
                 return self.wait_for_victim(task)
-            self.panic = "Out of memory and no killable processes"
+            if not oc.memcg:
+                self.panic = "Out of memory and no killable processes"
             self.print_report(oc, task, tasks, None, "")
             return False
         by_turn = self.kernel.system.config.oom_kill_allocating_task and not oc.memcg and victim.pid == task.tgid
         why = ALLOCATING_TASK if by_turn else ""
         lines = self.print_report(oc, task, tasks, victim, why)
         self.kills.append(OomKill(victim, task.pid, oc.chosen_points, oc.memcg, lines))
-        self.kernel.system.vmstat.oom_kill += 1
+        whole = self.oom_group(oc, victim)
         self.kill_process(victim.pid)
+        if whole is not None:
+            self.kill_group(oc, task, whole)
         self.turns = 0
         if task.mm.oom_victim:
             return False
@@ -169,17 +206,47 @@ class KernelOom(OomKiller):
         return lines
 
     def memory_lines(self, oc: OomControl) -> list[str]:
-        """What there was of memory."""
+        """What there was of memory: the machine's, or the cgroup's."""
+        group = self.kernel.system.memcg.find(oc.memcg) if oc.memcg else None
+        if group is not None:
+            return memcg_lines(self.kernel, group)
         return show_mem(mem_info(self.kernel.system), self.kernel.system.config.linux)
 
     def kill_process(self, pid: int) -> None:
         """SIGKILL for the process and for all that share its memory."""
         victim = self.kernel.tasks_by_pid[pid]
         mm = victim.mm
+        self.kernel.system.vmstat.oom_kill += 1
+        self.kernel.system.memcg.groups[victim.memcg].event(MEMCG_OOM_KILL)
         mm.oom_victim = True
         for other in self.kernel.tasks():
             if other.mm is mm and other.is_leader() and not process_ended(other):
                 self.kill_task(other)
+
+    def oom_group(self, oc: OomControl, victim: OomTask) -> MemCgroup | None:
+        """The largest group around the victim, within what ran out, that wants to go as a whole."""
+        tree = self.kernel.system.memcg
+        domain = tree.find(oc.memcg) if oc.memcg else tree.root
+        found: MemCgroup | None = None
+        at: MemCgroup | None = tree.groups[self.kernel.tasks_by_pid[victim.pid].memcg]
+        while at is not None and at.parent is not None:
+            if at.oom_group:
+                found = at
+            if at is domain:
+                break
+            at = at.parent
+        return found
+
+    def kill_group(self, oc: OomControl, task: "Task", group: MemCgroup) -> None:
+        """All tasks of a group that may be killed."""
+        group.event(MEMCG_OOM_GROUP_KILL)
+        self.log.append(f"Tasks in {group.path()} are going to be killed due to memory.oom.group set")
+        for entry in self.candidates(group):
+            if entry.oom_score_adj != OOM_SCORE_ADJ_MIN and not entry.unkillable and not entry.victim:
+                line = kill_line(oc, entry)
+                self.log.append(line)
+                self.kills.append(OomKill(entry, task.pid, 0, oc.memcg, [self.log[-2], line]))
+                self.kill_process(entry.pid)
 
     def kill_task(self, task: "Task") -> None:
         """One process. Python's own processes have nobody to take a signal: they end here, but for the one that asks,
@@ -214,8 +281,8 @@ class KernelOom(OomKiller):
             return True  # it has ended already
         cpu = self.kernel.cpu
         if task.stack is not None and cpu is not None and cpu.in_program() and self.turns < _PATIENCE:
-            self.turns += 1
             self.retry = True
+            self.yielding = task
             return False
         freed = 0
         for mm in dying:
@@ -231,6 +298,8 @@ class KernelOom(OomKiller):
         """A task whose fault is to be taken again sleeps for a tick, so that victims have their turn."""
         from pagewalk.kernel.sched import SleepTimer
 
+        self.turns += 1
+        self.yielding = None
         sched = self.kernel.sched
         timer = SleepTimer(task)
         sched.timers.add(timer, self.kernel.monotonic_ns() + TICK_NS)
@@ -254,64 +323,13 @@ class KernelOom(OomKiller):
 
     # Who there is.
 
-    def candidates(self) -> list[OomTask]:
-        """All processes, in the order in which they were made."""
+    def candidates(self, group: MemCgroup | None = None) -> list[OomTask]:
+        """All processes, or those of a cgroup and of the cgroups below it, in the order in which they were made."""
+        groups = self.kernel.system.memcg.groups
         found: list[OomTask] = []
         for task in self.kernel.tasks():
-            if task.is_leader():
+            if task.is_leader() and (group is None or group.contains(groups[task.memcg])):
                 entry = oom_task(task)
                 if entry is not None:
                     found.append(entry)
         return found
-
-
-def process_ended(leader: "Task") -> bool:
-    """All threads have ended."""
-    return leader.signal.live == 0
-
-
-def find_lock_task_mm(leader: "Task") -> "Task | None":
-    """A thread of the process that still has the address space; None where none has."""
-    for thread in leader.signal.threads:
-        if not thread.is_ended() and thread.mm.mm_users > 0:
-            return thread
-    return None
-
-
-def oom_task(leader: "Task") -> OomTask | None:
-    """A process as the killer sees it; None where it has no memory any more."""
-    task = find_lock_task_mm(leader)
-    if task is None:
-        return None
-    mm = task.mm
-    rss = mm.rss_stat
-    entry = OomTask(task.pid, task.comm)
-    entry.tgid = task.tgid
-    entry.uid = task.uid
-    entry.total_vm = int(mm.total_vm)
-    entry.rss = mm.get_mm_rss()
-    entry.rss_anon = rss[MM_ANONPAGES]
-    entry.rss_file = rss[MM_FILEPAGES]
-    entry.rss_shmem = rss[MM_SHMEMPAGES]
-    entry.pgtables_bytes = mm.pgtables_bytes()
-    entry.swapents = rss[MM_SWAPENTS]
-    entry.oom_score_adj = task.oom_score_adj
-    entry.oom_skip = mm.oom_skip
-    entry.victim = mm.oom_victim
-    parent = leader.vfork_parent
-    entry.in_vfork = parent is not None and parent.mm is mm
-    return entry
-
-
-def totalpages(kernel: "Kernel") -> int:
-    """totalram_pages and all swap."""
-    return max(kernel.system.totalram_pages, 1)
-
-
-def task_oom_score(task: "Task") -> int:
-    """What /proc/PID/oom_score shows."""
-    entry = oom_task(task.signal.leader)
-    if entry is None:
-        return 0
-    total = totalpages(task.kernel)
-    return proc_oom_score(oom_badness(entry, total), total)

@@ -236,7 +236,7 @@ class Task(Current):
 
     def oom_score(self) -> int:
         """What /proc/PID/oom_score shows."""
-        from pagewalk.kernel.oom import task_oom_score
+        from pagewalk.kernel.oom_tasks import task_oom_score
 
         return task_oom_score(self)
 

@@ -87,6 +87,7 @@ class Current:
     rlim_cur, rlim_max soft and hard limits, indexed by RLIMIT_*
     capable            holds CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, CAP_SYS_RESOURCE (a root task does)
     personality        personality(2) bits
+    memcg              id of its memory cgroup, 0 for the root
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
     ioac               what it has read and written
     """
@@ -99,6 +100,7 @@ class Current:
         self.capable = True
         self.personality = 0
         self.oom_score_adj = 0
+        self.memcg = 0
         self.ioac = TaskIoAccounting()
 
     def rlimit(self, which: int) -> int:

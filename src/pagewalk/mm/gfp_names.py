@@ -8,11 +8,6 @@ Differs: flags of sanitizers and of lock checking have no name here: such bits a
 
 from typing import Final
 
-GFP_KERNEL_MASK: Final = 0xCC0
-GFP_USER_PAGE_MASK: Final = 0x140DCA  # GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO: an anonymous page of a program
-GFP_FILE_PAGE_MASK: Final = 0x140CCA  # GFP_HIGHUSER_MOVABLE|__GFP_COMP
-GFP_TABLE_MASK: Final = 0x440DC0  # GFP_KERNEL_ACCOUNT|__GFP_ZERO|__GFP_COMP: a page table
-
 # In the order in which they are looked for; the first ones are made of later ones.
 _NAMES: Final = (
     ("GFP_TRANSHUGE", 0x1C24CA), ("GFP_TRANSHUGE_LIGHT", 0x1C20CA), ("GFP_HIGHUSER_MOVABLE", 0x100CCA),

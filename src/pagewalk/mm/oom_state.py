@@ -6,10 +6,16 @@ Differs: one node's counters; what the model does not count is 0.
 
 from typing import TYPE_CHECKING
 
-from pagewalk.mm.oom_report import HugePages, MemInfo, NodeState, ZoneState
+from pagewalk.mm.gfp import (
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_RECLAIMABLE,
+    MIGRATE_UNMOVABLE,
+)
+from pagewalk.mm.oom_report import NODE_FIELDS, HugePages, MemInfo, NodeState, ZoneState
 from pagewalk.mm.show_mem import node_stats, zone_stats
 from pagewalk.mm.zone import NR_PAGE_ORDERS
-from pagewalk.mm.zoneinfo import free_of_type
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -31,44 +37,64 @@ _ZONE: dict[str, str] = {
     "unevictable": "nr_zone_unevictable", "writepending": "nr_zone_write_pending", "mlocked": "nr_mlock",
 }  # fmt: skip
 
+_LETTERS: tuple[tuple[str, int], ...] = (
+    ("U", MIGRATE_UNMOVABLE), ("M", MIGRATE_MOVABLE), ("E", MIGRATE_RECLAIMABLE), ("H", MIGRATE_HIGHATOMIC),
+    ("I", MIGRATE_ISOLATE),
+)  # fmt: skip
+
 
 def mem_info(system: "System") -> MemInfo:
-    """All nodes and zones now."""
+    """All nodes and zones now. What is counted for the whole machine stands with its first node."""
     info = MemInfo()
-    node = NodeState(0)
+    kb = int(system.page_size) >> 10
     stats = node_stats(system)
+    for node in system.nodes:
+        state = NodeState(int(node.node_id))
+        for name in NODE_FIELDS:
+            state.kb[name] = 0
+        for name in _NODE_PAGES:
+            state.pages[name] = 0
+        info.nodes.append(state)
+    first = info.nodes[0]
     for name, counter in _NODE.items():
-        node.kb[name] = stats.get(counter, 0) * 4
+        first.kb[name] = stats.get(counter, 0) * kb
     for name, counter in _NODE_PAGES.items():
-        node.pages[name] = stats.get(counter, 0)
-    node.kb["kernel_stack"] = stats.get("nr_kernel_stack", 0)
-    info.nodes.append(node)
+        first.pages[name] = stats.get(counter, 0)
+    first.kb["kernel_stack"] = stats.get("nr_kernel_stack", 0)
     for zone in system.zones:
         if zone.present_pages:
             info.zones.append(zone_state(system, zone))
-    info.huge = [HugePages(0, 1 << 20), HugePages(0, 2 << 10)]
+    for state in info.nodes:
+        info.huge += [HugePages(state.nid, 1 << 20), HugePages(state.nid, 2 << 10)]
     info.swapcache_pages = stats.get("nr_swapcached", 0)
+    info.free_swap_kb = int(system.swap.nr_swap_pages) * kb
+    info.total_swap_kb = int(system.swap.total_swap_pages) * kb
     return info
 
 
 def zone_state(system: "System", zone: "Zone") -> ZoneState:
     """One zone."""
     state = ZoneState(int(zone.node_id), zone.name)
+    kb = int(system.page_size) >> 10
     stats = zone_stats(system, zone)
     for name, counter in _ZONE.items():
-        state.kb[name] = stats.get(counter, 0) * 4
-    marks = zone.marks()
-    state.kb["free"] = int(zone.free_pages) * 4
-    state.kb["min"] = marks[0] * 4
-    state.kb["low"] = marks[1] * 4
-    state.kb["high"] = marks[2] * 4
-    state.kb["present"] = zone.present_pages * 4
-    state.kb["managed"] = zone.managed_pages * 4
-    state.kb["free_pcp"] = int(zone.pcp.count) * 4
-    state.kb["local_pcp"] = int(zone.pcp.count) * 4
-    state.lowmem_reserve = list(zone.lowmem_reserve)
+        state.kb[name] = stats.get(counter, 0) * kb
+    boost = int(zone.watermark_boost)
+    pages = {
+        "free": int(zone.free_pages), "boost": boost, "min": zone.watermark_min + boost,
+        "low": int(zone.watermark_low) + boost, "high": zone.watermark_high + boost,
+        "reserved_highatomic": zone.nr_reserved_highatomic, "free_highatomic": int(zone.nr_free_highatomic),
+        "present": zone.present_pages, "managed": zone.managed_pages, "free_pcp": int(zone.pcp.count),
+        "local_pcp": int(zone.pcp.count),
+    }  # fmt: skip
+    for name, count in pages.items():
+        state.kb[name] = count * kb
+    state.lowmem_reserve = [int(reserve) for reserve in zone.lowmem_reserve]
     for order in range(NR_PAGE_ORDERS):
         state.nr_free.append(zone.nr_free(order))
-        kinds = [letter for kind, letter in enumerate("UMEHI") if free_of_type(zone, order, kind)]
-        state.types.append("".join(kinds))
+        letters = ""
+        for letter, which in _LETTERS:
+            if zone.free_area[order].lists[which].nr_free:
+                letters += letter
+        state.types.append(letters or "M")  # frames that no list has seen yet are movable
     return state

@@ -57,6 +57,7 @@ class Page:
     mapping    the AnonVma (PG_anon) or AddressSpace that the page belongs to, else None
     index      page offset within ``mapping`` (for anonymous pages the VMA's pgoff)
     order      of the free block that it heads (PG_buddy) or of the allocation it heads
+    memcg      id of the memory cgroup that it is charged to, 0 for none
     pristine   the frame has never been given out: it still holds the zeros that RAM began with
     lru_prev, lru_next  frame numbers of its neighbours on a list, -1 at the ends
     swap       the swap entry that it is in the swap cache as (PG_swapcache)
@@ -69,6 +70,7 @@ class Page:
         self.mapcount: i64 = 0
         self.index: i64 = 0
         self.order: i64 = 0
+        self.memcg: i64 = 0
         self.pristine = True
         self.lru_prev: i64 = -1
         self.lru_next: i64 = -1

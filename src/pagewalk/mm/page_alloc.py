@@ -31,10 +31,12 @@ from pagewalk.mm.gfp import (
     ALLOC_OOM,
     ALLOC_WMARK_HIGH,
     ALLOC_WMARK_LOW,
+    GFP_ACCOUNT,
     GFP_DIRECT_RECLAIM,
     GFP_HIGH,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
+    GFP_MOVABLE,
     GFP_NOMEMALLOC,
     GFP_NORETRY,
     GFP_RETRY_MAYFAIL,
@@ -45,6 +47,7 @@ from pagewalk.mm.gfp import (
     MIGRATE_PCPTYPES,
 )
 from pagewalk.mm.lruvec import ReclaimPolicy
+from pagewalk.mm.memcg_seam import MemcgSeam
 from pagewalk.mm.page import MemMap, Page, PG_head, PG_lru, PG_mlocked, PG_pcp
 from pagewalk.mm.pcp import free_pcppages_bulk, refill, trim
 from pagewalk.mm.ram import Ram
@@ -67,6 +70,7 @@ class Node:
     nodes          all nodes of the machine
     lruvec         the pages that reclaim can take, and how it chooses
     gfp_zone       highest zone index by the low four bits of gfp flags
+    memcg          whom pages of programs and requests with GFP_ACCOUNT are charged to (mm/memcg_seam.py)
     last_failure   the request that could last not be served, for the message; "" when none failed
     reclaim        whom the slow path asks for memory (mm/reclaim_seam.py), the same object in all nodes
     """
@@ -89,12 +93,32 @@ class Node:
         self.lruvec: ReclaimPolicy = ReclaimPolicy(mem_map)
         self.last_failure = ""
         self.reclaim = ReclaimSeam()
+        self.memcg = MemcgSeam()
 
     def __repr__(self) -> str:
         return f"<Node {self.node_id}: {sum([zone.managed_pages for zone in self.zones])} pages>"
 
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
         """2**order physically contiguous, aligned frames (order 0 to 10) with a reference count of 1, or None."""
+        if gfp & (GFP_MOVABLE | GFP_ACCOUNT) and self.memcg.enabled:
+            return self.alloc_pages_charged(gfp, order)
+        return self.alloc_pages_uncharged(gfp, order)
+
+    def alloc_pages_charged(self, gfp: i64, order: i64) -> Page | None:
+        """``alloc_pages`` for a memory cgroup, which has to afford it."""
+        ident = self.memcg.try_charge(gfp, order)
+        if ident < 0:
+            return None
+        page = self.alloc_pages_uncharged(gfp, order)
+        if page is None:
+            if ident > 0:
+                self.memcg.uncharge(ident, 1 << order)
+        else:
+            page.memcg = ident
+        return page
+
+    def alloc_pages_uncharged(self, gfp: i64, order: i64) -> Page | None:
+        """``alloc_pages`` that nobody pays for."""
         highest: i64 = self.gfp_zone[gfp & 15]
         zonelist = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
         page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
@@ -264,6 +288,9 @@ class Node:
     def free_pages(self, page: Page, order: i64) -> None:
         """Gives 2**order frames back; nothing refers to them any more (refcount and mapcount 0)."""
         assert page.refcount == 0 and page.mapcount == 0, f"freeing pfn {page.pfn} in use"
+        if page.memcg:
+            self.memcg.uncharge(page.memcg, 1 << order)
+            page.memcg = 0
         if page.flags & (PG_lru | PG_mlocked):
             self._page_cache_release(page)
         page.flags = 0

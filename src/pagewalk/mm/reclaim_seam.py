@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64, mypyc_attr
 
 if TYPE_CHECKING:
+    from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.page_alloc import Node
     from pagewalk.mm.zone import Zone
 
@@ -28,6 +29,18 @@ class OomKiller:
     def memalloc(self) -> i64:
         """See ``ReclaimSeam.memalloc``: ALLOC_OOM where the running task is being killed."""
         return 0
+
+    def must_fail(self) -> bool:
+        """The running task is being killed (task_is_dying), or has to let a victim end first: no use in reclaiming."""
+        return False
+
+    def may_exceed(self) -> bool:
+        """A victim of the group is about to end: the running system call's charges go through, whatever the limit."""
+        return False
+
+    def memcg_out_of_memory(self, group: "MemCgroup", gfp: i64, order: i64) -> bool:
+        """A memory cgroup's limit is hit and it has nothing to give back; the answer is as ``out_of_memory``'s."""
+        return False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -55,6 +68,11 @@ class ReclaimSeam:
     def try_to_free_pages(self, node: "Node", gfp: i64, order: i64) -> i64:
         """Direct reclaim for a request that starts at ``node``: how many pages were freed, 0 for no progress. It may
         allocate itself (``memalloc`` must then answer ALLOC_NO_WATERMARKS, so that it is not entered again)."""
+        return 0
+
+    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, gfp: i64) -> i64:
+        """Reclaim of pages that are charged to a memory cgroup or to one below it: how many were freed; -1 where it has
+        none that could go."""
         return 0
 
     def reclaimable_pages(self, zone: "Zone") -> i64:

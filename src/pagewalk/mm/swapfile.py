@@ -166,6 +166,8 @@ class Swap:
         area = self.area_of(entry)
         area.free_slot(entry & SWP_OFFSET_MASK)
         self.shadows.pop(entry, None)
+        if self.node.memcg.enabled:
+            self.node.memcg.uncharge_swap(entry)
         if not area.swapoff:
             self.nr_swap_pages += 1
 
@@ -242,6 +244,9 @@ class Swap:
         if entry < 0 and self.reclaim_cached_slots() > 0:
             entry = self.alloc_entry()
         if entry < 0:
+            return False
+        if page.memcg and not self.node.memcg.try_charge_swap(page.memcg, entry):
+            self.free_entry(entry)
             return False
         self.add_to_swap_cache(page, entry)
         return True

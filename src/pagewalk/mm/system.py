@@ -18,6 +18,7 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.lru import ClassicLru
 from pagewalk.mm.memblock import regions_of
+from pagewalk.mm.memcontrol import MemCgroupTree
 from pagewalk.mm.mm_init import all_ranges, build_zones
 from pagewalk.mm.numa import build_nodes, distance_matrix
 from pagewalk.mm.page import MemMap, Page, PG_reserved
@@ -55,6 +56,7 @@ class System:
     zero_pfn            the frame that every untouched anonymous page reads
     totalram_pages      managed frames of all zones
     vm_committed_as     pages promised to processes (Committed_AS)
+    memcg               the memory cgroups
     random              the machine's only source of randomness
     on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory, or marks a page Accessed or Dirty
@@ -99,6 +101,9 @@ class System:
         assert zero is not None
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
+        self.memcg = MemCgroupTree(self)
+        for node in self.nodes:
+            node.memcg = self.memcg
         self.nr_mms = 0
         self.gdt_pfn = -1
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None

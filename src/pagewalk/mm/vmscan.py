@@ -24,12 +24,14 @@ from pagewalk.mm.lruvec import (
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
 )
+from pagewalk.mm.memcg_reclaim import give_back, group_scan_control, take_group
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
 
 if TYPE_CHECKING:
+    from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.page_alloc import Node
     from pagewalk.mm.system import System
     from pagewalk.mm.zone import Zone
@@ -100,6 +102,31 @@ class Reclaim(ReclaimSeam):
             self.system.psi.memstall(self.system.config.reclaim_us * 1000)
             return freed
         finally:
+            self.running = False
+
+    def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
+        """Reclaim's own requests kill nobody."""
+        return not self.running and super().out_of_memory(node, gfp, order)
+
+    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, gfp: i64) -> i64:
+        """Pages of a memory cgroup: direct reclaim over its own lists."""
+        if self.running:
+            return 0
+        self.running = True
+        node = self.system.node
+        full = node.lruvec
+        mine = take_group(self.system, group)
+        node.lruvec = mine
+        try:
+            sc = group_scan_control(self.system, group, nr_pages)
+            if mine.nr_evictable(sc.allow_swap and self.system.swap.nr_swap_pages > 0) == 0:
+                return -1
+            freed = do_try_to_free_pages(sc)
+            self.system.psi.memstall(self.system.config.reclaim_us * 1000)
+            return freed
+        finally:
+            node.lruvec = full
+            give_back(self.system, mine, full)
             self.running = False
 
     def reclaimable_pages(self, zone: "Zone") -> i64:

@@ -23,7 +23,7 @@ _PREFIX: Final = re.compile(
     re.VERBOSE,
 )
 _INVOKED: Final = re.compile(
-    r"^(?P<comm>.*) invoked oom-killer: gfp_mask=(?P<gfp>0x[0-9a-f]+)(?:\((?P<names>[^)]*)\))?"
+    r"^(?:(?P<comm>.*) )?invoked oom-killer: gfp_mask=(?P<gfp>0x[0-9a-f]+)(?:\((?P<names>[^)]*)\))?"
     r"(?:, nodemask=\S+)?, order=(?P<order>-?\d+), oom_(?:score_)?adj=(?P<adj>-?\d+)"
 )
 _HEADING: Final = re.compile(r"^\[\s*pid\s*\]\s+(?P<columns>uid\s+tgid\s+total_vm\s.*\bname)\s*$")
@@ -164,7 +164,7 @@ class _Parser:
         match = _INVOKED.match(line)
         if match is not None:
             report = self._begin(number)
-            report.comm = match["comm"]
+            report.comm = match["comm"] or ""
             report.gfp_mask = int(match["gfp"], 16)
             report.order = int(match["order"])
             report.oom_score_adj = int(match["adj"])

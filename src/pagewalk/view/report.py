@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 __all__ = [
-    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "FaultKind", "Mapping", "OomRecord", "ProcessRecord", "Report", "Rss", "Zone",
+    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "CgroupRecord", "FaultKind", "Mapping", "OomRecord",
+    "ProcessRecord", "Report", "Rss", "Zone",
     "resident_cells",
 ]  # fmt: skip
 
@@ -180,6 +181,22 @@ class OomRecord:
 
 
 @dataclass
+class CgroupRecord:
+    """The memory cgroup that a run was in; sizes in bytes.
+
+    limit   memory.max, None for none
+    events  memory.events
+    """
+
+    path: str
+    limit: int | None
+    current: int
+    peak: int
+    swap: int
+    events: dict[str, int]
+
+
+@dataclass
 class Report:
     """One run of one program.
 
@@ -197,6 +214,7 @@ class Report:
     swap        bytes of the machine's swap (total, used) and pages moved (swapped_out, swapped_in); empty without swap
     syscalls, unknown_calls  counts by name, of all processes
     processes   every process of the run, in the order in which they were made
+    cgroup      the memory cgroup that it ran in, None for the root
     oom_kills   whom the OOM killer has ended, in order
     tlb         what the modelled TLBs counted (cpu/tlb_model.py), empty where there are none
     interpreted why the kernel rooms ran uncompiled, "" where they were compiled
@@ -225,6 +243,7 @@ class Report:
     syscalls: dict[str, int] = field(default_factory=dict)
     unknown_calls: dict[str, int] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
+    cgroup: CgroupRecord | None = None
     oom_kills: list[OomRecord] = field(default_factory=list)
     tlb: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -266,6 +285,8 @@ class Report:
         data["mappings"] = [
             Mapping(**{**row, "start": int(row["start"], 16), "end": int(row["end"], 16)}) for row in data["mappings"]
         ]
+        if data.get("cgroup") is not None:
+            data["cgroup"] = CgroupRecord(**data["cgroup"])
         data["oom_kills"] = [OomRecord(**row) for row in data.get("oom_kills", [])]
         data["processes"] = [ProcessRecord.from_dict(row) for row in data.get("processes", [])]
         known = {entry.name for entry in fields(cls)}

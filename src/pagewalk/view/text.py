@@ -115,6 +115,11 @@ def memory(report: Report) -> list[Line]:
         swap = report.swap
         moved = f"{count(swap['swapped_out'])} pages out, {count(swap['swapped_in'])} in"
         row("swap used", size(swap["used"]), f"of {size(swap['total'])}; {moved}")
+    group = report.cgroup
+    if group is not None:
+        limit = "no limit" if group.limit is None else f"limit {size(group.limit)}"
+        events = ", ".join(f"{name} {number}" for name, number in group.events.items() if number)
+        row("cgroup", size(group.current), f"{group.path}, {limit}, peak {size(group.peak)}; {events or 'no events'}")
     return lines
 
 

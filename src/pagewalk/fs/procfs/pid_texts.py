@@ -6,7 +6,7 @@ waited for it.
 Sources: proc_pid(5) and the pages that it names; Documentation/filesystems/proc.rst.
 
 Mirrors: fs/proc/base.c (tgid_base_stuff, tid_base_stuff) (6.18)
-Differs: one namespace of each kind, no cgroups but the root, no audit sessions; ``stack`` has the one frame that the
+Differs: one namespace of each kind, no audit sessions; ``stack`` has the one frame that the
     model knows, ``sched`` those of its lines that do not depend on a scheduling policy.
 """
 
@@ -230,7 +230,8 @@ def _autogroup(task: "Task") -> bytes:
 
 
 def _cgroup(task: "Task") -> bytes:
-    return b"0::/\n"
+    group = task.kernel.system.memcg.groups[task.memcg]
+    return f"0::{group.path()}{'' if group.online else ' (deleted)'}\n".encode()
 
 
 def _cpuset(task: "Task") -> bytes:

@@ -12,6 +12,7 @@ from pagewalk.fs.unix_bind import UnixTable
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
+    from pagewalk.mm.memcontrol import MemCgroup
 
 
 class TaskRegistry:
@@ -51,6 +52,13 @@ class TaskRegistry:
     def tasks(self) -> "list[Task]":
         """Every task, by id."""
         return []
+
+    def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
+        """Faults, and major ones, of the tasks that a cgroup and those below it have now."""
+        return 0, 0
+
+    def kill_task(self, task: "Task") -> None:
+        """SIGKILL for a process."""
 
     def uts_name(self, field: str) -> str:
         """A name of uname(2): sysname, nodename, release, version, domainname."""

@@ -7,9 +7,10 @@ Differs: one instance.
 import errno
 from typing import TYPE_CHECKING
 
-from pagewalk.fs.fcntl import PROC_SUPER_MAGIC, S_IFDIR, S_IFLNK, S_IFREG, SYSFS_MAGIC
+from pagewalk.fs.fcntl import CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, S_IFDIR, S_IFLNK, S_IFREG, SYSFS_MAGIC
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.base import PidDir, SelfLink
+from pagewalk.fs.procfs.cgroupfs import CgroupDir
 from pagewalk.fs.procfs.inodes import ProcDir, ProcLink, ProcSuper
 from pagewalk.fs.procfs.machine_texts import MACHINE_TEXTS, machine_trees
 from pagewalk.fs.procfs.page import FRAME_TABLES, FrameTable
@@ -74,4 +75,6 @@ def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
     ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
     sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
     ns.mount("/sys", sysfs, TreeDir(sysfs, "", sysfs_tree(), ""), "sysfs", "rw,relatime")
+    cgroups = ProcSuper(ns.anon_dev(), "cgroup2", CGROUP2_SUPER_MAGIC, kernel, ns)
+    ns.mount("/sys/fs/cgroup", cgroups, CgroupDir(cgroups, "", ns.system.memcg.root), "cgroup2", "rw,relatime")
     return proc

@@ -73,6 +73,7 @@ def sysfs_tree() -> Tree:
         tree.add(f"devices/system/cpu/{name}", TextSpec(0o444, make))
     tree.add("devices/system/node/node0/cpulist", TextSpec(0o444, _cpus))
     tree.add("devices/system/node/node0/cpumap", TextSpec(0o444, _cpu_map))
+    tree.add_dir("fs/cgroup")
     for path, value in _CONSTANTS:
         constant = Constant(value)
         tree.add(path, TextSpec(0o644 if path.startswith("kernel") else 0o444, constant.make, constant.store))

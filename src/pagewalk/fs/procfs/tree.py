@@ -48,6 +48,16 @@ class Tree:
                 break
             path = parent
 
+    def add_dir(self, path: str) -> None:
+        """Adds a directory without files: a mount point."""
+        self.dirs.setdefault(path, [])
+        while path:
+            parent, _, name = path.rpartition("/")
+            names = self.dirs.setdefault(parent, [])
+            if name not in names:
+                names.append(name)
+            path = parent
+
 
 class TreeDir(ProcDir):
     """A directory of a tree; ``path`` is within the tree."""

@@ -1,0 +1,125 @@
+"""A memory cgroup as Python sees it.
+
+group = machine.cgroup("web", memory_max="64M")
+group.add(process)
+machine.run(["/bin/app"], cgroup=group)
+print(group.current, group.events["oom_kill"])
+"""
+
+from typing import TYPE_CHECKING
+
+from pagewalk.config import parse_size
+from pagewalk.errors import ConfigError
+from pagewalk.mm.memcg_stat import memory_stat
+from pagewalk.mm.memcontrol import EVENT_NAMES, PAGE_COUNTER_MAX, MemCgroup
+
+if TYPE_CHECKING:
+    from pagewalk.machine import Machine
+    from pagewalk.process import Process
+
+__all__ = ["Cgroup"]
+
+Limit = int | str | None
+
+
+def limit_pages(value: Limit, what: str) -> int:
+    """A limit in pages; None and "max" are none."""
+    if value is None or value == "max":
+        return PAGE_COUNTER_MAX
+    return min(parse_size(value, what) // 4096, PAGE_COUNTER_MAX)
+
+
+class Cgroup:
+    """One group of a machine; ``machine.cgroup(name)`` makes it. Sizes are bytes or text; None is no limit.
+
+    path   within the hierarchy, such as "/web/php"
+    ident  its number
+    """
+
+    def __init__(self, machine: "Machine", group: MemCgroup) -> None:
+        self.machine = machine
+        self._group = group
+        self.path = group.path()
+        self.ident = group.ident
+
+    def __repr__(self) -> str:
+        return f"<Cgroup {self.path}: {self.current} bytes>"
+
+    def cgroup(self, name: str, **settings: Limit) -> "Cgroup":
+        """A group below this one; settings as those of ``Machine.cgroup``."""
+        return make_cgroup(self.machine, self._group, name, settings)
+
+    def add(self, process: "Process") -> None:
+        """Moves a process here. What it has touched before stays charged where it was."""
+        for thread in process._task.signal.threads:
+            thread.memcg = self._group.ident
+
+    def set(self, **settings: Limit | bool) -> None:
+        """Changes ``memory_max``, ``memory_high``, ``memory_low``, ``memory_min``, ``swap_max`` or ``oom_group``.
+        ConfigError for another name, or a value that is no size. A limit below the usage reclaims, and kills."""
+        tree = self.machine.system.memcg
+        for name, value in settings.items():
+            if name == "oom_group":
+                self._group.oom_group = bool(value)
+                continue
+            if isinstance(value, bool):
+                raise ConfigError(f"{name}: expected bytes, text like '64M' or None, got {value!r}")
+            pages = limit_pages(value, name)
+            if name == "memory_max":
+                tree.set_max(self._group, pages)
+            elif name == "memory_high":
+                tree.set_high(self._group, pages)
+            elif name in ("memory_low", "memory_min"):
+                setattr(self._group, name[7:], 0 if value is None else pages)
+            elif name == "swap_max":
+                self._group.swap_max = pages
+            else:
+                known = "memory_max, memory_high, memory_low, memory_min, swap_max, oom_group"
+                raise ConfigError(f"a cgroup has no setting {name!r}; expected one of {known}")
+
+    @property
+    def current(self) -> int:
+        """memory.current: bytes that the group and those below it use."""
+        return int(self._group.usage) * 4096
+
+    @property
+    def peak(self) -> int:
+        """memory.peak: the most it has used."""
+        return int(self._group.watermark) * 4096
+
+    @property
+    def swap_current(self) -> int:
+        """memory.swap.current: bytes in swap."""
+        return int(self._group.swap_usage) * 4096
+
+    @property
+    def events(self) -> dict[str, int]:
+        """memory.events: low, high, max, oom, oom_kill, oom_group_kill."""
+        return dict(zip(EVENT_NAMES, self._group.events, strict=True))
+
+    @property
+    def stat(self) -> dict[str, int]:
+        """memory.stat: bytes by use, then events."""
+        kernel = self.machine.kernel
+        return memory_stat(self.machine.system, self._group, kernel.memcg_faults(self._group))
+
+    @property
+    def pids(self) -> list[int]:
+        """cgroup.procs: the processes of this group itself."""
+        return [
+            task.pid
+            for task in self.machine.kernel.tasks()
+            if task.memcg == self._group.ident and task.is_leader() and task.signal.live > 0
+        ]
+
+
+def make_cgroup(machine: "Machine", parent: MemCgroup, name: str, settings: dict[str, Limit]) -> Cgroup:
+    """A new group below ``parent``. ConfigError where its name or a setting cannot be."""
+    if not name or "/" in name or "\n" in name or name in (".", "..") or len(name) > 255:
+        raise ConfigError(f"cgroup: expected a name without a slash, got {name!r}")
+    if name in parent.children:
+        raise ConfigError(f"cgroup: {parent.children[name].path()} exists already")
+    parent.subtree_control = True
+    made = Cgroup(machine, machine.system.memcg.create(parent, name))
+    made.set(**settings)
+    return made

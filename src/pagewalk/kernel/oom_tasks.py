@@ -1,0 +1,87 @@
+"""What the OOM killer sees of tasks and cgroups: the rows of its table, and how much there is in all.
+
+Mirrors: mm/oom_kill.c (find_lock_task_mm, dump_task), mm/memcontrol.c (mem_cgroup_print_oom_meminfo) (6.18)
+Differs: nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from pagewalk.mm.memcg_stat import memory_stat
+from pagewalk.mm.memcontrol import MemCgroup
+from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
+from pagewalk.mm.oom_kill import OomTask, oom_badness, proc_oom_score
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.kernel import Kernel
+    from pagewalk.kernel.task import Task
+
+
+def process_ended(leader: "Task") -> bool:
+    """All threads have ended."""
+    return leader.signal.live == 0
+
+
+def find_lock_task_mm(leader: "Task") -> "Task | None":
+    """A thread of the process that still has the address space; None where none has."""
+    for thread in leader.signal.threads:
+        if not thread.is_ended() and thread.mm.mm_users > 0:
+            return thread
+    return None
+
+
+def oom_task(leader: "Task") -> OomTask | None:
+    """A process as the killer sees it; None where it has no memory any more."""
+    task = find_lock_task_mm(leader)
+    if task is None:
+        return None
+    mm = task.mm
+    rss = mm.rss_stat
+    entry = OomTask(task.pid, task.comm)
+    entry.tgid = task.tgid
+    entry.uid = task.uid
+    entry.total_vm = int(mm.total_vm)
+    entry.rss = mm.get_mm_rss()
+    entry.rss_anon = rss[MM_ANONPAGES]
+    entry.rss_file = rss[MM_FILEPAGES]
+    entry.rss_shmem = rss[MM_SHMEMPAGES]
+    entry.pgtables_bytes = mm.pgtables_bytes()
+    entry.swapents = rss[MM_SWAPENTS]
+    entry.oom_score_adj = task.oom_score_adj
+    entry.oom_skip = mm.oom_skip
+    entry.memcg = task.kernel.system.memcg.groups[task.memcg].path()
+    entry.victim = mm.oom_victim
+    parent = leader.vfork_parent
+    entry.in_vfork = parent is not None and parent.mm is mm
+    return entry
+
+
+def totalpages(kernel: "Kernel") -> int:
+    """totalram_pages and all swap."""
+    return max(kernel.system.totalram_pages + total_swap_pages(kernel), 1)
+
+
+def total_swap_pages(kernel: "Kernel") -> int:
+    """Pages of all swap areas."""
+    return int(kernel.system.swap.total_swap_pages)
+
+
+def memcg_lines(kernel: "Kernel", group: MemCgroup) -> list[str]:
+    """mem_cgroup_print_oom_meminfo: a cgroup's part of the report."""
+    lines = [
+        f"memory: usage {group.usage * 4}kB, limit {group.max * 4}kB, failcnt {group.failcnt}",
+        f"swap: usage {group.swap_usage * 4}kB, limit {group.swap_max * 4}kB, failcnt {group.swap_failcnt}",
+        f"Memory cgroup stats for {group.path()}:",
+    ]
+    stat = memory_stat(kernel.system, group, kernel.memcg_faults(group))
+    for name, value in stat.items():
+        lines.append(f"{name} {value}")
+    return lines
+
+
+def task_oom_score(task: "Task") -> int:
+    """What /proc/PID/oom_score shows."""
+    entry = oom_task(task.signal.leader)
+    if entry is None:
+        return 0
+    total = totalpages(task.kernel)
+    return proc_oom_score(oom_badness(entry, total), total)
