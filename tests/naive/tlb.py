@@ -211,7 +211,7 @@ class NaiveMmu:
                 self.drop_way(addr)
             return status
         leaf = walked.steps[-1]
-        reach = self.run_shift if self.is_run(leaf) else walked.reach
+        reach = self.run_shift if walked.reach == self.base and self.is_run(leaf) else walked.reach
         for arrays in path:
             self.fill(arrays, addr, self.owner(walked), reach, walked.pfn, self.granted(walked))
         if self.config.prefetch and path:
@@ -229,10 +229,13 @@ class NaiveMmu:
         count = self.config.coalesce
         if count == 1 or leaf.level is not self.fmt.levels[-1]:
             return False
-        first = (leaf.paddr >> 3) // count * count
+        first = (leaf.paddr >> self.fmt.entry_shift) // count * count
         entries = [self.ram.words[first + k] for k in range(count)]
-        frame = (entries[0] & self.fmt.pfn_mask) >> self.base
-        alike = frame % count == 0 and all(e == entries[0] + (k << self.base) for k, e in enumerate(entries))
+        frame = self.fmt.pfn(entries[0])
+        alike = frame % count == 0 and all(
+            e & ~self.fmt.pfn_mask == entries[0] & ~self.fmt.pfn_mask and self.fmt.pfn(e) == frame + k
+            for k, e in enumerate(entries)
+        )
         self.counts.coalesced += alike
         return alike
 
@@ -277,7 +280,7 @@ class NaiveMmu:
             return walked.status, walked
         for level in range(start, len(walked.steps) - 1):
             shift = self.fmt.levels[level].shift
-            table = (walked.steps[level].entry & self.fmt.pfn_mask) >> 12
+            table = self.fmt.pfn(walked.steps[level].entry)
             for cache in self.walks.values():
                 if names[level] in cache.shape.levels:
                     cache.put(Held(shift, addr >> shift, self.asid, 0, table, level))

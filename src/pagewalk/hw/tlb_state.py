@@ -73,6 +73,8 @@ S_PFN_MASK: Final = 25
 S_ACCESSED_MASK: Final = 26
 S_ACCESSED_VALUE: Final = 27
 S_GLOBALS: Final = 44  # 1: global pages have entries that serve every address space
+S_PFN_SHIFT: Final = 45  # the lowest bit of an entry's frame number
+S_ENTRY_SHIFT: Final = 46  # log2 of an entry's bytes
 # The last level read directly (``translate.quick``): its index mask (0: not allowed), and for each kind of access the
 # mask and value to have.
 S_QUICK: Final = 28
@@ -84,7 +86,7 @@ S_EXECUTE_MASK: Final = 37
 S_EXECUTE_VALUE: Final = 38
 S_DIRTY_MASK: Final = 39
 S_DIRTY_VALUE: Final = 40
-S_LEAF_ENTRY: Final = 41  # index of the leaf that the last walk read, and its bits
+S_LEAF_ENTRY: Final = 41  # index of the leaf that the last walk read (in entries), and its bits
 S_LEAF_WORD: Final = 42
 S_LEAF_LEVEL: Final = 43
 S_CLASS_SHIFT: Final = 48  # 8 words
@@ -233,7 +235,7 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
     words[S_FLUSH_WALKS] = int(config.flush_walks)
     words[S_NR_CLASSES] = len(shifts)
     words[S_CLASS_SHIFT : S_CLASS_SHIFT + len(shifts)] = shifts
-    _pack_format(words, config, fmt)
+    _pack_format(words, fmt)
     for hint in range(2 * HINTS):
         words[S_HINTS + 2 * hint] = NOWHERE
     slot = 0
@@ -277,7 +279,7 @@ def _describe(
     return int(array.policy == "plru")
 
 
-def _pack_format(words: list[int], config: TlbConfig, fmt: "PageFormat") -> None:
+def _pack_format(words: list[int], fmt: "PageFormat") -> None:
     """What is needed of the page-table format beside what ``walk_table`` reads."""
     packed = pack_format(fmt)
 
@@ -286,6 +288,8 @@ def _pack_format(words: list[int], config: TlbConfig, fmt: "PageFormat") -> None
 
     words[S_NR_LEVELS] = len(fmt.levels)
     words[S_PAGE_SHIFT] = packed[FORMAT_PAGE_SHIFT]
+    words[S_PFN_SHIFT] = packed[FORMAT_PAGE_SHIFT] - packed[FORMAT_PFN_LEFT]
+    words[S_ENTRY_SHIFT] = packed[FORMAT_ENTRY_SHIFT]
     for number, level in enumerate(fmt.levels):
         words[S_LEVEL_SHIFT + number] = level.shift
     last = FORMAT_LEVELS + LEVEL_WORDS * (len(fmt.levels) - 1)
@@ -299,8 +303,6 @@ def _pack_format(words: list[int], config: TlbConfig, fmt: "PageFormat") -> None
     plain = all(packed[at + 1] & ~packed[at] for at in never) and not packed[FORMAT_PFN_LEFT]
     high = any(packed[FORMAT_LEVELS + LEVEL_WORDS * level + LEVEL_TABLE_HIGH] for level in range(len(fmt.levels)))
     if not plain or high or packed[last + LEVEL_LEAF_HIGH] or packed[FORMAT_ENTRY_SHIFT] != 3:
-        if config.coalesce > 1:
-            raise ConfigError(f"coalesce: entries of {fmt.name} are not compared; expected 1, got {config.coalesce}")
         return
     words[S_QUICK] = packed[last + LEVEL_INDEX_MASK]
     for access, more in enumerate(((), (FORMAT_WRITE, FORMAT_DIRTY), (FORMAT_EXECUTE,))):

@@ -43,6 +43,7 @@ from pagewalk.hw.tlb_state import (
     S_COALESCED_CLASS,
     S_DIRTY_MASK,
     S_DIRTY_VALUE,
+    S_ENTRY_SHIFT,
     S_EXECUTE_MASK,
     S_EXECUTE_VALUE,
     S_FAULT_DROPS,
@@ -63,6 +64,7 @@ from pagewalk.hw.tlb_state import (
     S_PAGE_SHIFT,
     S_PATH,
     S_PFN_MASK,
+    S_PFN_SHIFT,
     S_PREFETCH,
     S_QUICK,
     S_QUICK_MASK,
@@ -140,7 +142,7 @@ def full_walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
     status = walk_table(words, nr_words, fmt, s[S_ROOT], addr, access, part(s, S_OUT))
     level = s[S_OUT + OUT_LEVEL]
     if level >= 0:
-        s[S_LEAF_ENTRY] = s[S_OUT + OUT_ENTRIES + 2 * level] >> 3
+        s[S_LEAF_ENTRY] = s[S_OUT + OUT_ENTRIES + 2 * level] >> s[S_ENTRY_SHIFT]
         s[S_LEAF_WORD] = s[S_OUT + OUT_ENTRIES + 2 * level + 1]
     s[S_LEAF_LEVEL] = level
     return status
@@ -179,7 +181,7 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
     if slot >= 0:
         s[slot + IDENT] |= rights  # the upper levels are known to grant these
     for level in range(start, end):
-        table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> s[S_PAGE_SHIFT]
+        table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
         for array in range(s[S_NR_TLBS], nr_arrays):
             if (s[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> level) & 1 != 0:
                 insert(s, array, level, addr, asid, table, rights)
@@ -229,17 +231,24 @@ def reach_of(s: Words) -> int:
     return cls
 
 
+def entry_at(s: Words, words: Words, index: int) -> int:
+    """The entry of that index, counted in entries: signed, or unsigned where it has 4 bytes."""
+    if s[S_ENTRY_SHIFT] == 3:
+        return words[index]
+    return (words[index >> 1] >> ((index & 1) << 5)) & 0xFFFF_FFFF
+
+
 def reach_class(s: Words, words: Words) -> int:
     """The class of what one entry may cover of what was just walked to: the page, the pages that its entry says are
-    contiguous, or a run of pages that is aligned, contiguous and alike."""
+    contiguous, or a run of pages that is aligned, contiguous and alike. (What says so itself is not compared.)"""
     count = s[S_COALESCE]
-    if count > 1 and s[S_LEAF_LEVEL] == s[S_NR_LEVELS] - 1:
-        shift = s[S_PAGE_SHIFT]
+    if count > 1 and s[S_LEAF_LEVEL] == s[S_NR_LEVELS] - 1 and s[S_OUT + OUT_SHIFT] == s[S_PAGE_SHIFT]:
+        shift = s[S_PFN_SHIFT]
         at = s[S_LEAF_ENTRY] & -count
-        entry = words[at]
+        entry = entry_at(s, words, at)
         alike = (entry & s[S_PFN_MASK]) & ((count << shift) - 1) == 0
         for k in range(1, count):
-            alike = alike and words[at + k] == entry + (k << shift)
+            alike = alike and entry_at(s, words, at + k) == entry + (k << shift)
         if alike:
             s[C_COALESCED] += 1
             return s[S_COALESCED_CLASS]
