@@ -56,7 +56,7 @@ def _draw(chart: Any, what: str, curve: Curve, points: int) -> None:
     sizes = np.append(sizes, sizes[-1] * 2)
     ratio = np.append(ratio, ratio[-1])
     line = chart.step(sizes, ratio, where="post", label=f"{size_text(curve.page_size)} pages", linewidth=1.6)[0]
-    if curve.errors.any():
+    if curve.rate < 1:
         error = np.append(100 * curve.errors[kept] / whole, 100 * curve.errors[kept][-1] / whole)
         low = np.maximum(ratio - error, ratio / 100)  # a logarithmic axis has no 0
         chart.fill_between(sizes, low, ratio + error, step="post", alpha=0.2, linewidth=0, color=line.get_color())

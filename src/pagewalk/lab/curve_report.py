@@ -26,6 +26,7 @@ class Curve:
     counts     misses of caches of that size up to the next one
     errors     of ``counts``: they are wrong by no more in about 19 of 20 samples; 0 where they are exact
     rate       of the pages, those that were in the sample at the end; 1: exact
+    least      the smallest size, but for 0, that the curve tells of; 1 where it is exact
     """
 
     page_size: int
@@ -36,6 +37,7 @@ class Curve:
     counts: npt.NDArray[np.float64] | npt.NDArray[np.int64]
     errors: npt.NDArray[np.float64]
     rate: float = 1.0
+    least: int = 1
 
     @classmethod
     def exact(cls, page_size: int, sets: int, lookups: int, distances: npt.NDArray[np.int64], cold: int) -> "Curve":
@@ -58,13 +60,17 @@ class Curve:
         cold: float,
         rate: float,
     ) -> "Curve":
-        """From a sample."""
+        """From a sample; the first of ``sizes`` is the smallest one that it tells of."""
         counts = np.minimum(np.append(lookups, misses), lookups)
-        return cls(page_size, 1, lookups, cold, np.append(0, sizes), counts, np.append(0.0, errors), rate)
+        return cls(
+            page_size, 1, lookups, cold, np.append(0, sizes), counts, np.append(0.0, errors), rate, int(sizes[0])
+        )
 
     def _at(self, size: int) -> int:
         if size < 0:
             raise ConfigError(f"expected a size of 0 or more, got {size}")
+        if 0 < size < self.least:
+            raise ConfigError(f"expected a size of {self.least:,} or more, which the sample tells of, got {size:,}")
         return int(np.searchsorted(self.sizes, size, side="right")) - 1
 
     def misses(self, size: int) -> float:
@@ -88,7 +94,7 @@ class Curve:
         """Positions of at most ``points`` sizes, the first and the last among them, denser where sizes are small."""
         if len(self.sizes) <= points:
             return np.arange(len(self.sizes))
-        scale = np.linspace(0, math.log(self.largest), points - 1)
+        scale = np.linspace(math.log(self.least), math.log(self.largest), points - 1)
         wanted = np.searchsorted(self.sizes, np.exp(scale), side="right") - 1
         return np.unique(np.concatenate([[0], wanted, [len(self.sizes) - 1]]))
 
@@ -141,17 +147,17 @@ class Curves:
 
     def _curve(self, curve: Curve, points: int | None) -> dict[str, Any]:
         kept = curve.thinned(points) if points is not None else np.arange(len(curve.sizes))
-        exact = curve.rate == 1 and not curve.errors.any()
         return {
             "page_size": curve.page_size,
             "sets": curve.sets,
             "unit": "frames" if self.what == "ram" else "entries" if curve.sets == 1 else "ways",
-            "exact": exact,
+            "exact": curve.rate == 1,
             "rate": curve.rate,
+            "least": curve.least,
             "lookups": curve.lookups,
             "cold": curve.cold,
             "complete": len(kept) == len(curve.sizes),
             "sizes": curve.sizes[kept].tolist(),
             "misses": curve.counts[kept].tolist(),
-            **({} if exact else {"errors": curve.errors[kept].tolist()}),
+            **({} if curve.rate == 1 else {"errors": curve.errors[kept].tolist()}),
         }

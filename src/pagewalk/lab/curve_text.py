@@ -32,14 +32,16 @@ def lines(curves: Curves, name: str) -> list[str]:
 def sizes_for(what: str, group: list[Curve]) -> Iterator[int]:
     """Sizes worth a row, up to the one where no curve falls any more: entries, ways, or (RAM) bytes."""
     unit = min(curve.page_size for curve in group) if what == "ram" else 1
+    least = min(curve.least * (curve.page_size if what == "ram" else 1) for curve in group)
     last = max(curve.largest * (curve.page_size if what == "ram" else 1) for curve in group)
     size = unit
     while True:
-        yield size
+        if size >= least:
+            yield size
         if size >= last:
             return
         half = size + size // 2
-        if size // unit >= 8 and half < last:
+        if size // unit >= 8 and least <= half < last:
             yield half
         size *= 2
 
@@ -61,12 +63,11 @@ def _table(what: str, sets: int, group: list[Curve]) -> Iterator[str]:
 
 
 def _cell(curve: Curve, size: int) -> str:
-    if size == 0:
+    if size < curve.least:
         return "-"
-    error = curve.error(size)
     misses = _number(curve, curve.misses(size))
-    if error:
-        return f"{misses} ± {100 * error / max(1, curve.lookups):.2g} %"
+    if curve.rate < 1:
+        return f"{misses} ± {100 * curve.error(size) / max(1, curve.lookups):.2g} %"
     return f"{misses} {f'{100 * curve.ratio(size):.3g}':>8} %"
 
 
@@ -77,8 +78,9 @@ def _number(curve: Curve, misses: float) -> str:
 def notes(curves: Curves) -> list[str]:
     """What the figures rest on."""
     found = list(curves.notes)
-    rates = {curve.rate for curve in curves.curves if curve.errors.any()}
+    rates = {curve.rate for curve in curves.curves if curve.rate < 1}
     if rates:
         shown = ", ".join(f"{100 * rate:.3g} %" for rate in sorted(rates))
-        found.append(f"a sample of {shown} of the pages: estimates, with their error (in percent of look-ups)")
+        found.append(f"a sample of {shown} of the pages: estimates, with their error in percent of look-ups; "
+                     "sizes that are too small for it are not told")  # fmt: skip
     return found

@@ -8,10 +8,16 @@ leave as if they had never been there.
 Misses are sums of 1 / R over sampled misses, against the true count of look-ups. That is what the paper's correction
 (SHARDS-adj) comes to: it adds the look-ups that the sample has too few to the hits at distance 0.
 
-The error that is stated has two parts. Eight samples of an eighth of the size each, of pages by other bits of the hash,
-give eight curves; their spread says how far the whole sample's may be off by its choice of pages (twice the standard
-error, with Student's factor for seven degrees of freedom). And a smaller sample resolves distances less finely: the
-difference between the mean of the eight and the whole sample bounds what that does.
+The error that is stated has three parts, added as independent ones are:
+
+- Eight samples of an eighth of the size each, of pages by other bits of the hash, give eight curves; their spread says
+  how far the whole sample's may be off by its choice of pages (Student's 95 % for seven degrees of freedom).
+- A smaller sample resolves distances less finely: the difference between the mean of the eight and the whole sample
+  bounds what that does.
+- How many of D pages are in the sample varies by the root of D R (1 - R), so a size is known to twice that only: how
+  much the curve falls in between. Where a curve falls like a cliff this is the largest part.
+
+Sizes below ``RESOLUTION`` / R are not told: too few pages of the sample lie that near.
 """
 
 import math
@@ -23,9 +29,10 @@ import numpy.typing as npt
 from pagewalk.lab.stack import LIMIT, Stacks
 from pagewalk.lab.stack_changes import CLASSES, stack_functions
 
-__all__ = ["LEAST_PAGES", "Estimate", "Shards", "bucket_edges"]
+__all__ = ["LEAST_PAGES", "RESOLUTION", "Estimate", "Shards", "bucket_edges"]
 
 LEAST_PAGES: Final = 256  # of a sample of a fixed size
+RESOLUTION: Final = 8
 _STUDENT: Final = 2.365  # 95 % of its distribution with 7 degrees of freedom lie within
 _KEPT: Final = 7 / 8  # of the pages, where there are too many
 _PARTS: Final = 64  # buckets for each power of two of distances, beyond as many exact ones
@@ -168,23 +175,42 @@ class Shards:
 
     def move(self, owner: int, first: int, last: int, distance: int) -> None:
         """A page with another number has another hash: the old one is gone, and the new one comes in."""
-        self.drop(owner, first, last)
+        if self.whole:
+            self._main.stacks.move(owner, first, last, distance)
+        for sample in self._samples:
+            sample.stacks.drop(owner, first, last)
 
     def clear(self, owner: int) -> None:
         """See Stacks."""
         for sample in self._samples:
             sample.stacks.clear(owner)
 
+    @property
+    def whole(self) -> bool:
+        """Every page was in the sample: the curve is exact."""
+        return self._main.limit == LIMIT
+
     def finish(self) -> tuple[Words, Reals, Reals, float]:
-        """(entries, misses, error of the misses, first uses), of all sizes from 1 on where misses change."""
+        """(entries, misses, error of the misses, first uses), of all sizes that are told where misses change."""
         whole = self._main.finish()
         misses = whole.misses()
         parts = np.array([part.finish().misses() for part in self._parts])
-        mean = parts.mean(axis=0)
-        spread = parts.std(axis=0, ddof=1) / math.sqrt(CLASSES)
-        error = _STUDENT * spread + np.abs(mean - misses)
-        changes = np.flatnonzero(np.diff(misses, prepend=np.inf) != 0)
-        changes = changes[whole.edges[changes] > 0]
-        first = np.flatnonzero(whole.edges == 1)
-        kept = np.union1d(first, changes)
+        if self.whole:
+            error = np.zeros(len(misses))
+        else:
+            spread = _STUDENT * parts.std(axis=0, ddof=1) / math.sqrt(CLASSES)
+            coarse = parts.mean(axis=0) - misses
+            error = np.sqrt(spread**2 + coarse**2 + _blur(whole.edges, misses, self.rate) ** 2)
+        least = int(np.searchsorted(whole.edges, 1 if self.whole else math.ceil(RESOLUTION / self.rate)))
+        changes = np.flatnonzero((np.diff(misses, prepend=np.inf) != 0) | (np.diff(error, prepend=np.inf) != 0))
+        kept = np.union1d([least], changes[changes > least])
         return whole.edges[kept], misses[kept], error[kept], whole.cold
+
+
+def _blur(edges: Words, misses: Reals, rate: float) -> Reals:
+    """How much the misses change within what is known of each size."""
+    known = 2 * np.sqrt(edges * (1 - rate) / rate)
+    lower = np.searchsorted(edges, np.maximum(edges - known, 0), side="right") - 1
+    upper = np.searchsorted(edges, edges + known, side="right") - 1
+    found: Reals = np.maximum(misses[lower] - misses, misses - misses[upper])
+    return found

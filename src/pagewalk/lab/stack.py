@@ -90,7 +90,7 @@ class Stacks:
         too many in the stacks."""
         v = self._v
         v[code.V_AT] = 0
-        base = int(self._bases[owner])
+        base = self._base(owner)
         while True:
             status = self._feed(v.ctypes.data, pages.ctypes.data, count, self.shift, owner, base, self.sets)
             if status == code.DONE or status == code.TOO_MANY:
@@ -103,7 +103,7 @@ class Stacks:
     def drop(self, owner: int, first: int, last: int) -> None:
         """Pages ``first`` to ``last`` (after the shift) of an owner are gone, and their entries free."""
         if first <= last:
-            self._functions["drop"](self._v.ctypes.data, owner, first, last, int(self._bases[owner]), self.sets)
+            self._functions["drop"](self._v.ctypes.data, owner, first, last, self._base(owner), self.sets)
 
     def move(self, owner: int, first: int, last: int, distance: int) -> None:
         """Pages ``first`` to ``last`` of an owner have other numbers, higher by ``distance``, and keep their places.
@@ -114,11 +114,11 @@ class Stacks:
             return
         if 2 * (self._v[code.V_USED] + min(last - first + 1, self.nr_pages)) >= self._v[code.V_ROWS]:
             self._grow_table(2 * self.nr_pages)
-        self._functions["move"](self._v.ctypes.data, owner, first, last, distance, int(self._bases[owner]))
+        self._functions["move"](self._v.ctypes.data, owner, first, last, distance, self._base(owner))
 
     def clear(self, owner: int) -> None:
         """All pages of the owner's group are gone: its stacks are as at the beginning."""
-        self._functions["clear"](self._v.ctypes.data, int(self._bases[owner]), self.sets)
+        self._functions["clear"](self._v.ctypes.data, self._base(owner), self.sets)
 
     def hashes(self) -> npt.NDArray[np.int64]:
         """Of the pages in the stacks, in no order: 0 to LIMIT - 1 each."""
@@ -129,6 +129,12 @@ class Stacks:
     def sift(self, limit: int) -> None:
         """Pages whose hash is not below ``limit`` were never there. With one set alone."""
         self._functions["sift"](self._v.ctypes.data, limit, self._bases.ctypes.data)
+
+    def _base(self, owner: int) -> int:
+        """The first stack of an owner's group."""
+        if owner >= len(self._bases):
+            self.own(owner, 0)
+        return int(self._bases[owner])
 
     def _keep(self, name: int, array: npt.NDArray[Any]) -> None:
         self._arrays[name] = array
