@@ -61,8 +61,8 @@ def curve_command(
     from pagewalk.trace.open import open_trace
 
     counts = _numbers(sets)
-    outputs = _outputs(json_file, png, svg, html)
     source = open_trace(file, format=format_name, lenient=lenient)
+    outputs = _outputs(file, json_file, png, svg, html)
     tell = _progress if sys.stderr.isatty() else None
     try:
         curves = miss_curves(
@@ -76,7 +76,7 @@ def curve_command(
     if json_file != "-":
         click.echo("\n".join(lines(curves, name)))
     else:
-        click.echo(json.dumps(curves.as_dict(points)))
+        click.echo(json.dumps({"trace": name, **curves.as_dict(points)}))
     for path, write in outputs:
         try:
             write(path, curves, name, points)
@@ -86,7 +86,7 @@ def curve_command(
 
 
 def _outputs(
-    json_file: str | None, png: str | None, svg: str | None, html: str | None
+    trace: str, json_file: str | None, png: str | None, svg: str | None, html: str | None
 ) -> list[tuple[Path, Callable[[Path, "Curves", str, int | None], None]]]:
     """What is to be written, with who does it; each file is tried, and what it needs looked for, before the work."""
     from pagewalk.lab import curve_html, curve_picture
@@ -100,14 +100,23 @@ def _outputs(
             wanted.append((option, name, curve_picture.write))
     if html is not None:
         wanted.append(("--html", html, curve_html.write))
-    found = []
-    for option, name, write in wanted:
-        try:
-            with open(name, "a", encoding="utf-8"):
-                found.append((Path(name), write))
-        except OSError as error:
-            raise ConfigError(f"{option}: cannot write {name!r}: {error.strerror}") from None
-    return found
+    return [(_writable(option, name, trace), write) for option, name, write in wanted]
+
+
+def _writable(option: str, name: str, trace: str) -> Path:
+    """Where to write, tried and left as it was."""
+    path = Path(name)
+    before = path.exists()
+    if before and path.samefile(trace):
+        raise ConfigError(f"{option}: expected another file than the trace, got {name!r}")
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+        if not before:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"{option}: cannot write {name!r}: {error.strerror}") from None
+    return path
 
 
 def _write_json(path: Path, curves: "Curves", name: str, points: int | None) -> None:
