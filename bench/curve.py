@@ -17,7 +17,7 @@ ROUNDS = 3
 BUDGET = 10.0  # times one replay
 SAMPLE = 0.1
 
-# A trace that is made as it is followed: the same steps again and again, at other places of 64 MiB, all four page sizes
+# A trace that is made as it is followed: the same steps again and again, at other places of 64 MiB; all four page sizes
 # and a set count, exact and sampled; what it takes is looked at after a quarter and at the end.
 STREAMED = """
 import time
@@ -29,11 +29,11 @@ from pagewalk.trace.format import Batch
 count, seen = 100_000_000, 0
 rng = np.random.default_rng(1)
 runs = [CurveRun("tlb", sets=(128,)), CurveRun("ram", sample_pages=1024)]
-steps = np.cumsum(rng.integers(-300, 300, 1 << 18))
+steps = np.cumsum(rng.integers(-4000, 4000, 1 << 18))
 before = 0
 start = time.process_time()
 while seen < count:
-    batch = Batch.of(BASE + ((steps + 3 * seen) & (1 << 26) - 1), 0, 1, 1)
+    batch = Batch.of(BASE + ((steps + 8 * seen) & (1 << 26) - 1), 0, 1, 1)
     for run in runs:
         run.feed(batch)
     seen += len(batch)

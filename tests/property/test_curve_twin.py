@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from curve import FREEING, NaiveSimulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_size import FREEING, NaiveSimulator
 
 from pagewalk.lab import CurveRun, Curves
 from pagewalk.trace import events as ev

@@ -187,7 +187,7 @@ def test_each_cpu_has_a_tlb_and_all_share_the_ram() -> None:
         ({"page_sizes": ("2K",)}, "--page-sizes: expected powers of two from 4K to 1G, got '2K'"),
         ({"page_sizes": ("large",)}, "--page-sizes: expected bytes or text like '64M', got 'large'"),
         ({"page_sizes": ()}, "--page-sizes: expected at least one size"),
-        ({"sets": (0,)}, "--sets: expected 1 to 1,048,576, got 0"),
+        ({"sets": (0,)}, "--sets: expected 1 to 65,536, got 0"),
         ({"what": "ram", "sets": (4,)}, "--sets: frames of RAM have no sets"),
         ({"what": "ram", "asid": False}, "--no-asid: frames of RAM have no tags"),
         ({"sample": 1.0}, "--sample: expected a rate above 0 and below 1, got 1"),

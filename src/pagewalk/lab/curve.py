@@ -30,7 +30,7 @@ __all__ = ["PAGE_SIZES", "CurveRun", "miss_curves"]
 
 PAGE_SIZES: Final = ("4K", "16K", "64K", "2M")
 _SMALLEST, _LARGEST = 4096, 1 << 30
-_MOST_SETS: Final = 1 << 20
+_MOST_SETS: Final = 1 << 16
 
 
 class CurveRun:

@@ -64,7 +64,7 @@ class Owners:
         self._nr_spaces = 0
         self._cpus: dict[int, int] = {}  # group of each CPU
         self._loaded: dict[int, int] = {}  # space of each CPU
-        self._owners: dict[tuple[int, int], int] = {}  # of (group, space)
+        self._owners: dict[int, dict[int, int]] = {}  # of each space, by group
         self._nr_owners = 0
 
     def of(self, task: int, cpu: int) -> int:
@@ -134,13 +134,13 @@ class Owners:
         self._users[space] -= 1
         if self._users[space] == 0:
             self._each(space, lambda family, size, owner: family.drop(owner, -_ALL, _ALL))
-            for key in [key for key in self._owners if key[1] == space]:
-                del self._owners[key]
+            self._owners.pop(space, None)
 
     def _owner(self, group: int, space: int) -> int:
-        owner = self._owners.get((group, space))
+        owners = self._owners.setdefault(space, {})
+        owner = owners.get(group)
         if owner is None:
-            owner = self._owners[group, space] = self._nr_owners
+            owner = owners[group] = self._nr_owners
             self._nr_owners += 1
             for family, _ in self._families:
                 family.own(owner, group)
@@ -148,10 +148,9 @@ class Owners:
 
     def _each(self, space: int, change: Callable[[Family, int, int], None]) -> None:
         """Calls ``change(family, page size, owner)`` for every owner that is this address space."""
-        for (_, owned), owner in self._owners.items():
-            if owned == space:
-                for family, size in self._families:
-                    change(family, size, owner)
+        for owner in self._owners.get(space, {}).values():
+            for family, size in self._families:
+                change(family, size, owner)
 
     def _drop(self, space: int, addr: int, length: int) -> None:
         """Nothing is mapped in a range: TLB entries that reach into it go, and frames that lie in it as a whole."""
