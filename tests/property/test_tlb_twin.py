@@ -272,6 +272,34 @@ def test_a_prefetch_into_the_first_level_may_take_the_slot_of_the_page_just_used
     run(TlbConfig("one set", (array,), (), prefetch=True), [("access", accesses)])
 
 
+ONE_LEVEL = TlbConfig("one level", (TlbArray("l1u", 1, "id", 3, 5, (K4,), "fifo"),), (WalkCache("w", ("pmd",), 1, 3),))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="PAGEWALK_INTERPRETED is set: nothing is specialised")
+@pytest.mark.parametrize("config", [preset("skylake-sp"), preset("cortex-a53"), ONE_LEVEL], ids=lambda one: one.name)
+def test_code_for_one_geometry_counts_as_dictionaries_do(config: TlbConfig) -> None:
+    rng = np.random.default_rng(1)
+    pair = Pair(config)
+    assert pair.fast.specialise()
+    for number in range(12):
+        pair.load(number % 3)
+        pair.access(accesses(int(rng.integers(1 << 30)), 48, 600))
+        pair.same()
+        pair.entries_are_true()
+        page = int(rng.choice(REGIONS)) + 4096 * int(rng.integers(PAGES))
+        for mmu in (pair.fast, pair.naive):
+            mmu.invalidate_pages(page, page + 3 * 4096, pair.space + 1)
+
+
+@pytest.mark.parametrize("name", ["none", "icelake-sp", "u74"])
+def test_where_there_is_no_code_for_one_geometry_nothing_changes(name: str) -> None:
+    pair = Pair(preset(name))
+    specialised = pair.fast.specialise()
+    assert specialised == (name == "u74" and not INTERPRETED)
+    pair.access([(BASE, 0), (BASE, 1), (BASE + 4096, 2)] * 3)
+    pair.same()
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_count_as_dictionaries_do_on_a_long_random_trace(name: str) -> None:
     rng = np.random.default_rng(len(name))

@@ -4,10 +4,10 @@ import pytest
 
 from pagewalk.arch.x86_64 import page_format
 from pagewalk.errors import ConfigError
+from pagewalk.hw.tlb_build import build_state
 from pagewalk.hw.tlb_config import Policy, TlbArray, TlbConfig, WalkCache
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.tlb_presets import PRESETS, preset
-from pagewalk.hw.tlb_state import build_state
 
 pytestmark = pytest.mark.quick
 

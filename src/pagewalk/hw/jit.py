@@ -23,7 +23,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["cache_folder", "callback", "compiled"]
+__all__ = ["cache_folder", "callback", "compiled", "is_kept", "variant_name"]
 
 _numba: Any = numba  # its types say too little
 
@@ -62,11 +62,21 @@ def _ours(folder: Path) -> bool:
     return info.st_uid == os.getuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def variant_name(constants: object) -> str:
+    """A folder for code that has these constants built in: Numba's cache sees sources and types alone."""
+    return "for-" + hashlib.sha256(repr(constants).encode()).hexdigest()[:16]
+
+
+def is_kept(variant: str) -> bool:
+    """Whether code of this variant has been compiled before."""
+    return any((cache_folder() / variant).glob("*/*.nbi"))
+
+
 @contextmanager
-def _our_cache(function: Callable[..., Any]) -> Iterator[None]:
+def _our_cache(function: Callable[..., Any], variant: str = "") -> Iterator[None]:
     """Numba takes its cache folder from a global setting when a function is decorated: ours, then what it was."""
     before = _numba.config.CACHE_DIR
-    _numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).parent))
+    _numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).parent) / variant)
     try:
         yield
     finally:
@@ -83,15 +93,16 @@ def _with_names(function: Callable[..., Any], uses: dict[str, Any]) -> Callable[
 
 
 def compiled(
-    function: Callable[..., Any], signature: object, *, inline: bool = False, **uses: Any
+    function: Callable[..., Any], signature: object, *, inline: bool = False, variant: str = "", **uses: Any
 ) -> Callable[..., Any]:
     """``function`` as machine code for ``signature``; ``uses`` gives the compiled functions that it calls, by name.
 
-    inline  copied into those that call it
+    inline   copied into those that call it
+    variant  what ``variant_name`` says of the constants among ``uses`` and of those in the functions that it calls
     Divisors are not checked.
     """
     options = {"cache": True, "error_model": "numpy", "forceinline": inline}
-    with _our_cache(function):
+    with _our_cache(function, variant):
         result: Callable[..., Any] = _numba.njit(signature, **options)(_with_names(function, uses))
     return result
 

@@ -4,20 +4,19 @@ Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. ``
 64-bit words. What the policies do is said in ``hw/tlb_config.py``.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from pagewalk.hw.tlb_policy import call_touch, call_victim
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
     ASID_MASK,
-    C_EVICT,
     C_FILL,
     C_FLUSHED,
+    C_FRESH,
     D_BASE,
     D_COUNT,
     D_LEAVES,
     D_MASK,
-    D_META,
     D_META_WORDS,
     D_NR_GLOBAL,
     D_POLICY,
@@ -32,32 +31,36 @@ from pagewalk.hw.tlb_state import (
     FIFO,
     FRAME,
     IDENT,
-    IDENT_SERIAL,
+    IDENT_CLOCK,
     IDENT_SLOT,
     IDENT_STAMPED,
     IDENT_TOUCHED,
     LRU,
-    PADDING,
+    PLACE,
     PLRU,
     RANDOM,
     S_ARRAYS,
     S_CLOCK,
+    S_COLUMN,
     S_FLUSH_WALKS,
     S_NR_ARRAYS,
     S_NR_CLASSES,
     S_NR_TLBS,
-    S_PLACE,
+    S_ODD,
     S_RANDOM,
-    S_SERIAL,
-    S_SLOTS,
-    SLOT_WORDS,
+    SLOT_MASK,
     STAMP,
-    STAMP_WAY,
     TAG_CLASS,
     TAG_NUMBER,
     USER,
 )
 from pagewalk.hw.walker import Words
+
+# An array's geometry: its number, first slot, sets - 1 (-1 where that is no mask), sets, slots of a set,
+# policy, slots in a column.
+Geometry: TypeAlias = tuple[int, int, int, int, int, int, int]
+GEOMETRY_WORDS: Final = 7
+NO_ARRAY: Final[Geometry] = (-1, 0, 0, 1, 4, 0, 0)
 
 # What ``invalidate`` takes away.
 PAGES: Final = 0  # entries of [first, last] of one ASID, and global ones there
@@ -68,27 +71,47 @@ EVERYTHING: Final = 3
 FEW_BYTES: Final = 64 * 4096  # ranges below this are looked up page by page, others by going through all slots
 
 
+def scan(s: Words, at: int, count: int, tag: int) -> int:
+    """Where ``tag`` stands among ``count`` words (a multiple of 4, in which it is once at most) from ``at`` on; -1
+    where it does not."""
+    for slot in range(at, at + count):
+        if s[slot] == tag:
+            return slot
+    return -1
+
+
+def oldest(s: Words, at: int, count: int) -> int:
+    """The way of the set whose stamps are the ``count`` words (a multiple of 4) from ``at`` on that was used (filled)
+    longest ago; an empty one has stamp 0."""
+    best = 0
+    for way in range(count):
+        if s[at + way] < s[at + best]:
+            best = way
+    return best
+
+
+def geometry(s: Words, array: int) -> Geometry:
+    """An array as GEOMETRY_WORDS words, see Geometry."""
+    d = S_ARRAYS + array * ARRAY_WORDS
+    return (array, s[d + D_BASE], s[d + D_MASK], s[d + D_SETS], s[d + D_STRIDE], s[d + D_POLICY], s[S_COLUMN])
+
+
+def set_of(g: Geometry, number: int) -> int:
+    """The first slot of the set that a page of this number belongs to."""
+    _, base, mask, sets, stride, _, _ = g
+    if mask >= 0:
+        return base + (number & mask) * stride
+    return base + number % sets * stride
+
+
 def probe(s: Words, array: int, cls: int, addr: int, asid: int) -> int:
     """The slot that holds ``addr`` as a page of class ``cls`` under ``asid``; -1 where none does."""
     d = S_ARRAYS + array * ARRAY_WORDS
     if s[d + D_COUNT + cls] == 0:
         return -1
     number = addr >> s[s[d + D_SHIFTS] + cls]
-    stride = s[d + D_STRIDE]
-    mask = s[d + D_MASK]
-    base = s[d + D_BASE]
-    if mask >= 0:
-        base += (number & mask) * stride
-    else:
-        base += number % s[d + D_SETS] * stride
     tag = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
-    found = -1
-    for at in range(base, base + stride, 4 * SLOT_WORDS):  # no branch on what is found
-        found = at if s[at] == tag else found
-        found = at + SLOT_WORDS if s[at + SLOT_WORDS] == tag else found
-        found = at + 2 * SLOT_WORDS if s[at + 2 * SLOT_WORDS] == tag else found
-        found = at + 3 * SLOT_WORDS if s[at + 3 * SLOT_WORDS] == tag else found
-    return found
+    return scan(s, set_of(geometry(s, array), number), s[d + D_STRIDE], tag)
 
 
 def find(s: Words, array: int, nr_classes: int, addr: int, asid: int) -> int:
@@ -111,15 +134,21 @@ def find(s: Words, array: int, nr_classes: int, addr: int, asid: int) -> int:
     return -1
 
 
+def use(s: Words, g: Geometry, slot: int, clock: int) -> None:
+    """The slot was used."""
+    policy = g[5]
+    if policy == LRU:
+        s[slot + STAMP * g[6]] = clock
+    elif policy == PLRU or policy == USER:
+        touch(s, g[0], slot, 0)
+
+
 def touch(s: Words, array: int, slot: int, fill: int) -> None:
-    """The slot was used; ``fill``: it has just been filled."""
+    """The slot was used, which policies without stamps want to know; ``fill``: it has just been filled."""
     d = S_ARRAYS + array * ARRAY_WORDS
     policy = s[d + D_POLICY]
-    if policy == LRU or (policy == FIFO and fill != 0):
-        s[S_CLOCK] += 1
-        s[slot + STAMP] = s[S_CLOCK]
-    elif policy == PLRU:
-        place = s[s[S_PLACE] + ((slot - S_SLOTS) >> 2)]
+    if policy == PLRU:
+        place = s[slot + PLACE * s[S_COLUMN]]
         meta = place >> 20
         way = place & 0xFFFFF
         bits = s[meta]
@@ -135,35 +164,20 @@ def touch(s: Words, array: int, slot: int, fill: int) -> None:
             half >>= 1
         s[meta] = bits
     elif policy == USER:
-        place = s[s[S_PLACE] + ((slot - S_SLOTS) >> 2)]
+        place = s[slot + PLACE * s[S_COLUMN]]
         call_touch(s[d + D_TOUCH], s, place >> 20, s[d + D_META_WORDS], s[d + D_WAYS], place & 0xFFFFF, fill)
 
 
-def oldest(s: Words, base: int, stride: int) -> int:
-    """The slot of the set at ``base`` that was used (filled) longest ago; an empty one has stamp 0."""
-    best = PADDING << STAMP_WAY
-    for at in range(0, stride, 4 * SLOT_WORDS):
-        slot = base + at + STAMP
-        one = min((s[slot] << STAMP_WAY) | at, (s[slot + SLOT_WORDS] << STAMP_WAY) | (at + SLOT_WORDS))
-        slot += 2 * SLOT_WORDS
-        two = min(
-            (s[slot] << STAMP_WAY) | (at + 2 * SLOT_WORDS), (s[slot + SLOT_WORDS] << STAMP_WAY) | (at + 3 * SLOT_WORDS)
-        )
-        best = min(best, min(one, two))
-    return base + (best & ((1 << STAMP_WAY) - 1))
-
-
-def choose(s: Words, array: int, set_number: int) -> int:
-    """The way to fill by plru, random or a user's policy: an empty one, or whom the policy gives up."""
-    d = S_ARRAYS + array * ARRAY_WORDS
+def choose(s: Words, d: int, base: int) -> int:
+    """The way to fill by plru, random or a user's policy, of the set at ``base`` of the array with the descriptor
+    ``d``: an empty one, or whom the policy gives up."""
     ways = s[d + D_WAYS]
-    base = s[d + D_BASE] + set_number * s[d + D_STRIDE]
     policy = s[d + D_POLICY]
     best = 0
     for way in range(ways):
-        if s[base + way * SLOT_WORDS] == EMPTY:
+        if s[base + way] == EMPTY:
             return way
-    meta = s[d + D_META] + set_number * s[d + D_META_WORDS]
+    meta = s[base + PLACE * s[S_COLUMN]] >> 20
     if policy == RANDOM:
         s[S_RANDOM] = s[S_RANDOM] * 48271 % 2147483647  # the "minimal standard" generator of Park and Miller
         return s[S_RANDOM] % ways
@@ -182,63 +196,69 @@ def choose(s: Words, array: int, set_number: int) -> int:
     return best
 
 
+def count_entry(s: Words, array: int, tag: int, change: int) -> None:
+    """An entry has come (``change`` 1) or gone (-1)."""
+    d = S_ARRAYS + array * ARRAY_WORDS
+    cls = (tag >> TAG_CLASS) & 7
+    s[d + D_USED] += change
+    s[d + D_COUNT + cls] += change
+    if tag & ASID_MASK == 0:
+        s[d + D_NR_GLOBAL] += change
+    if array < s[S_NR_TLBS] and (cls != 0 or tag & ASID_MASK == 0):
+        s[S_ODD] += change
+
+
 def drop(s: Words, array: int, slot: int) -> None:
     """Empties a slot that is in use."""
-    d = S_ARRAYS + array * ARRAY_WORDS
-    tag = s[slot]
-    s[d + D_USED] -= 1
-    s[d + D_COUNT + ((tag >> TAG_CLASS) & 7)] -= 1
-    if tag & ASID_MASK == 0:
-        s[d + D_NR_GLOBAL] -= 1
+    column = s[S_COLUMN]
+    count_entry(s, array, s[slot], -1)
     s[slot] = EMPTY
-    s[slot + IDENT] = 0
-    s[slot + STAMP] = 0
+    s[slot + IDENT * column] = 0
+    s[slot + STAMP * column] = 0
 
 
 def insert(s: Words, array: int, cls: int, addr: int, asid: int, frame: int, rights: int) -> int:
     """Fills a slot with a translation that the array does not hold; the slot."""
     d = S_ARRAYS + array * ARRAY_WORDS
     number = addr >> s[s[d + D_SHIFTS] + cls]
-    mask = s[d + D_MASK]
-    if mask >= 0:
-        set_number = number & mask
-    else:
-        set_number = number % s[d + D_SETS]
-    policy = s[d + D_POLICY]
-    by_stamp = policy == LRU or policy == FIFO
-    slot = s[d + D_BASE] + set_number * s[d + D_STRIDE]
-    if by_stamp:
-        slot = oldest(s, slot, s[d + D_STRIDE])
-    else:
-        slot += choose(s, array, set_number) * SLOT_WORDS
     tag = (number << TAG_NUMBER) | (cls << TAG_CLASS) | asid
+    s[S_CLOCK] += 1
+    g = geometry(s, array)
+    return (put(s, g, set_of(g, number), tag, frame, rights, s[S_CLOCK], 0) >> IDENT_SLOT) & SLOT_MASK
+
+
+def put(s: Words, g: Geometry, base: int, tag: int, frame: int, rights: int, clock: int, alike: int) -> int:
+    """``insert`` into the set at ``base``; the slot's ident. No two fills of an array are at the same clock.
+
+    alike  1 where all entries of the array are known to be of the same class, and none global
+    """
+    array, _, _, _, stride, policy, column = g
+    by_stamp = policy == LRU or policy == FIFO
+    if by_stamp:
+        slot = base + oldest(s, base + STAMP * column, stride)
+    else:
+        slot = base + choose(s, S_ARRAYS + array * ARRAY_WORDS, base)
     old = s[slot]
     if old == EMPTY:
-        s[d + D_USED] += 1
-        s[d + D_COUNT + cls] += 1
-        s[d + D_NR_GLOBAL] += asid == 0
-    else:
-        s[C_EVICT + array] += 1
-        if (old ^ tag) & (7 << TAG_CLASS) != 0 or (old & ASID_MASK == 0) != (asid == 0):
-            s[d + D_COUNT + ((old >> TAG_CLASS) & 7)] -= 1
-            s[d + D_COUNT + cls] += 1
-            s[d + D_NR_GLOBAL] += (asid == 0) - (old & ASID_MASK == 0)
+        count_entry(s, array, tag, 1)
+        s[C_FRESH + array] += 1
+    elif alike == 0 and ((old ^ tag) & (7 << TAG_CLASS) != 0 or (old & ASID_MASK == 0) != (tag & ASID_MASK == 0)):
+        count_entry(s, array, old, -1)
+        count_entry(s, array, tag, 1)
     s[C_FILL + array] += 1
-    s[S_SERIAL] += 1
-    ident = (s[S_SERIAL] << IDENT_SERIAL) | (slot << IDENT_SLOT) | rights
+    ident = (clock << IDENT_CLOCK) | (slot << IDENT_SLOT) | rights
     s[slot] = tag
-    s[slot + FRAME] = frame
+    s[slot + FRAME * column] = frame
     if by_stamp:
         if policy == LRU:
             ident |= IDENT_STAMPED
-        s[S_CLOCK] += 1
-        s[slot + STAMP] = s[S_CLOCK]
+        s[slot + STAMP * column] = clock
     else:
         if policy != RANDOM:
             ident |= IDENT_TOUCHED
         touch(s, array, slot, 1)
-    s[slot + IDENT] = ident
-    return slot
+    s[slot + IDENT * column] = ident
+    return ident
 
 
 def drop_range(s: Words, array: int, first: int, last: int, asid: int) -> int:
@@ -273,7 +293,7 @@ def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
             dropped += drop_range(s, array, first, last, asid)
             continue
         base = s[d + D_BASE]
-        for slot in range(base, base + s[d + D_SETS] * s[d + D_STRIDE], SLOT_WORDS):
+        for slot in range(base, base + s[d + D_SETS] * s[d + D_STRIDE]):
             tag = s[slot]
             if tag == EMPTY:
                 continue

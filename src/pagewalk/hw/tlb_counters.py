@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, fields
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_state import (
     C_COALESCED,
-    C_EVICT,
     C_FAULTS,
     C_FILL,
     C_FLUSH_ALL,
     C_FLUSH_ASID,
     C_FLUSH_PAGE,
     C_FLUSHED,
+    C_FRESH,
     C_HIT,
     C_MISS,
     C_PREFETCH,
@@ -156,6 +156,7 @@ def read_counters(words: Sequence[int], config: TlbConfig, levels: Sequence[str]
         names = [each.name for each in config.all_arrays()]
         return {name: int(words[at + number]) for number, name in enumerate(names)}
 
+    fills, fresh = by_array(C_FILL), by_array(C_FRESH)
     return TlbCounters(
         data=sides[0],
         fetch=sides[1],
@@ -171,6 +172,6 @@ def read_counters(words: Sequence[int], config: TlbConfig, levels: Sequence[str]
         asid_flushes=int(words[C_FLUSH_ASID]),
         all_flushes=int(words[C_FLUSH_ALL]),
         flushed=int(words[C_FLUSHED]),
-        fills=dict(by_array(C_FILL)),
-        evictions=dict(by_array(C_EVICT)),
+        fills=dict(fills),
+        evictions={name: fills[name] - fresh[name] for name in fills},
     )

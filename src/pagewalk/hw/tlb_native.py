@@ -12,11 +12,14 @@ import numpy as np
 from llvmlite import ir
 from numba import extending
 
-from pagewalk.hw import jit, tlb, walker
+from pagewalk.hw import jit, short, tlb, walker
 from pagewalk.hw import translate as translating
+from pagewalk.hw.short import replay_batch
 from pagewalk.hw.tlb import invalidate
 from pagewalk.hw.tlb_config import Policy
-from pagewalk.hw.translate import replay_batch, translate
+from pagewalk.hw.tlb_simd import oldest, oldest_of_many, scan, scan_many
+from pagewalk.hw.tlb_state import S_SHORT, S_SHORT_SECOND, S_SHORT_TURNS, S_SHORT_WALK, S_SLOTS
+from pagewalk.hw.translate import translate
 
 numba: Any = _numba  # its types say too little
 carray: Any = numba.carray
@@ -136,20 +139,32 @@ def _crossings(addrs: int, sizes: int, count: int, page: int, found: int) -> int
 def machine_code() -> MachineCode:
     """All of it: seconds the first time ever, then a fraction of one."""
     w, a = _word, _words
+    g = types.UniTuple(w, tlb.GEOMETRY_WORDS)
+    last = types.UniTuple(w, translating.LAST_LEVEL_WORDS)
     code = MachineCode()
     code.make(walker.walk_table, w, a, w, a, w, w, w, a)
     code.make(call_touch, types.void, w, a, w, w, w, w, w)
     code.make(call_victim, w, w, a, w, w, w)
     code.make(part, a, a, w, inline=True)
+    code.make(scan_many, w, a, w, w, w)
+    code.make(oldest_of_many, w, a, w, w)
+    code.make(scan, w, a, w, w, w, inline=True)
+    code.make(oldest, w, a, w, w, inline=True)
+    code.make(tlb.geometry, g, a, w, inline=True)
+    code.make(tlb.set_of, w, g, w, inline=True)
     code.make(tlb.probe, w, a, w, w, w, w, inline=True)
     code.make(tlb.find, w, a, w, w, w, w, inline=True)
-    code.make(tlb.touch, types.void, a, w, w, w, inline=True)
-    code.make(tlb.oldest, w, a, w, w, inline=True)
+    code.make(tlb.touch, types.void, a, w, w, w)
+    code.make(tlb.use, types.void, a, g, w, w, inline=True)
     code.make(tlb.choose, w, a, w, w)
+    code.make(tlb.count_entry, types.void, a, w, w, w)
     code.make(tlb.drop, types.void, a, w, w)
+    code.make(tlb.put, w, a, g, w, w, w, w, w, w, inline=True)
     code.make(tlb.insert, w, a, w, w, w, w, w, w, inline=True)
     code.make(tlb.drop_range, w, a, w, w, w, w)
     code.make(tlb.invalidate, w, a, w, w, w, w)
+    code.make(translating.last_level, last, a, inline=True)
+    code.make(translating.leaf, w, a, a, w, last, w, w, w, inline=True)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
@@ -163,13 +178,74 @@ def machine_code() -> MachineCode:
     code.make(translating.prefetch, types.void, a, a, w, a, w, w)
     code.make(translating.hint, types.void, a, w, w, w, inline=True)
     code.make(translating.translate, w, a, a, w, a, w, w)
-    code.make(translating.array_of, w, a, w, w)
-    code.make(translating.replay_batch, w, a, a, w, a, a, _bytes, w, w)
+    code.make(short.short_walk, w, a, a, w, w, w, w, g, last, inline=True)
+    code.make(short.short, w, a, a, w, w, w, w, g, g, g, last, inline=True)
+    code.make(short.geometry_or_none, g, a, w, inline=True)
+    code.make(short.short_data, w, a, a, w, w, w, w)
+    code.make(short.short_fetch, w, a, a, w, w, w, w)
+    code.make(short.array_of, w, a, w, w)
+    code.make(short.count, types.void, a, w, w)
+    code.make(short.unhinted, w, a, a, w, a, w, w)
+    code.make(short.replay_batch, w, a, a, w, a, a, _bytes, w, w)
     code.make(_replay, w, w, w, w, w, w, w, w, w)
     code.make(_translate, w, w, w, w, w, w, w)
     code.make(_invalidate, w, w, w, w, w, w)
     code.make(_crossings, w, w, w, w, w, w)
     return code
+
+
+class Specialised:
+    """``_replay`` for one geometry and one page-table format, whose numbers are constants in its code.
+
+    possible  the short way is for this geometry, and no arrays take turns in it
+    """
+
+    def __init__(self, s: Any) -> None:
+        words = [int(word) for word in s[:S_SLOTS]]
+        last = translating.last_level(words)
+        walk_cache = short.geometry_or_none(words, words[S_SHORT_WALK])
+        self._sides = [
+            {
+                "FIRST": short.geometry_or_none(words, words[S_SHORT + side]),
+                "SECOND": short.geometry_or_none(words, words[S_SHORT_SECOND + side]),
+                "WALK_CACHE": walk_cache,
+                "LAST": last,
+            }
+            for side in (0, 1)
+        ]
+        turns = max(words[S_SHORT_TURNS : S_SHORT_TURNS + 2])
+        self.possible = turns <= 1 and min(words[S_SHORT : S_SHORT + 2]) >= 0
+        self._variant = jit.variant_name(self._sides)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it has been compiled before, so that ``replay`` only loads it."""
+        return jit.is_kept(self._variant)
+
+    def replay(self) -> Any:
+        """The function: compiled in a second or two, or loaded."""
+        if self._variant not in _specialised:
+            _specialised[self._variant] = self._make()
+        return _specialised[self._variant]
+
+    def _make(self) -> Any:
+        w, a = _word, _words
+        code = machine_code()
+
+        def make(function: Any, result: Any, *args: Any, variant: str = self._variant, **uses: Any) -> Any:
+            made = {name: code[name] for name in function.__code__.co_names if name in code.made}
+            return jit.compiled(function, result(*args), variant=variant, **{**made, **uses})
+
+        data, fetch = (
+            make(short.short_plain, w, a, a, w, w, w, w, variant=jit.variant_name(side), inline=True, **side)
+            for side in self._sides
+        )
+        unhinted = make(short.unhinted, w, a, a, w, a, w, w, short_data=data, short_fetch=fetch)
+        replay = make(short.replay_batch, w, a, a, w, a, a, _bytes, w, w, unhinted=unhinted)
+        return make(_replay, w, w, w, w, w, w, w, w, w, replay_batch=replay)
+
+
+_specialised: Final[dict[str, Any]] = {}
 
 
 def crossings(addrs: Any, sizes: Any, page: int) -> Any:

@@ -1,13 +1,12 @@
-"""The MMU at work: an access through the TLBs, the walk below them, and the loop over a batch of accesses.
+"""The MMU at work: an access through the TLBs, and the walk below them.
 
-Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is.
-
-``replay_batch`` keeps to itself what most accesses are: a page that was used just now, or one that a hint finds in the
-first level. Neither changes any count: a second use of the page just used leaves every policy's order as it is (a
-user's policy is told of each use), and a hint is only believed where the slot still holds the same fill.
+Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. ``translate`` is right for every
+configuration; hw/short.py has short ways for what most accesses are.
 """
 
-from pagewalk.hw.tlb import drop, find, insert, probe, touch
+from typing import Final, TypeAlias
+
+from pagewalk.hw.tlb import drop, find, geometry, insert, probe, use
 from pagewalk.hw.tlb_config import MAX_LEVELS
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
@@ -25,11 +24,9 @@ from pagewalk.hw.tlb_state import (
     D_CLASSES,
     FILL_WORDS,
     FRAME,
+    HINT_WORDS,
     HINTS,
     IDENT,
-    IDENT_SLOT,
-    IDENT_STAMPED,
-    IDENT_TOUCHED,
     NOWHERE,
     PATH_LEVEL,
     PATH_WORDS,
@@ -41,6 +38,7 @@ from pagewalk.hw.tlb_state import (
     S_CLOCK,
     S_COALESCE,
     S_COALESCED_CLASS,
+    S_COLUMN,
     S_DIRTY_MASK,
     S_DIRTY_VALUE,
     S_ENTRY_SHIFT,
@@ -69,17 +67,12 @@ from pagewalk.hw.tlb_state import (
     S_QUICK,
     S_QUICK_MASK,
     S_QUICK_VALUE,
-    S_REPEAT,
     S_ROOT,
-    S_SPLIT,
     S_WRITE_MASK,
     S_WRITE_VALUE,
-    SLOT_MASK,
-    STAMP,
     TAG_CLASS,
 )
 from pagewalk.hw.walker import (
-    FETCH,
     NON_CANONICAL,
     OK,
     OUT_DIRTY,
@@ -97,38 +90,68 @@ from pagewalk.hw.walker import (
     walk_table,
 )
 
+# What ``leaf`` answers, beside RIGHT_* in the lowest three bits.
+LEAF_DIRTY: Final = 8
+LEAF_GLOBAL: Final = 16
+LEAF_FRAME: Final = 5
+
+# What ``leaf`` needs to know of the last level: its number and shift, index mask, the frame's mask, then masks and
+# values of what grants writing and execution, and of the marks Dirty and Global.
+LastLevel: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
+LAST_LEVEL_WORDS: Final = 12
+
+
+def last_level(s: Words) -> LastLevel:
+    """The last level of the state's format."""
+    level = s[S_NR_LEVELS] - 1
+    return (
+        level, s[S_LEVEL_SHIFT + level], s[S_QUICK], s[S_PFN_MASK], s[S_WRITE_MASK], s[S_WRITE_VALUE],
+        s[S_EXECUTE_MASK], s[S_EXECUTE_VALUE], s[S_DIRTY_MASK], s[S_DIRTY_VALUE], s[S_GLOBAL_MASK], s[S_GLOBAL_VALUE],
+    )  # fmt: skip
+
+
+def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, access: int, slot: int) -> int:
+    """The last entry of a walk, below a walk-cache entry, where nothing is to be marked; -1 where the whole walk has
+    to say. (frame << 5) | (1 << 4 where it is global) | (1 << 3 where it is dirty) | rights."""
+    (_, shift, index_mask, pfn_mask, write_mask, write, execute_mask, execute, dirty_mask, dirty, global_mask,
+     global_) = last  # fmt: skip
+    column = s[S_COLUMN]
+    index = (s[slot + FRAME * column] << (shift - 3)) + ((addr >> shift) & index_mask)
+    if index < 0 or index >= nr_words:
+        return -1
+    entry = words[index]
+    pfn = (entry & pfn_mask) >> shift
+    if entry & s[S_QUICK_MASK + access] != s[S_QUICK_VALUE + access] or pfn << (shift - 3) >= nr_words:
+        return -1
+    rights = RIGHT_READ
+    if entry & write_mask == write:
+        rights |= RIGHT_WRITE
+    if entry & execute_mask == execute:
+        rights |= RIGHT_EXECUTE
+    if rights & ~s[slot + IDENT * column] != 0:
+        return -1
+    found = (pfn << LEAF_FRAME) | rights
+    if entry & dirty_mask == dirty:
+        found |= LEAF_DIRTY
+    if entry & global_mask == global_:
+        found |= LEAF_GLOBAL
+    return found
+
 
 def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: int) -> int:
-    """The last entry, below a walk-cache entry, where nothing is to be marked: 1 and the walk's results, or 0 where
-    the whole walk has to say."""
-    last = s[S_NR_LEVELS] - 1
-    shift = s[S_LEVEL_SHIFT + last]
-    index = (s[slot + FRAME] << (shift - 3)) + ((addr >> shift) & s[S_QUICK])
-    if index < 0 or index >= nr_words:
+    """``leaf`` as a walk leaves it behind: 1, or 0 where the whole walk has to say."""
+    last = last_level(s)
+    found = leaf(s, words, nr_words, last, addr, access, slot)
+    if found < 0:
         return 0
-    entry = words[index]
-    if entry & s[S_QUICK_MASK + access] != s[S_QUICK_VALUE + access]:
-        return 0
-    rights = RIGHT_READ
-    if entry & s[S_WRITE_MASK] == s[S_WRITE_VALUE]:
-        rights |= RIGHT_WRITE
-    if entry & s[S_EXECUTE_MASK] == s[S_EXECUTE_VALUE]:
-        rights |= RIGHT_EXECUTE
-    pfn = (entry & s[S_PFN_MASK]) >> shift
-    if rights & ~s[slot + IDENT] != 0 or pfn << (shift - 3) >= nr_words:
-        return 0
-    s[S_OUT + OUT_PFN] = pfn
-    s[S_OUT + OUT_RIGHTS] = rights
-    s[S_OUT + OUT_DIRTY] = 0
-    if entry & s[S_DIRTY_MASK] == s[S_DIRTY_VALUE]:
-        s[S_OUT + OUT_DIRTY] = 1
-    s[S_OUT + OUT_GLOBAL] = 0
-    if entry & s[S_GLOBAL_MASK] == s[S_GLOBAL_VALUE]:
-        s[S_OUT + OUT_GLOBAL] = 1
+    shift = last[1]
+    s[S_LEAF_ENTRY] = (s[slot + FRAME * s[S_COLUMN]] << (shift - 3)) + ((addr >> shift) & last[2])
+    s[S_LEAF_LEVEL] = last[0]
     s[S_OUT + OUT_SHIFT] = shift
-    s[S_LEAF_ENTRY] = index
-    s[S_LEAF_WORD] = entry
-    s[S_LEAF_LEVEL] = last
+    s[S_OUT + OUT_PFN] = found >> LEAF_FRAME
+    s[S_OUT + OUT_RIGHTS] = found & 7
+    s[S_OUT + OUT_DIRTY] = (found & LEAF_DIRTY) >> 3
+    s[S_OUT + OUT_GLOBAL] = (found & LEAF_GLOBAL) >> 4
     return 1
 
 
@@ -162,7 +185,8 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
         for array in range(s[S_NR_TLBS], nr_arrays):
             slot = probe(s, array, level, addr, asid)
             if slot >= 0:
-                touch(s, array, slot, 0)
+                s[S_CLOCK] += 1
+                use(s, geometry(s, array), slot, s[S_CLOCK])
                 break
         if slot >= 0:
             start = level + 1
@@ -179,7 +203,7 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
         return status
     rights = s[S_OUT + OUT_RIGHTS]
     if slot >= 0:
-        s[slot + IDENT] |= rights  # the upper levels are known to grant these
+        s[slot + IDENT * s[S_COLUMN]] |= rights  # the upper levels are known to grant these
     for level in range(start, end):
         table = (s[S_OUT + OUT_ENTRIES + 2 * level + 1] & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
         for array in range(s[S_NR_TLBS], nr_arrays):
@@ -298,14 +322,14 @@ def prefetch(s: Words, words: Words, nr_words: int, fmt: Words, side: int, addr:
             s[C_PREFETCH] += 1
 
 
-def hint(s: Words, side: int, addr: int, slot: int) -> None:
-    """Remembers that ``slot`` of the first level translates ``addr``; -1: none does."""
+def hint(s: Words, addr: int, access: int, slot: int) -> None:
+    """Remembers that ``slot`` of the first level grants such an access to the page of ``addr``; -1: none does."""
     vpn = addr >> 12
-    at = S_HINTS + 2 * (side * HINTS + (vpn & (HINTS - 1)))
-    s[at] = vpn
-    s[at + 1] = 0
+    at = S_HINTS + access * HINT_WORDS + 2 * (vpn & (HINTS - 1))
+    s[at] = NOWHERE
     if slot >= 0:
-        s[at + 1] = s[slot + IDENT]
+        s[at] = vpn
+        s[at + 1] = s[slot + IDENT * s[S_COLUMN]]
 
 
 def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
@@ -328,22 +352,23 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             slot = find(s, array, nr_classes, addr, asid)
             if slot < 0:
                 continue
-            ident = s[slot + IDENT]
+            ident = s[slot + IDENT * s[S_COLUMN]]
             if (ident >> access) & 1 == 0:
                 refused = True
                 break
             s[C_HIT + side * 4 + level] += 1
-            touch(s, array, slot, 0)
+            s[S_CLOCK] += 1
+            use(s, geometry(s, array), slot, s[S_CLOCK])
             if level > 0:
                 tag = s[slot]
                 reach = (tag >> TAG_CLASS) & 7
                 inside = (1 << (s[S_CLASS_SHIFT + reach] - s[S_PAGE_SHIFT])) - 1
-                pfn = s[slot + FRAME] + ((addr >> s[S_PAGE_SHIFT]) & inside)
+                pfn = s[slot + FRAME * s[S_COLUMN]] + ((addr >> s[S_PAGE_SHIFT]) & inside)
                 for before in range(level):
                     filled = fill_level(s, side, before, addr, tag & ASID_MASK, reach, pfn, ident & 7)
                     if before == 0:
                         slot = filled
-            hint(s, side, addr, slot)
+            hint(s, addr, access, slot)
             return OK
         if refused:
             break
@@ -365,89 +390,7 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
         filled = fill_level(s, side, level, addr, owner, reach, s[S_OUT + OUT_PFN], granted(s))
         if level == 0:
             first = filled
-    hint(s, side, addr, first)
+    hint(s, addr, access, first)
     if s[S_PREFETCH] != 0:
         prefetch(s, words, nr_words, fmt, side, addr)
     return OK
-
-
-def replay_batch(
-    s: Words, words: Words, nr_words: int, fmt: Words, addrs: Words, kinds: Words, start: int, end: int
-) -> int:
-    """Accesses ``start`` to ``end - 1`` of a batch; the index of the first that is not granted (its status stands in
-    word 0 of ``s``), ``end`` where all are.
-
-    addrs  signed addresses
-    kinds  READ, WRITE or FETCH each
-    """
-    clock = s[S_CLOCK]
-    repeat = s[S_REPEAT] != 0
-    split = s[S_SPLIT] != 0
-    last_d = NOWHERE
-    last_f = NOWHERE
-    grants_d = 0
-    grants_f = 0
-    hits_d = 0
-    hits_f = 0
-    at = start
-    status = OK
-    while at < end:
-        addr = addrs[at]
-        kind = kinds[at] + 0  # a word, whatever the array holds
-        vpn = addr >> 12
-        if kind == FETCH:
-            if vpn == last_f and (grants_f >> FETCH) & 1 != 0:
-                hits_f += 1
-                at += 1
-                continue
-            h = S_HINTS + 2 * HINTS + 2 * (vpn & (HINTS - 1))
-        else:
-            if vpn == last_d and (grants_d >> kind) & 1 != 0:
-                hits_d += 1
-                at += 1
-                continue
-            h = S_HINTS + 2 * (vpn & (HINTS - 1))
-        word = s[h + 1]
-        slot = (word >> IDENT_SLOT) & SLOT_MASK
-        if s[h] == vpn and (word >> kind) & 1 != 0 and s[slot + IDENT] == word:
-            if word & IDENT_STAMPED != 0:
-                clock += 1
-                s[slot + STAMP] = clock
-            elif word & IDENT_TOUCHED != 0:
-                touch(s, array_of(s, kind >> 1, slot), slot, 0)
-            if kind == FETCH:
-                hits_f += 1
-            else:
-                hits_d += 1
-        else:
-            s[S_CLOCK] = clock
-            status = translate(s, words, nr_words, fmt, addr, kind)
-            clock = s[S_CLOCK]
-            if status != OK:
-                break
-            last_d = NOWHERE
-            last_f = NOWHERE
-            word = s[h + 1]
-        at += 1
-        if repeat and word != 0:
-            if kind == FETCH or not split:
-                last_f = vpn
-                grants_f = word
-            if kind != FETCH or not split:
-                last_d = vpn
-                grants_d = word
-    s[S_CLOCK] = clock
-    s[C_HIT] += hits_d
-    s[C_HIT + 4] += hits_f
-    s[0] = status
-    return at
-
-
-def array_of(s: Words, side: int, slot: int) -> int:
-    """The first-level array that a slot is in."""
-    path = S_PATH + side * PATH_WORDS + 1
-    found = s[path + 1]
-    for k in range(1, s[path]):
-        if slot >= s[S_ARRAYS + s[path + 1 + k] * ARRAY_WORDS]:
-            found = s[path + 1 + k]
-    return found
