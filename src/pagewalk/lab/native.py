@@ -42,7 +42,7 @@ class Functions:
 
     def make(self, function: Any, result: Any, *args: Any, inline: bool = False) -> Callable[..., Any]:
         """Compiles ``function`` for arguments of these types; ``inline``: copied into those that call it."""
-        uses = {name: self.made[name] for name in function.__code__.co_names if name in self.made}
+        uses: dict[str, Any] = {name: self.made[name] for name in function.__code__.co_names if name in self.made}
         made = self.made[function.__name__] = jit.compiled(function, result(*args), inline=inline, **uses)
         return made
 
