@@ -10,7 +10,7 @@ ARGS ?=
 OPS ?= 100000
 
 .DELETE_ON_ERROR:
-.PHONY: all build compiled demo run test quick lint format bench conform docs clean help
+.PHONY: all build compiled demo run test quick lint format bench reclaim conform docs clean help
 
 all: build
 
@@ -73,6 +73,10 @@ format: $(VENV)/.dev
 # The model against the running kernel: make conform OPS=1000000
 conform: build
 	$(VENV)/bin/pagewalk conform --ops $(OPS) --jobs $(JOBS) --programs tests/linux/programs $(ARGS)
+
+# The patterns of bench/uml on a real kernel and in the model; needs Debian's user-mode-linux.
+reclaim: build
+	$(PY) -m bench.uml $(ARGS)
 
 bench: build
 	$(PY) -m bench $(ARGS)

@@ -1,0 +1,1 @@
+"""The same programs under memory pressure on a real kernel (Debian's user-mode Linux) and in the model."""

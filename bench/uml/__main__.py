@@ -1,0 +1,81 @@
+"""Runs the patterns on both sides and writes the table into docs/reclaim.md: ``python -m bench.uml [--runs N]``.
+
+Each pattern runs on N kernels that are booted one after the other; the one in the middle by major faults is compared.
+Needs Debian's user-mode-linux; without it, one line says so and the status is 1.
+"""
+
+import argparse
+import datetime
+import os
+import sys
+from pathlib import Path
+
+from bench.uml import model
+from bench.uml.kernel import Missing, UserModeLinux
+from bench.uml.table import Row, markdown, rows
+
+PATTERNS = {
+    "cyclic": "cyclic 20000 4",
+    "Zipf": "zipf 16000 200000",
+    "hot set and scans": "scan 4000 9000 100000",
+    "file beside anonymous": "stream 6000 {file} 4000",
+    "file against anonymous": "stream 10000 {file} 4000",
+    "fork, copy-on-write": "fork 8000 4 6000",
+}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reclaim.md"
+BEGIN, END = "<!-- begin: python -m bench.uml -->", "<!-- end -->"
+
+
+def compare(linux: UserModeLinux, name: str, runs: int) -> list[Row]:
+    """One pattern on both sides."""
+    words = PATTERNS[name].split()
+    boots = [linux.run([word.format(file="/data/file") for word in words]) for _ in range(runs)]
+    kernel = sorted(boots, key=lambda found: found["pgmajfault"] + found["workingset_refault_file"])[runs // 2]
+    ours = [word.format(file=str(linux.file)) for word in words]
+    return rows(name, kernel, model.run(linux.root / "patterns", ours, kernel["memfree_kb"], kernel["min_free_kbytes"]))
+
+
+def write(text: str) -> None:
+    """Replaces what stands between the marks in the document."""
+    old = DOCUMENT.read_text() if DOCUMENT.exists() else f"# Reclaim\n\n{BEGIN}\n{END}\n"
+    if BEGIN not in old:
+        old += f"\n## Against a real kernel\n\n{BEGIN}\n{END}\n"
+    before, _, rest = old.partition(BEGIN)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="bench.uml", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="PATTERN", help=f"some of {', '.join(PATTERNS)}; all without any")
+    parser.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="boots of the real kernel for each pattern (3)"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(PATTERNS):
+        parser.error(f"expected some of {', '.join(PATTERNS)}, got {', '.join(sorted(unknown))}")
+    if arguments.runs < 1:
+        parser.error(f"--runs: expected 1 or more, got {arguments.runs}")
+    folder = Path("/var/tmp") / f"pagewalk-uml-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found: list[Row] = []
+    try:
+        linux = UserModeLinux(folder)
+        for name in arguments.names or PATTERNS:
+            print(f"{name}: {PATTERNS[name]}", flush=True)
+            found += compare(linux, name, arguments.runs)
+    except (Missing, RuntimeError) as error:
+        print(f"bench.uml: {error}", file=sys.stderr)
+        return 1
+    table = markdown(found)
+    print(table, end="")
+    out = [row for row in found if row.judged and not row.within]
+    print(f"{len(out)} of {sum(row.judged for row in found)} figures out of bounds")
+    if not arguments.names:
+        date = datetime.date.today().isoformat()
+        write(f"\nGenerated on {date}; {arguments.runs} boots of Linux 6.1 a pattern.\n\n{table}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
