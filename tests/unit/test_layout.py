@@ -1,10 +1,12 @@
 """Address maps: held against the tables of the kernel's documentation, and against what kernels said of themselves."""
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from pagewalk import LinuxError, Machine, Map
 from pagewalk.arch import arm64, map_arm64, map_riscv, map_x86, riscv64, x86_32, x86_64
 from pagewalk.arch.address_map import HOLE, KERNEL, USER, AddressMap, mmap_base
 from pagewalk.cli import cli
@@ -226,7 +228,15 @@ def test_json_has_the_same_regions() -> None:
         ({"arch": "x86_pae", "vmsplit": "3G_OPT"}, "multiple of 0x40000000"),
         ({"arch": "x86_32", "vmsplit": "0xFFC00000"}, "between 0x10000000 and"),
         ({"arch": "arm64", "granule": 8192}, "a granule of 4096"),
+        ({"arch": "arm64", "granule": 0}, "a granule of 4096"),
+        ({"arch": "arm64", "va_bits": 0}, "36 to 48 bits"),
+        ({"arch": "arm64", "va_bits": 53}, "36 to 48 bits"),
         ({"arch": "riscv64", "va_bits": 40}, "expected 39, 48 or 57 bits"),
+        ({"arch": "riscv64", "va_bits": 48, "levels": 3}, "got 48 bits and 3 levels"),
+        ({"arch": "riscv64", "levels": 0}, "got 0 levels"),
+        ({"arch": "x86_64", "levels": 0}, "expected 4 or 5, got 0"),
+        ({"arch": "x86_32", "vmsplit": ""}, "expected 3G, 3G_OPT"),
+        ({"arch": "x86_32", "ram": 0}, "ram: expected 16M or more, got 0 bytes"),
     ],
 )
 def test_what_an_architecture_does_not_have_is_said(settings: dict[str, object], text: str) -> None:
@@ -237,3 +247,39 @@ def test_what_an_architecture_does_not_have_is_said(settings: dict[str, object],
 def test_any_split_can_be_given_as_an_address() -> None:
     assert build_map("x86_32", vmsplit="0xA0000000").regions[0].end == 0xA000_0000
     assert build_map("x86_32", vmsplit="vmsplit_2g_opt").regions[0].end == 0x7800_0000
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"arch": "x86_64"}, {"arch": "x86_64", "levels": 5},
+        *[{"arch": "x86_32", "vmsplit": split} for split in ("3G", "3G_OPT", "2G", "2G_OPT", "1G", "0xA0000000")],
+        *[{"arch": "x86_pae", "vmsplit": split} for split in ("3G", "2G", "1G")],
+        *[{"arch": "arm64", "granule": size} for size in ("4K", "16K", "64K")],
+        {"arch": "arm64", "va_bits": 39}, {"arch": "arm64", "va_bits": 52},
+        {"arch": "arm64", "granule": "16K", "va_bits": 36}, {"arch": "arm64", "granule": "64K", "va_bits": 42},
+        *[{"arch": "riscv64", "levels": count} for count in (3, 4, 5)], {"arch": "riscv32"},
+    ],
+    ids=lambda settings: "-".join(str(value) for value in settings.values()),
+)  # fmt: skip
+def test_a_machine_maps_where_its_map_says(settings: dict[str, Any]) -> None:
+    with Machine(ram="64M", aslr=False, **settings) as machine:
+        layout = machine.system.layout
+        shown = dict(settings)
+        if "granule" in shown:
+            shown["granule"] = int(machine.system.page_size)
+        if shown["arch"] == "riscv64" or shown["arch"] == "x86_64":
+            shown["levels"] = machine.config.levels
+        found = build_map(**shown)
+        names = {name.partition(":")[0]: addr for addr, name in found.marks}
+        process = machine.spawn()
+        page = int(machine.system.page_size)
+        assert process.mmap(page) == names["mmap_base"] - page
+        assert names["TASK_SIZE"] == layout.task_size <= found.regions[0].end
+        assert found.regions[0].end - names["TASK_SIZE"] < 2 * page  # x86-64 leaves the last page out
+        with pytest.raises(LinuxError):
+            process.mmap(page, addr=names["TASK_SIZE"], flags=Map.PRIVATE | Map.ANONYMOUS | Map.FIXED)
+        last = names["TASK_SIZE"] - page
+        assert process.mmap(page, addr=last, flags=Map.PRIVATE | Map.ANONYMOUS | Map.FIXED) == last
+        process.write(last, b"the last page")
+        assert process.read(last, 8) == b"the last"

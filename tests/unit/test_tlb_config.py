@@ -77,3 +77,39 @@ def test_a_policy_of_ones_own_says_how_many_words_it_needs() -> None:
 def test_two_arrays_of_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected different names"):
         TlbConfig("x", (TlbArray("l1", 1, "id", 1, 4), TlbArray("l1", 2, "id", 1, 4)))
+
+
+K4, K16, K64, M2, M32, M512, G1 = 4 << 10, 16 << 10, 64 << 10, 2 << 20, 32 << 20, 512 << 20, 1 << 30
+# Entries, ways (0: fully associative) and page sizes (none: any) of each array, typed from the sources that the presets
+# name.
+FIGURES: dict[str, dict[str, tuple[int, int, tuple[int, ...]]]] = {
+    "skylake-sp": {
+        "l1i": (128, 8, (K4,)), "l1i.2m": (8, 0, (M2,)), "l1d": (64, 4, (K4,)), "l1d.2m": (32, 4, (M2,)),
+        "l1d.1g": (4, 0, (G1,)), "l2": (1536, 12, (K4, M2)), "l2.1g": (16, 4, (G1,)),
+    },
+    "icelake-sp": {
+        "l1i": (128, 8, (K4,)), "l1i.2m": (16, 8, (M2,)), "l1d": (64, 4, (K4,)), "l1d.2m": (32, 4, (M2,)),
+        "l1d.1g": (8, 0, (G1,)), "l2": (1024, 8, (K4, M2)), "l2.1g": (1024, 8, (K4, G1)),
+    },
+    "sapphire-rapids": {
+        "l1i": (256, 8, (K4,)), "l1i.2m": (32, 8, (M2,)), "l1d": (96, 6, (K4,)), "l1d.2m": (32, 4, (M2,)),
+        "l1d.1g": (8, 0, (G1,)), "l2": (1024, 8, (K4, M2)), "l2.1g": (1024, 8, (K4, G1)),
+    },
+    "zen3": {"l1i": (64, 0, ()), "l1d": (64, 0, ()), "l2i": (512, 8, (K4, M2)), "l2d": (2048, 16, (K4, M2))},
+    "zen4": {"l1i": (64, 0, ()), "l1d": (72, 0, ()), "l2i": (512, 8, (K4, M2)), "l2d": (3072, 24, (K4, M2))},
+    "cortex-a53": {"l1i": (10, 0, ()), "l1d": (10, 0, ()), "l2": (512, 4, (K4, K16, K64, M2, M32, M512))},
+    "cortex-a76": {
+        "l1i": (48, 0, (K4, K16, K64, M2, M32)), "l1d": (48, 0, (K4, K16, K64, M2, M512)), "l2": (1280, 5, ()),
+    },
+    "u74": {"l1i": (40, 0, ()), "l1d": (40, 0, ()), "l2": (512, 1, (K4,))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_preset_has_the_figures_of_its_sources(name: str) -> None:
+    config = preset(name)
+    found = {
+        array.name: (array.sets * array.ways, 0 if array.sets == 1 else array.ways, array.sizes)
+        for array in config.arrays
+    }
+    assert found == FIGURES[name]

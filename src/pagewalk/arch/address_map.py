@@ -17,7 +17,7 @@ KERNEL: Final = "kernel"
 UNUSED: Final = "unused"
 
 STACK_LIMIT: Final = 8 << 20  # RLIMIT_STACK's default
-STACK_GUARD: Final = 256 << 12
+STACK_GUARD: Final = 256  # pages
 MIN_GAP: Final = 128 << 20
 MMAP_MIN_ADDR: Final = 65536
 
@@ -62,7 +62,7 @@ class AddressMap:
 
 def mmap_base(layout: Layout) -> int:
     """mmap_base of a process without randomisation and with the default stack limit."""
-    gap = min(max(STACK_LIMIT + STACK_GUARD, MIN_GAP), layout.mmap_top // 6 * 5)
+    gap = min(max(STACK_LIMIT + STACK_GUARD * layout.page_size, MIN_GAP), layout.mmap_top // 6 * 5)
     return (layout.mmap_top - gap + layout.page_size - 1) & -layout.page_size
 
 

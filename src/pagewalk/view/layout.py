@@ -16,6 +16,7 @@ __all__ = ["ARCHITECTURES", "as_dict", "build_map", "layout_json", "layout_text"
 
 ARCHITECTURES: Final = ("x86_64", "x86_32", "x86_pae", "arm64", "riscv64", "riscv32")
 CELLS: Final = 96
+MIN_RAM: Final = 16 << 20
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTVWXYZ"  # U is the user half
 _UNITS: Final = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
@@ -60,20 +61,23 @@ def _build(
     if arch == "x86_64":
         if levels not in (None, 4, 5):
             raise ValueError(f"levels: expected 4 or 5, got {levels}")
-        return map_x86.map_64(levels or 4)
+        return map_x86.map_64(4 if levels is None else levels)
     if arch in ("x86_32", "x86_pae"):
         pae = arch == "x86_pae"
-        return map_x86.map_32(map_x86.page_offset(vmsplit or "3G", pae), ram, pae)
+        if ram < MIN_RAM:
+            raise ValueError(f"ram: expected 16M or more, got {ram} bytes")
+        return map_x86.map_32(map_x86.page_offset("3G" if vmsplit is None else vmsplit, pae), ram, pae)
     if arch == "arm64":
-        size, bits = granule or 4096, va_bits or 48
+        size, bits = 4096 if granule is None else granule, 48 if va_bits is None else va_bits
         arm64.page_format(size, bits, 52 if bits == 52 else 48)  # ValueError where there is none
         return map_arm64.address_map(size, bits)
     if arch == "riscv32":
         return map_riscv.address_map("sv32")
     by_bits = {12 + 9 * count: mode for mode, count in riscv64.MODES.items() if mode != "sv32"}
-    bits = va_bits or (12 + 9 * levels if levels else 39)
-    if bits not in by_bits or (levels and va_bits and va_bits != 12 + 9 * levels):
-        raise ValueError(f"riscv64: expected 39, 48 or 57 bits (3, 4 or 5 levels), got {va_bits or levels}")
+    bits = va_bits if va_bits is not None else 39 if levels is None else 12 + 9 * levels
+    if bits not in by_bits or (levels is not None and bits != 12 + 9 * levels):
+        got = [f"{va_bits} bits"] * (va_bits is not None) + [f"{levels} levels"] * (levels is not None)
+        raise ValueError(f"riscv64: expected 39, 48 or 57 bits (3, 4 or 5 levels), got {' and '.join(got)}")
     return map_riscv.address_map(by_bits[bits])
 
 
