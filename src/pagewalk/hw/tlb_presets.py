@@ -28,9 +28,9 @@ def skylake_sp() -> TlbConfig:
     """Skylake-SP: Intel 64 and IA-32 Architectures Optimization Reference Manual (248966), table "TLB parameters of the
         Skylake microarchitecture": ITLB 4K 128x8, 2M/4M 8 full (per thread); DTLB 4K 64x4, 2M/4M 32x4, 1G 4 full; STLB
     4K+2M 1536x12, 1G 16x4. Checked: J. McCalpin's account of that table for the Xeons, with the CPUID of one
-        (community.intel.com, "TLB information provided by cpuid"); WikiChip, "Skylake (client)". The ways of the ITLB for
-        2M are not published: full, as CPUID says. Replacement is not published: LRU. Walk caches (measured): 4 pgd, 4 pud,
-        32 pmd entries."""
+    (community.intel.com, "TLB information provided by cpuid"); WikiChip, "Skylake (client)". The ways of the ITLB for
+    2M are not published: full, as CPUID says. Replacement is not published: LRU. Walk caches (measured): 4 pgd, 4 pud,
+    32 pmd entries."""
     return TlbConfig(
         "skylake-sp",
         (
