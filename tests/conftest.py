@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-for room in ("unit", "property", "linux", "golden"):  # helpers of one room that another uses
+for room in ("naive", "unit", "property", "linux", "golden"):  # helpers of one room that another uses
     sys.path.insert(0, str(Path(__file__).parent / room))
 sys.path.append(str(Path(__file__).parents[1]))  # bench/ holds the comparison with user-mode Linux
 

@@ -21,8 +21,8 @@ from pagewalk.trace.replay import replay
 
 A = 0x10_0000_0000
 PAGE = 4096
-PAGES = 300
-CODE = 150  # the first page that is executed; those below are written, so that none is copied on write
+PAGES = 319
+CODE = 160  # the first page that is executed; those below are written, so that none is copied on write
 
 
 def mmap(task: int) -> Mmap:
@@ -84,6 +84,18 @@ def test_the_tlb_engine_misses_what_the_curve_says(tasks: int, cpus: int, asid: 
         assert curves.of("4K").misses(entries) == engine(batches, f"l1={entries},{switch}", "both"), entries
     for sets, ways in ((8, 1), (8, 3), (8, 12), (5, 2), (5, 20)):
         assert curves.of("4K", sets).misses(ways) == engine(batches, f"l1={sets * ways}x{ways},{switch}", "both")
+
+
+@pytest.mark.parametrize("size", ["16K", "64K"])
+def test_a_machine_of_larger_pages_misses_what_their_curve_says(size: str) -> None:
+    batches = program(3, unmaps=False)
+    curves = miss_curves(Told(batches), "tlb", side="both", sets=(4,))
+    config = Config(ram="256M", aslr=False, arch="arm64", granule=size)
+    for sets, entries in ((1, 1), (1, 3), (1, 8), (1, 14), (1, 30), (4, 4), (4, 8), (4, 20)):
+        report = replay(batches, parse_tlb(f"l1={entries}x{entries // sets}"), config)
+        assert report.refused == 0
+        misses = report.counters.misses - report.counters.faults
+        assert curves.of(size, sets).misses(entries // sets) == misses, (sets, entries)
 
 
 def test_the_sides_of_a_split_tlb_have_a_curve_each() -> None:
