@@ -70,6 +70,18 @@ class Process:
             f"<Process {self.pid}: {mm.map_count()} mappings, {mm.get_mm_rss() * self._page_size >> 10} KiB resident>"
         )
 
+    @property
+    def cpu(self) -> int:
+        """The CPU that it runs on; its accesses go through that one's TLBs. May be set, 0 to ``config.cpus`` - 1."""
+        return self._task.cpu
+
+    @cpu.setter
+    def cpu(self, number: int) -> None:
+        cpus = self.machine.config.cpus
+        if not 0 <= number < cpus:
+            raise ConfigError(f"cpu: expected 0 to {cpus - 1}, got {number!r}")
+        self._task.cpu = number
+
     # Mappings.
 
     def mmap(
@@ -189,6 +201,9 @@ class Process:
     def touch(self, addr: int, length: Size = 1, *, write: bool = True) -> None:
         """One access to every page of the range; errors as ``read``."""
         self._enter()
+        if self.machine.tlb is not None:
+            self._touch_each(addr, parse_size(length, "length"), WRITE if write else READ)
+            return
         failed = touch_user(self._task.mm, _word(addr), parse_size(length, "length"), WRITE if write else READ)
         if failed:
             mm = self._task.mm
@@ -208,11 +223,13 @@ class Process:
         return smaps_text(self._task.mm)
 
     def explain(self, addr: int) -> "Explanation":
-        """All that is known of an address: VMA, each level of the walk with its bits, the frame, who shares it.
-        Printable; looking leaves no mark."""
+        """All that is known of an address: VMA, each level of the walk with its bits, the frame, who shares it, what
+        the machine's TLBs hold of it. Printable; looking leaves no mark."""
         from pagewalk.view.collect_explain import explain_address
 
-        return explain_address(self._task.mm, addr, self.maps(), self._owner)
+        tlb = self.machine.tlb
+        entries = tlb.entries(self._task.mm, _word(addr)) if tlb is not None else None
+        return explain_address(self._task.mm, addr, self.maps(), self._owner, entries)
 
     @property
     def minor_faults(self) -> int:
@@ -277,6 +294,8 @@ class Process:
         if self._task.mm.oom_victim:
             self._killed()
         self.machine.system.current = self._task
+        if self.machine.tlb is not None:
+            self.machine.tlb.in_kernel(self._task.cpu)
 
     def _killed(self) -> NoReturn:
         """The OOM killer has chosen this process: it ends, where it has not yet."""
@@ -301,11 +320,24 @@ class Process:
         return file
 
     def _translate(self, addr: int, access: int) -> int:
-        """Physical address behind ``addr``, its fault served; raises what the program would get."""
+        """Physical address behind ``addr``, looked up in the TLBs, its fault served; raises what the program would
+        get."""
+        tlb = self.machine.tlb
+        if tlb is not None:
+            outcome = tlb.access(self._task, _word(addr), access)
+            if outcome:
+                self._refuse(addr, access, outcome)
         paddr = int(user_paddr(self._task.mm, _word(addr), access))
         if paddr < 0:
             self._refuse(addr, access, -paddr)
         return paddr
+
+    def _touch_each(self, addr: int, length: int, access: int) -> None:
+        """``touch``, page by page."""
+        end = addr + length
+        while addr < end:
+            self._translate(addr, access)
+            addr += self._page_size - addr % self._page_size
 
     def _refuse(self, addr: int, access: int, outcome: int) -> NoReturn:
         """Raises the signal, or the lack of memory, that a fault ended in."""

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "kernel": {"arch", "mm", "fs"},
     "cpu": {"arch", "hw", "mm", "kernel"},
     "view": {"arch", "hw", "mm"},
-    "check": {"arch", "mm"},
+    "check": {"arch", "hw", "mm"},
     "flags": {"mm"},
     "cgroup": {"mm"},
     "process": {"arch", "mm", "kernel", "fs", "view", "flags"},

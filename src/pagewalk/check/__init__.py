@@ -7,7 +7,7 @@ change nothing; a machine with thousands of touched pages takes some tens of mil
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pagewalk.check import counts, frames, lru, swap, tables, vmas
+from pagewalk.check import counts, frames, lru, swap, tables, tlbs, vmas
 from pagewalk.check.census import Broken, Census
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.mm_types import MmStruct
@@ -73,3 +73,5 @@ def check_machine(machine: "Machine") -> None:
     mms = {task.mm.ident: task.mm for task in machine.kernel.tasks() if task.mm.mm_users > 0}
     spaces = [segment.mapping() for segment in machine.kernel.shm.segments.values()]
     check_all(machine.system, mms.values(), spaces=spaces)
+    if machine.tlb is not None:
+        tlbs.a_tlb_entry_equals_the_page_table_or_a_flush_is_pending(machine.tlb, mms.values())

@@ -39,6 +39,7 @@ class Cpus(TlbWatcher):
         self.mmus: dict[int, Mmu] = {}
         self.states: dict[int, TlbState] = {}
         self._system = system
+        self._page = 1 << int(system.format.page_shift)
         self._broadcast = system.config.arch == "arm64"
         self._ceiling = ARM64_CEILING if self._broadcast else X86_CEILING
         self._asids = AsidAllocator(config.asid_bits, 256) if self._broadcast and config.tagged else None
@@ -129,7 +130,7 @@ class Cpus(TlbWatcher):
 
     def _flush(self, mmu: Mmu, asid: int, start: int, end: int) -> None:
         """[start, end) of one address space on one CPU."""
-        pages = (end - start + 4095) >> 12
+        pages = -(-(end - start) // self._page)
         if asid == 0:
             return
         if pages <= self._ceiling:

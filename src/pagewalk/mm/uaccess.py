@@ -48,9 +48,9 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
         if outcome != FAULT_SERVED:
             return -outcome
         if pte & fmt.present.mask == fmt.present.value:
-            # Another page took its place. A CPU that faults itself gets the new entry then; this fault was the
-            # kernel's, and the CPU may still hold the old one.
-            mm.flush_tlb_range(addr, addr + 1)
+            # Another page took its place, and the TLBs were told. An emulated CPU that faults itself gets the new entry
+            # then; this fault was the kernel's, and it may still hold the old one.
+            mm.tlb_gen += 1
 
 
 def note_uaccess(mm: MmStruct, addr: i64, access: i64) -> None:

@@ -7,9 +7,10 @@ from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, 
 from pagewalk.mm.page import Page, PG_anon, PG_special, PG_swapbacked
 from pagewalk.mm.rmap import page_mappers
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_FLAG_LETTERS, VM_GROWSDOWN, VM_SHARED, VM_WRITE, Vma
-from pagewalk.view.explain import Explanation, Frame, Sharer, WalkStep
+from pagewalk.view.explain import Explanation, Frame, Sharer, TlbHolding, WalkStep
 
 if TYPE_CHECKING:
+    from pagewalk.hw.mmu import Entry
     from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.system import System
 
@@ -18,11 +19,14 @@ __all__ = ["explain_address"]
 Owner = Callable[["MmStruct"], tuple[int, str]]
 
 
-def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Explanation:
+def explain_address(
+    mm: "MmStruct", addr: int, maps: str, owner: Owner, entries: "list[tuple[int, Entry]] | None" = None
+) -> Explanation:
     """What is behind ``addr`` (signed, or unsigned 64-bit) of ``mm``.
 
-    maps   the /proc/PID/maps of ``mm``
-    owner  the (pid, comm) of the process that an address space belongs to
+    maps     the /proc/PID/maps of ``mm``
+    owner    the (pid, comm) of the process that an address space belongs to
+    entries  (CPU, entry) of what the modelled TLBs hold of it; None where there are none
     """
     addr = (addr + (1 << 63)) % (1 << 64) - (1 << 63)
     system = mm.system
@@ -38,8 +42,17 @@ def explain_address(mm: "MmStruct", addr: int, maps: str, owner: Owner) -> Expla
     pfn = int(system.format.pfn(pte)) if kept else found.pfn
     if pfn >= 0:
         explanation.frame = _frame(system, pfn, owner)
+    if entries is not None:
+        explanation.tlb = [_holding(system, cpu, entry) for cpu, entry in entries]
     explanation.reason = _reason(mm, addr, vma, found, explanation.frame)
     return explanation
+
+
+def _holding(system: "System", cpu: int, entry: "Entry") -> TlbHolding:
+    """An entry of a TLB or a walk cache, in words."""
+    rights = "".join(letter if entry.rights >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
+    level = system.format.levels[entry.level].name if entry.level >= 0 else ""
+    return TlbHolding(cpu, entry.array, entry.asid, entry.addr, entry.size, entry.pfn, rights, level)
 
 
 def _steps(system: "System", found: Walk) -> list[WalkStep]:

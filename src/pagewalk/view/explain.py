@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Explanation", "Frame", "Sharer", "WalkStep"]
+from pagewalk.view.units import size
+
+__all__ = ["Explanation", "Frame", "Sharer", "TlbHolding", "WalkStep"]
 
 WORD = (1 << 64) - 1
 
@@ -64,6 +66,28 @@ class Frame:
 
 
 @dataclass
+class TlbHolding:
+    """An entry of a CPU's translation caches that an access to the address would use.
+
+    array   its array
+    asid    its tag; 0: the page is global
+    addr    first address that it covers (signed), ``size`` bytes
+    pfn     frame of the page; of a walk cache, the table that it leads to
+    rights  of "rwx", those that it grants; a store needs a page that is marked Dirty
+    level   of a walk cache, the level whose entry it is; else ""
+    """
+
+    cpu: int
+    array: str
+    asid: int
+    addr: int
+    size: int
+    pfn: int
+    rights: str
+    level: str = ""
+
+
+@dataclass
 class Explanation:
     """Everything about the address ``addr`` of process ``pid``.
 
@@ -73,6 +97,7 @@ class Explanation:
     frame   the frame behind it, None where there is none
     page_size  bytes of a page of the machine
     reason  why there is none, or what an access would do next
+    tlb     what the modelled TLBs hold of it; None where the machine has none
     """
 
     pid: int
@@ -83,6 +108,7 @@ class Explanation:
     frame: Frame | None = None
     reason: str = ""
     page_size: int = 4096
+    tlb: list[TlbHolding] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it; addresses and entries are "0x..." text."""
@@ -95,6 +121,8 @@ class Explanation:
         if data["frame"]:
             for row in data["frame"]["sharers"]:
                 row["addr"] = f"{row['addr'] & WORD:#x}"
+        for row in data["tlb"] or ():
+            row["addr"] = f"{row['addr'] & WORD:#x}"
         return data
 
     def as_json(self) -> str:
@@ -114,9 +142,22 @@ class Explanation:
             if step.then or folded:
                 lines.append(f"{'':15}{'; '.join(filter(None, (step.then, folded)))}")
         lines.extend(self._frame_lines())
+        lines.extend(self._tlb_lines())
         if self.reason:
             lines.append(f"so       {self.reason}")
         return "\n".join(lines)
+
+    def _tlb_lines(self) -> list[str]:
+        """What the TLBs hold."""
+        if self.tlb is None:
+            return []
+        lines = []
+        for each in self.tlb:
+            tag = f"ASID {each.asid}" if each.asid else "global"
+            then = f"the {each.level} entry, table" if each.level else f"{each.rights}, frame"
+            lines.append(f"CPU {each.cpu} {each.array}: {size(each.size)} at {each.addr & WORD:#x}, {tag}: "
+                         f"{then} {each.pfn:#x}")  # fmt: skip
+        return [f"{'tlb' if not at else '':<8} {line}" for at, line in enumerate(lines or ["nothing"])]
 
     def _frame_lines(self) -> list[str]:
         """The frame, and who maps it."""
