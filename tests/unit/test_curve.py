@@ -340,6 +340,20 @@ def test_a_sample_that_has_every_page_is_exact() -> None:
     assert all(curve.misses(size) == true.misses(size) for size in (1, 2, 7, 64, 128, 256, 640))
 
 
+def test_curves_may_be_asked_for_on_the_way() -> None:
+    pages = mixed(40_000)
+    for options in ({}, {"sample": 0.2}, {"sample_pages": 300}):
+        often, once = (CurveRun("ram", page_sizes=("4K",), **options) for _ in range(2))  # type: ignore[arg-type]
+        for start in range(0, len(pages), 8000):
+            batch = Batch.of(A + pages[start : start + 8000] * PAGE)
+            often.feed(batch)
+            once.feed(batch)
+            curve = often.finish().of("4K")
+        last = once.finish().of("4K")
+        assert np.array_equal(curve.sizes, last.sizes)
+        assert curve.counts.tolist() == pytest.approx(last.counts.tolist())
+
+
 def test_a_size_that_a_sample_does_not_see_is_said() -> None:
     curve, _ = sampled(mixed(20_000), 0.05)
     with pytest.raises(ConfigError, match="expected a size of 160 or more, which the sample tells of, got 64"):

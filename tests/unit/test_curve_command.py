@@ -145,7 +145,8 @@ const typed = rows();
 get("chart").onpointermove({ clientX: 500 });
 console.log(JSON.stringify({ title: get("title").textContent, rows: typed, read: get("size").value,
                              marks: (get("chart").innerHTML.match(/<circle/g) || []).length,
-                             lines: (get("chart").innerHTML.match(/<polyline/g) || []).length }));
+                             lines: (get("chart").innerHTML.match(/<polyline/g) || []).length,
+                             bad: /NaN|Infinity|undefined/.test(get("chart").innerHTML + get("table").innerHTML) }));
 """
 
 
@@ -155,7 +156,9 @@ def read_page(path: Path, size: str, work: Path) -> Any:
     script.write_text(READ_PAGE)
     done = subprocess.run(["node", str(script), str(path), size], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    assert not found["bad"]
+    return found
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -174,6 +177,8 @@ def test_the_page_tells_the_value_of_a_size_that_is_typed(trace: Path, tmp_path:
     rows = {row[0]: row[1:] for row in read_page(out, "1M", tmp_path)["rows"]}
     assert rows["RAM"] == ["4K", "16K", "64K", "2M"]
     assert re.fullmatch(r"\d+ ± \d+", rows["1M"][0])
+    out.write_text(page(miss_curves([]), "nothing"))
+    assert read_page(out, "7", tmp_path)["lines"] == 4
 
 
 def test_the_page_loads_nothing_and_a_name_cannot_end_its_script(tmp_path: Path) -> None:

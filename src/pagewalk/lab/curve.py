@@ -132,7 +132,7 @@ class CurveRun:
         self._owners.apply(event)
 
     def finish(self) -> Curves:
-        """The curves of what was fed so far. Of a sample, call it once."""
+        """The curves of what was fed so far; more may be fed then."""
         lookups = dict(zip(self._sizes, self._stream.lookups(), strict=True))
         curves = [Curve.exact(size, sets, lookups[size], stacks.distances(), stacks.cold)
                   for (size, sets), stacks in self._exact.items()]  # fmt: skip
