@@ -108,7 +108,7 @@ class Config:
     swap_rotational           they are on rotating disks: read-ahead goes by slots, not by addresses
     swap_latency_us           microseconds that a task waits for a page from swap or a refaulted page of a file (PSI)
     reclaim_us                microseconds that a task spends in direct reclaim each time (PSI)
-    reclaim_policy            "lru" (the classic one) or "mglru"
+    reclaim_policy            "lru" (the classic one), "mglru", or a subclass of mm.lruvec.ReclaimPolicy
     swappiness                vm.swappiness: 0 spares anonymous memory, 200 the page cache
     page_cluster              vm.page-cluster: swap-in reads up to 2**page_cluster pages at once
     panic_on_oom              vm.panic_on_oom: 0 kills, 1 gives up unless a cgroup or nodes ran out, 2 always gives up:
@@ -160,7 +160,7 @@ class Config:
     swap_rotational: bool = False
     swap_latency_us: int = 100
     reclaim_us: int = 50
-    reclaim_policy: str = "lru"
+    reclaim_policy: Any = "lru"
     swappiness: int = 60
     page_cluster: int = 3
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)
@@ -186,6 +186,8 @@ class Config:
         self._check_arch()
         if self.ram % int(self.granule):
             raise ConfigError(f"ram: expected a multiple of {self.granule} bytes, got {self.ram}")
+        if self.reclaim_policy not in ("lru", "mglru") and not callable(self.reclaim_policy):
+            raise ConfigError(f"reclaim_policy: expected lru, mglru or a ReclaimPolicy, got {self.reclaim_policy!r}")
         if not 1 <= self.cpus <= 64:
             raise ConfigError(f"cpus: expected 1 to 64, got {self.cpus!r}")
         for name, (low, high) in _RANGES.items():

@@ -3,14 +3,14 @@
 from mm_rig import MB, PAGE, RW, small_machine
 
 from pagewalk import Machine
-from pagewalk.mm.lruvec import (
+from pagewalk.mm.lru_names import (
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_NAMES,
     LRU_UNEVICTABLE,
-    folio_lru_list,
 )
+from pagewalk.mm.lruvec import folio_lru_list
 from pagewalk.mm.page import PG_lru
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.swap import folio_mark_accessed

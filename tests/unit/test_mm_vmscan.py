@@ -7,7 +7,7 @@ from mm_rig import MB, PAGE, small_machine
 
 from pagewalk import Machine, OutOfMemory
 from pagewalk.check import check_machine
-from pagewalk.mm.lruvec import LRU_INACTIVE_FILE
+from pagewalk.mm.lru_names import LRU_INACTIVE_FILE
 from pagewalk.mm.vmscan import try_to_free_memory
 
 MADV_FREE = 8

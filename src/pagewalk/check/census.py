@@ -134,7 +134,8 @@ class Census:
         return [vma for mm in self.mms for vma in mm.vmas]
 
 
-def require(holds: bool, invariant: str, found: str) -> None:
-    """Raises ``Broken`` where an invariant does not hold."""
+def require(holds: bool, invariant: str, found: str | tuple[object, ...]) -> None:
+    """Raises ``Broken`` where an invariant does not hold. ``found`` may be a tuple: it becomes text only then."""
     if not holds:
-        raise Broken(f"{invariant}: {found}")
+        told = found if isinstance(found, str) else " ".join([str(part) for part in found])
+        raise Broken(f"{invariant}: {told}")

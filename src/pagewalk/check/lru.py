@@ -1,7 +1,9 @@
 """Invariants of the lists of reclaim."""
 
 from pagewalk.check.census import Census, require
-from pagewalk.mm.lruvec import LRU_NAMES, folio_lru_list
+from pagewalk.mm.lru_names import LRU_NAMES, LRU_UNEVICTABLE, NR_LRU_LISTS
+from pagewalk.mm.lruvec import folio_lru_list
+from pagewalk.mm.mglru import Mglru
 from pagewalk.mm.page import Page, PG_active, PG_lru, PG_mlocked, PG_swapcache, PG_unevictable
 from pagewalk.mm.vma import VM_LOCKED, VM_SPECIAL
 
@@ -10,10 +12,18 @@ __all__ = ["a_page_is_on_one_list", "locked_pages_are_unevictable", "lru_lists_a
 
 def lru_lists_are_well_linked(census: Census) -> None:
     """A list of reclaim reads the same forwards and backwards, and is as long as nr_pages says."""
-    for which in census.system.node.lruvec.lists:
+    lruvec = census.system.node.lruvec
+    lists = list(lruvec.lists)
+    if isinstance(lruvec, Mglru):
+        lists = [lruvec.lists[LRU_UNEVICTABLE], *lruvec.gens[0], *lruvec.gens[1]]
+        lruvec_sizes = [len(lruvec.all_pages(lru)) for lru in range(LRU_UNEVICTABLE)]
+        told = [int(lruvec.nr(lru)) for lru in range(LRU_UNEVICTABLE)]
+        require(told == lruvec_sizes, "generations are counted by age", f"{told}, found {lruvec_sizes}")
+    for which in lists:
         before, count = -1, 0
         for page in which.pages():
-            require(page.lru_prev == before, "a list is well linked", f"{which} at pfn {page.pfn}")
+            if page.lru_prev != before:
+                require(False, "a list is well linked", f"{which} at pfn {page.pfn}")
             before, count = int(page.pfn), count + 1
         require(which.tail == before, "a list is well linked", f"{which}: tail {which.tail}, last {before}")
         require(which.nr_pages == count, "nr_pages counts the list", f"{which}: found {count}")
@@ -22,10 +32,12 @@ def lru_lists_are_well_linked(census: Census) -> None:
 def a_page_is_on_one_list(census: Census) -> None:
     """Every page of user space, and no other, is on the one list that its flags name."""
     found: dict[int, list[int]] = {}
-    for number, which in enumerate(census.system.node.lruvec.lists):
-        for page in which.pages():
+    lruvec = census.system.node.lruvec
+    for number in range(NR_LRU_LISTS):
+        for page in lruvec.all_pages(number):
             found.setdefault(int(page.pfn), []).append(number)
-            require(page.refcount > 0, "a free page is on no list", f"{LRU_NAMES[number]}: {_show(page)}")
+            if page.refcount <= 0:
+                require(False, "a free page is on no list", f"{LRU_NAMES[number]}: {_show(page)}")
     wanted = {int(page.pfn) for space in census.spaces for page in space.i_pages.values()}
     wanted |= {pfn for pfn in census.mappers if census.system.page(pfn).flags & PG_lru}
     for page in census.pages:
@@ -34,8 +46,13 @@ def a_page_is_on_one_list(census: Census) -> None:
     for pfn in wanted | found.keys():
         page = census.system.page(pfn)
         lists = found.get(pfn, [])
-        require(lists == [folio_lru_list(page)], "a page is on the list of its flags", f"{lists}: {_show(page)}")
-        require(bool(page.flags & PG_lru), "PG_lru marks pages on lists", _show(page))
+        expected = folio_lru_list(page)
+        if isinstance(lruvec, Mglru) and expected != LRU_UNEVICTABLE:  # young or old is not told by a flag
+            lists = [lru & ~1 for lru in lists]
+        if lists != [expected]:
+            require(False, "a page is on the list of its flags", f"{lists}: {_show(page)}")
+        if not page.flags & PG_lru:
+            require(False, "PG_lru marks pages on lists", _show(page))
 
 
 def locked_pages_are_unevictable(census: Census) -> None:
@@ -46,9 +63,10 @@ def locked_pages_are_unevictable(census: Census) -> None:
             locked.add(pfn)
     for page in census.pages:
         marked = bool(page.flags & PG_mlocked)
-        require(marked == (int(page.pfn) in locked), "PG_mlocked marks locked pages", _show(page))
-        unevictable = not marked or page.flags & (PG_unevictable | PG_active) == PG_unevictable
-        require(unevictable, "a locked page is unevictable", _show(page))
+        if marked != (int(page.pfn) in locked):
+            require(False, "PG_mlocked marks locked pages", _show(page))
+        if marked and page.flags & (PG_unevictable | PG_active) != PG_unevictable:
+            require(False, "a locked page is unevictable", _show(page))
     told = int(census.system.vmstat.nr_mlock)
     require(told == len(locked), "nr_mlock counts locked pages", f"{told}, found {len(locked)}")
 

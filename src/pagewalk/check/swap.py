@@ -33,9 +33,11 @@ def swap_counts_equal_the_references(census: Census) -> None:
             entry = area.kind << SWP_OFFSET_BITS | offset
             told = int(area.count(offset))
             there = found.pop(entry, 0)
-            require(told == there, "a slot's count equals its references", f"{area} slot {offset}: {told}, {there}")
             used = there > 0 or entry in swap.cache
-            require(bool(area.used[offset]) == used, "a slot is used or free", f"{area} slot {offset}: {used}")
+            if told != there:
+                require(False, "a slot's count equals its references", f"{area} slot {offset}: {told}, {there}")
+            if bool(area.used[offset]) != used:
+                require(False, "a slot is used or free", f"{area} slot {offset}: {used}")
     require(not found, "an entry refers to an area", f"entries {sorted(found)[:5]}")
 
 

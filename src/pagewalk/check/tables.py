@@ -22,9 +22,9 @@ def entries_lie_within_vmas(census: Census) -> None:
     """Whatever is in a last-level table lies within a VMA, and is a page, a hidden page (PROT_NONE), a page in swap or
     a guard."""
     for leaf in census.all_leaves():
-        require(leaf.vma is not None, "an entry lies within a VMA", repr(leaf))
+        require(leaf.vma is not None, "an entry lies within a VMA", (leaf,))
         known = leaf.present or leaf.protnone or leaf.is_guard or leaf.is_swap
-        require(known, "an entry is a page, hidden, in swap or a guard", repr(leaf))
+        require(known, "an entry is a page, hidden, in swap or a guard", (leaf,))
 
 
 def rights_do_not_exceed_the_vmas(census: Census) -> None:
@@ -36,16 +36,16 @@ def rights_do_not_exceed_the_vmas(census: Census) -> None:
         vma = leaf.vma
         if vma is None or leaf.is_guard or leaf.is_swap:
             continue
-        require(leaf.present == vma.is_accessible(), "present where the VMA is accessible", f"{leaf} in {vma!r}")
-        require(leaf.pte & ~marks == vma.vm_page_prot & ~marks, "an entry has its VMA's rights", f"{leaf} in {vma!r}")
+        require(leaf.present == vma.is_accessible(), "present where the VMA is accessible", (leaf, "in", vma))
+        require(leaf.pte & ~marks == vma.vm_page_prot & ~marks, "an entry has its VMA's rights", (leaf, "in", vma))
         if leaf.present:
             writable, executable = fmt.write.test(leaf.pte), fmt.execute.test(leaf.pte)
-            require(not writable or bool(vma.vm_flags & VM_WRITE), "writable within rights", f"{leaf} in {vma!r}")
+            require(not writable or bool(vma.vm_flags & VM_WRITE), "writable within rights", (leaf, "in", vma))
             executable = executable and fmt.execute.mask != 0  # without such a bit all pages are
-            require(not executable or bool(vma.vm_flags & VM_EXEC), "executable within rights", f"{leaf} in {vma!r}")
+            require(not executable or bool(vma.vm_flags & VM_EXEC), "executable within rights", (leaf, "in", vma))
             zero = leaf.pfn == census.system.zero_pfn
-            require(not (zero and writable), "the zero page is never writable", repr(leaf))
-            require(not zero or leaf.special, "the zero page is not counted", repr(leaf))
+            require(not (zero and writable), "the zero page is never writable", (leaf,))
+            require(not zero or leaf.special, "the zero page is not counted", (leaf,))
 
 
 def a_writable_entry_may_be_written(census: Census) -> None:
@@ -59,7 +59,7 @@ def a_writable_entry_may_be_written(census: Census) -> None:
         page = census.system.page(leaf.pfn)
         if not vma.vm_flags & VM_SHARED:
             exclusive = bool(page.flags & PG_anon) and bool(page.flags & PG_anon_exclusive)
-            require(exclusive, "a private writable page is exclusive", f"{leaf} {page.flag_names()}")
+            require(exclusive, "a private writable page is exclusive", (leaf, page))
         elif vma_wants_writenotify(vma, vma.vm_flags):
             known = isinstance(page.mapping, AddressSpace) and page.index in page.mapping.dirty
             require(known, "a writable page of a file is dirty", f"{leaf} index {page.index}")
@@ -82,8 +82,8 @@ def mapped_pages_belong_to_the_object_of_their_vma(census: Census) -> None:
             continue
         vma, page = leaf.vma, census.system.page(leaf.pfn)
         if page.flags & PG_anon:
-            require(page.mapping in vma.anon_vma_chain, "a page belongs to its VMA's chain", f"{leaf} in {vma!r}")
-            require(not vma.vm_flags & VM_SHARED, "shared mappings have no private pages", f"{leaf} in {vma!r}")
+            require(page.mapping in vma.anon_vma_chain, "a page belongs to its VMA's chain", (leaf, "in", vma))
+            require(not vma.vm_flags & VM_SHARED, "shared mappings have no private pages", (leaf, "in", vma))
         elif isinstance(page.mapping, AddressSpace):
             file = vma.vm_file
             require(file is not None and file.mapping is page.mapping, "a page belongs to its VMA's file", f"{leaf}")
@@ -108,7 +108,7 @@ def guard_entries_are_of_anonymous_or_file_memory(census: Census) -> None:
     """A guard entry lies in an ordinary VMA; an anonymous one has its AnonVma, so that fork copies the markers."""
     for leaf in census.all_leaves():
         if leaf.is_guard and leaf.vma is not None and leaf.vma.is_anonymous():
-            require(leaf.vma.anon_vma is not None, "a guarded anonymous VMA has an AnonVma", f"{leaf} in {leaf.vma!r}")
+            require(leaf.vma.anon_vma is not None, "a guarded anonymous VMA has an AnonVma", (leaf, "in", leaf.vma))
 
 
 def tables_are_counted_and_needed(census: Census) -> None:

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.lruvec import (
+from pagewalk.mm.lru_names import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
-    ReclaimPolicy,
-    folio_is_file_lru,
 )
+from pagewalk.mm.lruvec import ReclaimPolicy, folio_is_file_lru
 from pagewalk.mm.page import Page, PG_active, PG_lru, PG_mlocked, PG_referenced, PG_unevictable, PG_workingset
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.vma import VM_EXEC
@@ -138,7 +137,7 @@ class ClassicLru(ReclaimPolicy):
         self.put_back(kept)
         reclaimed: i64 = sc.nr_reclaimed - before
         sc.count_steal(reclaimed, file)
-        self.note_cost(file, sc.nr_pageout, scanned - reclaimed)
+        self.note_cost(file, sc.nr_pageout, max(0, scanned - reclaimed))  # folios of several pages count as one
 
     def put_back(self, pages: list[Page]) -> None:
         """move_folios_to_lru: the first of them, which was looked at first, comes nearest to the tail."""

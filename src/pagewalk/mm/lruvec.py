@@ -9,22 +9,33 @@ Mirrors: include/linux/mm_inline.h, include/linux/mmzone.h (struct lruvec) (6.18
 Differs: pages enter the lists at once, not in batches of each CPU; pages of one folio stand on the list one by one.
 """
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from pagewalk.mm.page import MemMap, Page, PG_active, PG_lru, PG_referenced, PG_swapbacked, PG_unevictable
+from pagewalk.mm.lru_names import (
+    LRU_ACTIVE_ANON,
+    LRU_ACTIVE_FILE,
+    LRU_INACTIVE_ANON,
+    LRU_INACTIVE_FILE,
+    LRU_NAMES,
+    LRU_UNEVICTABLE,
+)
+from pagewalk.mm.page import (
+    MemMap,
+    Page,
+    PG_active,
+    PG_lru,
+    PG_referenced,
+    PG_swapbacked,
+    PG_unevictable,
+    PG_workingset,
+)
+from pagewalk.mm.workingset import workingset_refault
 
 if TYPE_CHECKING:
     from pagewalk.mm.scan_control import ScanControl
-
-LRU_INACTIVE_ANON: Final = 0
-LRU_ACTIVE_ANON: Final = 1
-LRU_INACTIVE_FILE: Final = 2
-LRU_ACTIVE_FILE: Final = 3
-LRU_UNEVICTABLE: Final = 4
-NR_LRU_LISTS: Final = 5
-LRU_NAMES: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
+    from pagewalk.mm.system import System
 
 
 @final
@@ -154,6 +165,23 @@ class ReclaimPolicy:
         was used goes. Accesses by programs leave the accessed bit in page tables instead."""
         page.flags |= PG_referenced
 
+    def rotate(self, page: Page) -> None:
+        """A page on the lists, just added, is to be the next to go: it has been written back for that."""
+        which = self.lists[folio_lru_list(page)]
+        which.delete(page)
+        which.add_tail(page)
+
+    def evicted(self, page: Page) -> i64:
+        """A page has gone: what is to be remembered of it, 0 or more (its shadow). Here: the age of the lists, and
+        whether it had been active (workingset_eviction)."""
+        shadow: i64 = self.nonresident_age << 1
+        self.nonresident_age += 1
+        return shadow | (1 if page.flags & PG_workingset else 0)
+
+    def refaulted(self, system: "System", page: Page, shadow: i64) -> None:
+        """A page that has left ``shadow`` is back, and about to be added."""
+        workingset_refault(system, self, page, shadow)
+
     # What the policy is asked for.
 
     def shrink(self, sc: "ScanControl") -> None:
@@ -165,6 +193,10 @@ class ReclaimPolicy:
         """kswapd is about to shrink: a policy may look at pages that are not to go yet."""
 
     # For everybody.
+
+    def all_pages(self, lru: int) -> list[Page]:
+        """The pages of one list; for reports and checks."""
+        return self.lists[lru].pages()
 
     def nr(self, lru: int) -> i64:
         """Pages of one list."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from pagewalk.mm.lru import ClassicLru
-from pagewalk.mm.lruvec import NR_LRU_LISTS, ReclaimPolicy
+from pagewalk.mm.lru_names import NR_LRU_LISTS
+from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.page import Page
 from pagewalk.mm.scan_control import ScanControl
 
@@ -59,7 +60,7 @@ def give_back(system: "System", mine: ReclaimPolicy, full: ReclaimPolicy) -> Non
 def move_pages(source: ReclaimPolicy, target: ReclaimPolicy, lru: int, idents: set[int] | None) -> None:
     """Moves a list's pages, those of the groups in ``idents`` or all, in their order."""
     chosen: list[Page] = []
-    for page in source.lists[lru].pages():
+    for page in source.all_pages(lru):
         if idents is None or int(page.memcg) in idents:
             chosen.append(page)
     chosen.reverse()  # the oldest is added first

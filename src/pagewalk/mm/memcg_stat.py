@@ -8,7 +8,8 @@ Differs: counted anew at each reading; events of reclaim are not kept for each g
 
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.mm.lruvec import LRU_NAMES, folio_lru_list
+from pagewalk.mm.lru_names import LRU_NAMES
+from pagewalk.mm.lruvec import folio_lru_list
 from pagewalk.mm.memcontrol import MemCgroup
 from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_lru, PG_swapbacked, PG_swapcache, PG_table, PG_writeback
 

@@ -12,7 +12,6 @@ from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
 from pagewalk.mm.system import System
-from pagewalk.mm.workingset import workingset_refault
 
 
 def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
@@ -32,7 +31,7 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     if mapping.shadows:
         shadow = mapping.shadows.pop(index, -1)
         if shadow >= 0:
-            workingset_refault(system, page, shadow)
+            system.node.lruvec.refaulted(system, page, shadow)
     system.node.lruvec.add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.pgpgin += 4

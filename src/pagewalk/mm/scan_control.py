@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.page import Page
+from pagewalk.mm.page import Page, PG_swapbacked, PG_unevictable
 from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
@@ -62,23 +62,44 @@ class ScanControl:
     def set_reclaim_idx(self, highest_zoneidx: i64) -> None:
         """Zones up to that index are of use."""
         self.reclaim_idx = highest_zoneidx
-        self.all_zones = highest_zoneidx >= self.node.zonelist[0].index
+        self.all_zones = highest_zoneidx >= self.node.zonelist_here[0].index and len(self.system.nodes) == 1
 
     def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
         """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
         return shrink_folio_list(self, pages, self.ignore_references)
 
+    def evict(self, pages: list[Page]) -> list[Page]:
+        """As ``shrink_folio_list``, and counts what was looked at and freed: what a policy's ``shrink`` needs."""
+        anon: i64 = sum([page.flags & PG_swapbacked != 0 for page in pages])
+        self.count_scan(anon, False)
+        self.count_scan(len(pages) - anon, True)
+        before: i64 = self.nr_reclaimed
+        kept = self.shrink_folio_list(pages)
+        kept_anon: i64 = sum([page.flags & PG_swapbacked != 0 for page in kept])
+        freed_anon: i64 = min(max(anon - kept_anon, 0), self.nr_reclaimed - before)
+        self.count_steal(freed_anon, False)
+        self.count_steal(self.nr_reclaimed - before - freed_anon, True)
+        return kept
+
+    def may_go(self, page: Page) -> bool:
+        """Whether it is worth trying: not locked, in a zone that is of use, and not in need of swap where there is
+        none."""
+        if page.flags & PG_unevictable or (page.flags & PG_swapbacked and not self.may_swap):
+            return False
+        return self.all_zones or self.zone_fits(page)
+
     def zone_fits(self, page: Page) -> bool:
         """The page lies in a zone that is of use."""
-        return self.node.zone_of(page.pfn).index <= self.reclaim_idx
+        zone = self.node.zone_of(page.pfn)
+        return zone.index <= self.reclaim_idx and zone.node_id == self.node.node_id
 
     def lru_size(self, lru: int) -> int:
         """Pages of a list in zones that are of use (lruvec_lru_size)."""
-        which = self.node.lruvec.lists[lru]
+        lruvec = self.node.lruvec
         if self.all_zones:
-            return int(which.nr_pages)
+            return int(lruvec.nr(lru))
         count = 0
-        for page in which.pages():
+        for page in lruvec.all_pages(lru):
             if self.zone_fits(page):
                 count += 1
         return count

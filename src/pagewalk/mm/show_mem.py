@@ -8,7 +8,7 @@ Differs: what the model does not have yet (slab, kernel stacks, huge pages) prin
 from typing import Final
 
 from pagewalk.arch.zone_limits import KIND_NAMES, MAX_DMA32_PFN, ZONE_KINDS
-from pagewalk.mm.lruvec import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
+from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_commit_limit
 from pagewalk.mm.vmstat import VmStat

@@ -33,7 +33,6 @@ from pagewalk.mm.shmem_swap import shmem_writeout
 from pagewalk.mm.try_to_unmap import try_to_unmap
 from pagewalk.mm.util import vm_unacct_memory
 from pagewalk.mm.vma import VM_EXEC, VM_LOCKED
-from pagewalk.mm.workingset import workingset_eviction
 
 if TYPE_CHECKING:
     from pagewalk.mm.scan_control import ScanControl
@@ -144,7 +143,7 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
         swap_writeout(system, page)
     entry = page.swap
     swap = system.swap
-    swap.shadows[entry] = workingset_eviction(sc.node.lruvec, page)
+    swap.shadows[entry] = sc.node.lruvec.evicted(page)
     swap.delete_from_swap_cache(page)
     system.node.put_page(page)
     sc.nr_reclaimed += 1
@@ -199,7 +198,7 @@ def dirty_file_folio(sc: "ScanControl", page: Page) -> int:
 def remove_mapping(sc: "ScanControl", page: Page, mapping: AddressSpace) -> None:
     """A clean page leaves the cache, its shadow stays."""
     index = page.index
-    mapping.shadows[index] = workingset_eviction(sc.node.lruvec, page)
+    mapping.shadows[index] = sc.node.lruvec.evicted(page)
     delete_from_page_cache(sc.system, mapping, index)
     mapping.evict(index, index + 1)
     sc.nr_reclaimed += 1

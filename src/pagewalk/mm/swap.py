@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from pagewalk.mm.lruvec import folio_lru_list
 from pagewalk.mm.page import (
     Page,
     PG_active,
@@ -62,10 +61,7 @@ def folio_rotate_reclaimable(system: "System", page: Page) -> None:
         lruvec.remove(page)
         page.flags &= ~PG_active
         lruvec.add(page)
-        which = lruvec.lists[folio_lru_list(page)]
-        if which.head == page.pfn:
-            which.delete(page)
-            which.add_tail(page)
+        lruvec.rotate(page)
         system.vmstat.pgrotated += 1
 
 

@@ -16,7 +16,6 @@ from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
 from pagewalk.mm.page_io import swap_read_folio
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK, pte_to_swp_entry, swp_entry
 from pagewalk.mm.vma import Vma, VmFault
-from pagewalk.mm.workingset import workingset_refault
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -71,7 +70,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool) -> Page | None:
     swap_read_folio(system, page)
     shadow = swap.shadows.pop(entry, -1)
     if shadow >= 0:
-        workingset_refault(system, page, shadow)
+        system.node.lruvec.refaulted(system, page, shadow)
     system.node.lruvec.add(page)
     system.node.put_page(page)  # the cache holds it
     if ahead:

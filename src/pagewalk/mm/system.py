@@ -13,12 +13,15 @@ from mypy_extensions import i64
 from pagewalk.arch import select
 from pagewalk.arch.zone_limits import pageblock_order
 from pagewalk.config import Config
+from pagewalk.errors import ConfigError
 from pagewalk.mm.current import Current
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.lru import ClassicLru
+from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memblock import regions_of
 from pagewalk.mm.memcontrol import MemCgroupTree
+from pagewalk.mm.mglru import Mglru
 from pagewalk.mm.mm_init import all_ranges, build_zones
 from pagewalk.mm.numa import build_nodes, distance_matrix
 from pagewalk.mm.page import MemMap, Page, PG_reserved
@@ -33,6 +36,18 @@ if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
 
 _SIZE_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def make_policy(config: Config, mem_map: MemMap) -> ReclaimPolicy:
+    """The reclaim policy that is configured, for the lists of one node. Raises ConfigError."""
+    if config.reclaim_policy == "lru":
+        return ClassicLru(mem_map)
+    if config.reclaim_policy == "mglru":
+        return Mglru(mem_map)
+    policy = config.reclaim_policy(mem_map)
+    if not isinstance(policy, ReclaimPolicy):
+        raise ConfigError(f"reclaim_policy: expected a subclass of ReclaimPolicy, got {config.reclaim_policy!r}")
+    return policy
 
 
 @final
@@ -86,7 +101,7 @@ class System:
         self.distances = distance_matrix(config.nr_nodes, given)
         self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
         self.node = self.nodes[0]
-        lruvec = ClassicLru(self.mem_map)
+        lruvec = make_policy(config, self.mem_map)
         for node in self.nodes:
             node.lruvec = lruvec
         self.swap = Swap(self.node, self.vmstat)

@@ -18,7 +18,7 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.filemap import filemap_fsync
 from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, GFP_MOVABLE
-from pagewalk.mm.lruvec import (
+from pagewalk.mm.lru_names import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
@@ -84,7 +84,7 @@ class Reclaim(ReclaimSeam):
 
     def node_of(self, zone: "Zone") -> "Node":
         """The node that a zone belongs to."""
-        return self.system.node
+        return self.system.nodes[int(zone.node_id)]
 
     def try_to_free_pages(self, node: "Node", gfp: i64, order: i64) -> i64:
         """Direct reclaim: 32 pages; how many it were."""
@@ -137,11 +137,10 @@ class Reclaim(ReclaimSeam):
             lists += [LRU_INACTIVE_ANON, LRU_ACTIVE_ANON]
         count: i64 = 0
         for lru in lists:
-            which = node.lruvec.lists[lru]
-            if len(node.zonelist) == 1:
-                count += which.nr_pages
+            if len(node.zonelist_here) == 1 and len(self.system.nodes) == 1:
+                count += node.lruvec.nr(lru)
                 continue
-            for page in which.pages():
+            for page in node.lruvec.all_pages(lru):
                 if node.zone_of(page.pfn) is zone:
                     count += 1
         return count

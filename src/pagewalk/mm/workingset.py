@@ -12,25 +12,12 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from pagewalk.mm.lruvec import (
-    LRU_ACTIVE_ANON,
-    LRU_ACTIVE_FILE,
-    LRU_INACTIVE_ANON,
-    LRU_INACTIVE_FILE,
-    folio_is_file_lru,
-)
-from pagewalk.mm.page import Page, PG_active, PG_workingset
+from pagewalk.mm.lru_names import LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE
+from pagewalk.mm.page import Page, PG_active, PG_swapbacked, PG_workingset
 
 if TYPE_CHECKING:
     from pagewalk.mm.lruvec import ReclaimPolicy
     from pagewalk.mm.system import System
-
-
-def workingset_eviction(lruvec: "ReclaimPolicy", page: Page) -> i64:
-    """The shadow of a page that goes."""
-    shadow: i64 = lruvec.nonresident_age << 1
-    lruvec.nonresident_age += 1
-    return shadow | (1 if page.flags & PG_workingset else 0)
 
 
 def workingset_test_recent(system: "System", lruvec: "ReclaimPolicy", shadow: i64, file: bool) -> bool:
@@ -46,10 +33,9 @@ def workingset_test_recent(system: "System", lruvec: "ReclaimPolicy", shadow: i6
     return distance <= size
 
 
-def workingset_refault(system: "System", page: Page, shadow: i64) -> None:
-    """A page that has left ``shadow`` is back, and about to enter a list."""
-    lruvec = system.node.lruvec
-    file = folio_is_file_lru(page)
+def workingset_refault(system: "System", lruvec: "ReclaimPolicy", page: Page, shadow: i64) -> None:
+    """A page that has left ``shadow`` (``ReclaimPolicy.evicted``) is back, and about to enter a list."""
+    file = page.flags & PG_swapbacked == 0
     kind = 1 if file else 0
     vmstat = system.vmstat
     vmstat.workingset_refault[kind] += 1

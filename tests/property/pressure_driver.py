@@ -1,0 +1,248 @@
+"""Random programs on a machine with a few hundred frames, and a twin that knows what every page must hold.
+
+Each step is one call or access of one process; afterwards every invariant of ``pagewalk.check`` must hold. The twin
+keeps eight bytes a page: a dictionary for each private mapping, a dictionary that processes share for shared memory and
+for the file.
+"""
+
+import errno
+import random
+
+from pagewalk import LinuxError, Machine, OomKilled, OutOfMemory, Process
+from pagewalk.check import check_machine
+from pagewalk.mm.lru_names import LRU_UNEVICTABLE
+from pagewalk.mm.swapon import add_swap, swapoff
+from pagewalk.mm.vmscan import try_to_free_memory
+from pagewalk.mm.zone import NR_PAGE_ORDERS
+
+PAGE = 4096
+RW = 3
+PRIVATE, SHARED, FILE, FILE_PRIVATE = range(4)
+MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT = 3, 4, 8, 20, 21
+FILE_PAGES = 64
+MAX_LIVE = 200  # pages that the processes may hold together: RAM and swap have room for them
+
+
+def make_small(machine: Machine, frames: int) -> None:
+    """Leaves the machine ``frames`` free frames; its marks are made to measure."""
+    node = machine.system.node
+    node.drain_all_pages()
+    for zone in node.zones:
+        for start, end in zone.deferred:
+            zone.free_pages -= end - start
+            zone.managed_pages -= end - start
+        zone.deferred = []
+    for order in range(NR_PAGE_ORDERS - 1, -1, -1):
+        for zone in node.zones:
+            area = zone.free_area[order]
+            while area.head >= 0 and node.nr_free_pages() - (1 << order) >= frames:
+                page = zone.mem_map.page(area.head)
+                area.delete(page)
+                page.flags = 0
+                zone.free_pages -= 1 << order
+                zone.managed_pages -= 1 << order
+    for zone in node.zones:
+        zone.watermark_min, zone.watermark_low, zone.watermark_high = 6, 10, 16
+        zone.lowmem_reserve = [0] * len(zone.lowmem_reserve)
+        zone.pcp.high, zone.pcp.batch = 4, 1
+    node.zonelist = [zone for zone in node.zonelist if zone.managed_pages]
+
+
+class Area:
+    """A mapping of a process: what it is of, and what its pages hold. ``maybe``: pages given up with MADV_FREE."""
+
+    def __init__(self, start: int, pages: int, kind: int, data: dict[int, bytes], offset: int = 0) -> None:
+        self.start = start
+        self.pages = pages
+        self.kind = kind
+        self.data = data
+        self.offset = offset
+        self.maybe: set[int] = set()
+        self.writable = True
+        self.locked = False
+
+
+class Pressure:
+    """The machine, its processes, the twin."""
+
+    def __init__(self, seed: int, path: str, rw: list[str], *, policy: str = "lru", frames: int = 84) -> None:
+        self.random = random.Random(seed)
+        swap = "200K" if seed % 4 == 3 else "480K,480K:3"  # with too little, the OOM killer is part of the programs
+        self.machine = Machine(
+            ram="64M", swap=swap, aslr=False, rw=rw, warm=False, swappiness=self.random.choice((0, 60, 100, 200)),
+            swap_rotational=bool(seed & 1), reclaim_policy=policy,
+        )  # fmt: skip
+        make_small(self.machine, frames)
+        self.path = path
+        self.file: dict[int, bytes] = {}
+        self.areas: dict[Process, list[Area]] = {self.machine.spawn(): []}
+        self.steps = 0
+        self.kills = 0
+
+    def close(self) -> None:
+        """Everybody ends; nothing may be left."""
+        for process in list(self.areas):
+            process.exit()
+        check_machine(self.machine)
+        swap = self.machine.system.swap
+        assert swap.nr_swap_pages == swap.total_swap_pages
+        assert not swap.cache
+        assert self.machine.system.node.lruvec.nr(LRU_UNEVICTABLE) == 0
+        self.machine.close()
+
+    def live(self) -> int:
+        """Pages that the processes may hold."""
+        return sum(area.pages for areas in self.areas.values() for area in areas)
+
+    def step(self) -> None:
+        """One random step, and every invariant."""
+        process = self.random.choice(list(self.areas))
+        choice = self.random.random()
+        try:
+            if choice < 0.62:
+                self.access(process)
+            elif choice < 0.80:
+                self.advise(process)
+            elif choice < 0.95:
+                self.change(process)
+            else:
+                self.everybody(process)
+        except OomKilled:
+            self.kills += 1
+            del self.areas[process]
+        except OutOfMemory:
+            pass
+        if not self.areas:
+            self.areas[self.machine.spawn()] = []
+        check_machine(self.machine)
+        self.steps += 1
+
+    def pick(self, process: Process) -> Area | None:
+        """One of its mappings."""
+        areas = self.areas[process]
+        return self.random.choice(areas) if areas else None
+
+    def access(self, process: Process) -> None:
+        """Stores and loads, a few pages in a row or all over the place."""
+        area = self.pick(process)
+        if area is None:
+            self.new_area(process)
+            return
+        first = self.random.randrange(area.pages)
+        count = self.random.choice((1, 2, 8, 24))
+        for page in range(first, min(first + count, area.pages)):
+            if area.writable and self.random.random() < 0.5:
+                value = self.random.randbytes(7) + b"\1"
+                process.write(area.start + page * PAGE, value)
+                area.data[page + area.offset] = value
+                area.maybe.discard(page)
+            else:
+                self.verify(process, area, page)
+
+    def verify(self, process: Process, area: Area, page: int) -> None:
+        """The page holds what was stored."""
+        found = process.read(area.start + page * PAGE, 8)
+        expected = area.data.get(page + area.offset, bytes(8))
+        if area.kind == FILE_PRIVATE and page + area.offset not in area.data:
+            expected = self.file.get(page + area.offset, bytes(8))
+        if page in area.maybe and found == bytes(8):
+            area.data.pop(page + area.offset, None)
+            return
+        assert found == expected, f"{area.start + page * PAGE:#x} holds {found!r}, expected {expected!r}"
+
+    def advise(self, process: Process) -> None:
+        """madvise(2) of a part of a mapping."""
+        area = self.pick(process)
+        if area is None:
+            return
+        first = self.random.randrange(area.pages)
+        count = self.random.randrange(1, area.pages - first + 1)
+        advices = [MADV_PAGEOUT, MADV_PAGEOUT, MADV_COLD, MADV_WILLNEED]
+        if area.kind == PRIVATE:
+            advices += [MADV_FREE, MADV_DONTNEED]
+        advice = self.random.choice(advices)
+        if area.locked and advice != MADV_WILLNEED:
+            return
+        process.madvise(area.start + first * PAGE, count * PAGE, advice)
+        pages = range(first, first + count)
+        if advice == MADV_FREE:
+            area.maybe.update(pages)
+        elif advice == MADV_DONTNEED:
+            for page in pages:
+                area.data.pop(page, None)
+                area.maybe.discard(page)
+
+    def change(self, process: Process) -> None:
+        """mmap, munmap, mprotect, mremap, mlock."""
+        area = self.pick(process)
+        what = self.random.randrange(6) if self.live() > 100 else 0
+        if area is None or what == 0:
+            self.new_area(process)
+        elif what == 1:
+            process.munmap(area.start, area.pages * PAGE)
+            self.areas[process].remove(area)
+        elif what == 2:
+            area.writable = not area.writable
+            process.mprotect(area.start, area.pages * PAGE, RW if area.writable else 1)
+            self.break_cow(area)
+        elif what == 3 and not area.locked:
+            area.start = process.mremap(area.start, area.pages * PAGE, (area.pages + 1) * PAGE) if (
+                area.kind == PRIVATE and self.live() < MAX_LIVE
+            ) else area.start  # fmt: skip
+            area.pages += area.kind == PRIVATE and self.live() < MAX_LIVE
+        elif what == 4 and area.pages <= 16 and not area.locked:
+            if sum(each.pages for areas in self.areas.values() for each in areas if each.locked) < 20:
+                area.locked = True
+                try:
+                    process.mlock(area.start, area.pages * PAGE)
+                except LinuxError as error:
+                    assert error.errno == errno.EAGAIN  # locked, but not all of it would fit
+                self.break_cow(area)
+        elif what == 5 and area.locked:
+            process.munlock(area.start, area.pages * PAGE)
+            area.locked = False
+
+    def break_cow(self, area: Area) -> None:
+        """Locked private memory that may be written gets its copies at once: the file's later changes pass it by."""
+        if area.locked and area.writable and area.kind == FILE_PRIVATE:
+            for page in range(area.offset, area.offset + area.pages):
+                area.data.setdefault(page, self.file.get(page, bytes(8)))
+
+    def new_area(self, process: Process) -> None:
+        """A mapping of some kind."""
+        pages = self.random.choice((1, 4, 16, 30))
+        if self.live() + pages > MAX_LIVE:
+            return
+        kind = self.random.choice((PRIVATE, PRIVATE, SHARED, FILE, FILE_PRIVATE))
+        if kind in (PRIVATE, SHARED):
+            start = process.mmap(pages * PAGE, RW, 0x22 if kind == PRIVATE else 0x21)
+            self.areas[process].append(Area(start, pages, kind, {}))
+            return
+        offset = self.random.randrange(FILE_PAGES - pages)
+        flags = 1 if kind == FILE else 2
+        start = process.mmap(pages * PAGE, RW, flags, path=self.path, offset=offset * PAGE)
+        self.areas[process].append(Area(start, pages, kind, self.file if kind == FILE else {}, offset))
+
+    def everybody(self, process: Process) -> None:
+        """fork, exit, reclaim, swapoff."""
+        what = self.random.randrange(4)
+        if what == 0 and self.live() * 2 < MAX_LIVE and len(self.areas) < 4:
+            child = process.fork()
+            copies = []
+            for area in self.areas[process]:
+                shared = area.kind in (SHARED, FILE)
+                copy = Area(area.start, area.pages, area.kind, area.data if shared else dict(area.data), area.offset)
+                copy.maybe = set(area.maybe)
+                copy.writable = area.writable
+                copies.append(copy)
+            self.areas[child] = copies
+        elif what == 1 and len(self.areas) > 1:
+            process.exit()
+            del self.areas[process]
+        elif what == 2:
+            try_to_free_memory(self.machine.system, self.random.randrange(1, 100))
+        elif what == 3 and self.random.random() < 0.3:
+            system = self.machine.system
+            slots = next(area.max for area in system.swap.areas if area and area.name == "/dev/vda")
+            if swapoff(system, "/dev/vda") == 0:
+                assert add_swap(system, "/dev/vda", slots, -1, partition=True, rotational=False) == 0
