@@ -34,18 +34,20 @@ def make_small(machine: Machine, frames: int) -> None:
         zone.deferred = []
     for order in range(NR_PAGE_ORDERS - 1, -1, -1):
         for zone in node.zones:
-            area = zone.free_area[order]
-            while area.head >= 0 and node.nr_free_pages() - (1 << order) >= frames:
-                page = zone.mem_map.page(area.head)
-                area.delete(page)
-                page.flags = 0
-                zone.free_pages -= 1 << order
-                zone.managed_pages -= 1 << order
+            for blocks in zone.free_area[order].lists:
+                while blocks.head >= 0 and node.nr_free_pages() - (1 << order) >= frames:
+                    page = zone.mem_map.page(blocks.head)
+                    blocks.delete(page)
+                    page.flags = 0
+                    zone.free_pages -= 1 << order
+                    zone.managed_pages -= 1 << order
     for zone in node.zones:
         zone.watermark_min, zone.watermark_low, zone.watermark_high = 6, 10, 16
         zone.lowmem_reserve = [0] * len(zone.lowmem_reserve)
-        zone.pcp.high, zone.pcp.batch = 4, 1
+        zone.pcp.high = zone.pcp.high_min = zone.pcp.high_max = 4
+        zone.pcp.batch = 1
     node.zonelist = [zone for zone in node.zonelist if zone.managed_pages]
+    node.zonelist_here = list(node.zonelist)
 
 
 class Area:
