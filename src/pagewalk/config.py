@@ -81,6 +81,7 @@ class Config:
     va_bits                   bits of address of arm64: 36 to 48, or 52
     vmsplit                   32-bit x86: where the kernel's half begins: "3G" (CONFIG_VMSPLIT_3G), "2G/2G", "3G_OPT"
                               and the like, or an address
+    kaslr                     x86_64: the kernel's areas lie at random places (CONFIG_RANDOMIZE_BASE and _MEMORY)
     aslr                      randomize_va_space 2 (True) or 0 (False, as ``setarch -R``)
     seed                      of every random choice that the machine makes
     cpus                      modelled CPUs, 1 to 64, executed in turn
@@ -135,6 +136,7 @@ class Config:
     granule: int | str = "4K"
     va_bits: int = 48
     vmsplit: str = "3G"
+    kaslr: bool = False
     aslr: bool = True
     seed: int = 0
     cpus: int = 1

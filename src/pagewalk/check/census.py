@@ -81,6 +81,8 @@ class Census:
         self.mms = list(mms)
         self.held = list(held)
         self.pages = [page for section in system.mem_map.sections if section for page in section if page is not None]
+        init_mm = system.init_mm
+        self._user_entries = 1 << 16 if init_mm is None else init_mm.first_index  # of a root table
         self.tables: dict[int, list[Table]] = {}
         self.leaves: dict[int, list[Leaf]] = {}
         self.mappers: dict[int, list[Leaf]] = {}
@@ -115,7 +117,7 @@ class Census:
         entries = self.system.ram.words[first : first + count].tolist()
         last = level == len(fmt.levels) - 1
         for index, entry in enumerate(entries):
-            if not entry:
+            if not entry or (level == 0 and index >= self._user_entries):
                 continue
             addr = start + (index << shift)
             if last:

@@ -12,12 +12,12 @@ from pagewalk.arch.format import Layout
 from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
-from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
 from pagewalk.kernel.elf import EM_386, EM_486, EM_X86_64
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
+from pagewalk.kernel.kernel_memory import KernelMemory
 from pagewalk.kernel.oom import KernelOom
 from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
 from pagewalk.kernel.sem import SemNamespace
@@ -87,7 +87,7 @@ class Uts:
         return names[name]
 
 
-class Kernel(TaskRegistry):
+class Kernel(KernelMemory):
     """One machine's kernel.
 
     system, ns     memory and files
@@ -101,8 +101,7 @@ class Kernel(TaskRegistry):
     """
 
     def __init__(self, system: "System", ns: "Namespace") -> None:
-        super().__init__()
-        self.system = system
+        super().__init__(system)
         self.ns = ns
         self.config: Config = system.config
         self.layout: Layout = system.layout

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.vdso import kernel_frame
-from pagewalk.kernel.word import signed, signed32
+from pagewalk.kernel.word import WORD, signed, signed32
+from pagewalk.mm.init_mm import PAGE_KERNEL_RO
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def setup_gdt(system: "System") -> None:
         entries[15] = descriptor(0, 0, 0xF5, 0x4)  # GDT_ENTRY_CPUNODE: CPU 0 of node 0
     for index, value in entries.items():
         system.ram.quads[(system.gdt_pfn << 9) + index] = signed(value)
+    init_mm = system.init_mm
+    if init_mm is not None:
+        bits = PAGE_KERNEL_RO | init_mm.nx & WORD
+        init_mm.map_range(init_mm.areas.cpu_entry_area + 4096, system.gdt_pfn, 1, bits)
 
 
 def get_tls(regs: PtRegs, index: int) -> int:

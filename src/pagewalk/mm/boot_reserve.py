@@ -13,7 +13,7 @@ from typing import Final, final
 from pagewalk.mm.memblock import PfnRange, frames_of, take_from_top, without
 
 _LOW_MIB: Final = (0, 0x100)  # below 1 MiB: the kernel leaves it to firmware
-_IMAGE: Final = 40 << 20
+IMAGE: Final = 40 << 20  # bytes of the kernel's image
 _X86_IMAGE: Final = 0x1000  # 16 MiB, CONFIG_PHYSICAL_START
 _STRUCT_PAGE: Final = 64
 _HUGE: Final = 2048  # KiB
@@ -38,7 +38,7 @@ def free_at_boot(arch: str, ranges: list[PfnRange], lowmem_end: int, page_shift:
     top of the memory (below ``lowmem_end``) that the kernel can address."""
     start = image_pfn(arch, ranges[0][0])
     free = ranges if arch == "arm64" else without(ranges, _LOW_MIB)
-    free = without(free, (start, start + (_IMAGE >> page_shift)))
+    free = without(free, (start, start + (IMAGE >> page_shift)))
     high = without(free, (0, lowmem_end))
     low = without(free, (lowmem_end, 1 << 62))
     return take_from_top(low, frames_of(ranges) * _STRUCT_PAGE >> page_shift) + high

@@ -4,8 +4,8 @@ An entry is addressed by its index in ``ram.words`` (physical address / size of 
 (``system.format.levels``); the code below knows only "a level above the last" and "the last".
 
 Mirrors: mm/memory.c (__pte_alloc, free_pgd_range), mm/pt_reclaim.c, arch/x86/mm/pgtable.c (6.18)
-Differs: no kernel half in a process's root table; one page-table lock, none needed; under PAE the tables below the root
-    are made when they are needed (Linux makes all at once).
+Differs: the kernel's half of a process's root table is there on x86 only (mm/init_mm.py); one page-table lock, none
+    needed; under PAE the tables below the root are made when they are needed (Linux makes all at once).
 """
 
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ def pgd_alloc(mm: "MmStruct") -> bool:
     page.flags |= PG_table
     mm.system.vmstat.nr_page_table_pages += 1
     mm.pgd_pfn = page.pfn
+    init_mm = mm.system.init_mm
+    if init_mm is not None:
+        init_mm.pgd_ctor(page.pfn)
     return True
 
 

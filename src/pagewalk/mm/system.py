@@ -17,6 +17,7 @@ from pagewalk.errors import ConfigError
 from pagewalk.mm.current import Current
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_PGTABLE
+from pagewalk.mm.init_mm import InitMm, has_kernel_map
 from pagewalk.mm.lru import ClassicLru
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memblock import regions_of
@@ -76,6 +77,7 @@ class System:
     on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory, or marks a page Accessed or Dirty
     tlb_watcher         the modelled TLBs, None where there are none
+    init_mm             the kernel's page table, None where that is not modelled
     gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
     """
 
@@ -124,6 +126,7 @@ class System:
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
+        self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None
 
     def ranges(self) -> list[tuple[int, int]]:
         """Where RAM is, as (first, end) frames."""

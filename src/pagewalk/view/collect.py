@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["collect_machine", "collect_mm", "resident_pages"]
 
 TABLE_SHIFT = 21  # one last-level table maps 2 MiB
-ENTRIES = 512
 
 
 def resident_pages(mm: "MmStruct", vma: "Vma") -> list[int]:
     """Page numbers within ``vma``, ascending, that a page-table entry maps to an accounted frame (as smaps' Rss)."""
     fmt = mm.system.format
-    words = np.frombuffer(mm.system.ram.words, dtype=np.int64)
+    words = np.frombuffer(mm.system.ram.words, dtype=np.int64 if fmt.entry_shift == 3 else np.uint32)
+    entries_each = 1 << int(fmt.table_shift)
     found: list[int] = []
 
     def visit(table_pfn: int, level: int, base: int) -> None:
         """Follows the entries of one table, which maps addresses from ``base`` on, as far as they touch the VMA."""
         shift = fmt.levels[level].shift
         first = max(0, (vma.vm_start - base) >> shift)
-        last = min(ENTRIES, ((vma.vm_end - 1 - base) >> shift) + 1)
-        entries = words[table_pfn * ENTRIES + first : table_pfn * ENTRIES + last]
+        last = min(entries_each, ((vma.vm_end - 1 - base) >> shift) + 1)
+        entries = words[table_pfn * entries_each + first : table_pfn * entries_each + last].astype(np.int64)
         here = (entries & fmt.present.mask) == fmt.present.value
         if level + 1 < len(fmt.levels):
             for index in np.flatnonzero(here).tolist():

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FamilyRecorder", "frames_in_common", "mapped_frames", "proportional_size"]
 
-ENTRIES = 512
 FRAMES_AT_A_TIME = 1 << 14
 PSS_SHIFT = 12
 
@@ -28,16 +27,17 @@ Frames = npt.NDArray[np.int64]
 def mapped_frames(mm: "MmStruct") -> Frames:
     """The frames that the page table maps and that count as resident, once for each entry."""
     fmt = mm.system.format
-    words = np.frombuffer(mm.system.ram.words, dtype=np.int64)
+    words = np.frombuffer(mm.system.ram.words, dtype=np.int64 if fmt.entry_shift == 3 else np.uint32)
+    entries_each = 1 << int(fmt.table_shift)
     found: list[Frames] = []
     tables = np.array([mm.pgd_pfn] if mm.pgd_pfn >= 0 else [], dtype=np.int64)
     for level in range(len(fmt.levels)):
         if not len(tables):
             break
-        rows = words.reshape(-1, ENTRIES)[tables]
+        rows = words.reshape(-1, entries_each)[tables]
         if level == 0:
-            rows = rows[:, : ENTRIES // 2]  # the lower half is the user's
-        entries = rows.ravel()
+            rows = rows[:, : user_entries(mm)]
+        entries = rows.ravel().astype(np.int64)
         here = (entries & fmt.present.mask) == fmt.present.value
         if level + 1 == len(fmt.levels):
             here |= (entries & fmt.protnone.mask) == fmt.protnone.value
@@ -46,6 +46,12 @@ def mapped_frames(mm: "MmStruct") -> Frames:
         if level + 1 == len(fmt.levels):
             found.append(tables)
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def user_entries(mm: "MmStruct") -> int:
+    """Entries of the root table that can be the user's."""
+    init_mm = mm.system.init_mm
+    return init_mm.first_index if init_mm is not None else 1 << int(mm.system.format.table_shift)
 
 
 def proportional_size(mm: "MmStruct", frames: Frames) -> tuple[int, int]:

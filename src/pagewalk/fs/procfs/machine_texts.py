@@ -32,6 +32,11 @@ def _empty(sb: ProcSuper) -> str:
     return ""
 
 
+def vmallocinfo(sb: ProcSuper) -> str:
+    """/proc/vmallocinfo: the areas of the kernel's vmalloc space."""
+    return sb.kernel.vmallocinfo()
+
+
 def iomem(sb: ProcSuper) -> str:
     """/proc/iomem: where RAM is. Addresses are 0 for a reader who may not know them."""
     shown = sb.system.current.capable
@@ -149,7 +154,7 @@ MACHINE_TEXTS: "Final[dict[str, tuple[int, TextMaker]]]" = {
     "partitions": (0o444, _empty),
     "slabinfo": (0o400, slabinfo),
     "softirqs": (0o444, softirqs),
-    "vmallocinfo": (0o400, _empty),
+    "vmallocinfo": (0o400, vmallocinfo),
 }
 
 

@@ -60,6 +60,10 @@ class TaskRegistry:
     def kill_task(self, task: "Task") -> None:
         """SIGKILL for a process."""
 
+    def vmallocinfo(self) -> str:
+        """The text of /proc/vmallocinfo."""
+        return ""
+
     def uts_name(self, field: str) -> str:
         """A name of uname(2): sysname, nodename, release, version, domainname."""
         return ""
