@@ -12,15 +12,12 @@ CPUID does not offer, are not all refused.
 """
 
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
 from ctypes import c_uint64
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
-
-from unicorn import x86_const as x86
 
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
@@ -33,6 +30,7 @@ from pagewalk.cpu.unicorn_setup import USER32_CS, Engine
 from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
 from pagewalk.cpu.x86_modes import Modes
+from pagewalk.cpu.x86_registers import GeneralRegisters
 from pagewalk.errors import NotModelled, PagewalkError
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
@@ -82,17 +80,6 @@ _STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into e
 TLS_ENTRY: Final = 12  # GDT_ENTRY_TLS_MIN of a 64-bit kernel
 COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
 
-_REGISTERS: Final = [
-    x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX, x86.UC_X86_REG_RSI,
-    x86.UC_X86_REG_RDI, x86.UC_X86_REG_RBP, x86.UC_X86_REG_RSP, x86.UC_X86_REG_R8, x86.UC_X86_REG_R9,
-    x86.UC_X86_REG_R10, x86.UC_X86_REG_R11, x86.UC_X86_REG_R12, x86.UC_X86_REG_R13, x86.UC_X86_REG_R14,
-    x86.UC_X86_REG_R15, x86.UC_X86_REG_EFLAGS, x86.UC_X86_REG_FS_BASE, x86.UC_X86_REG_GS_BASE, x86.UC_X86_REG_RIP,
-]  # fmt: skip
-_EFLAGS: Final = 16  # their places in the list
-_RIP: Final = 19
-_READ_FORMAT: Final = struct.Struct("<20q")
-_WRITE_FORMAT: Final = struct.Struct("<19q")  # all but rip, which a run takes as an argument
-
 
 def may_compile() -> bool:
     """Whether Numba is there and PAGEWALK_INTERPRETED is not set."""
@@ -129,10 +116,8 @@ class UnicornX86(Cpu):
         self._sse = SseFlags(self._engine, *self._owner.sse_flags)
         self._mmu = Mmu(self._engine, ram, fmt, self._sse.on_new_code, compile_after if may_compile() else -1)
         self._state = self._mmu.state
-        self._registers = ulib.Registers(_REGISTERS)
-        self._events = Events(self._engine, self._mmu.state, self._mmu.state_address, self._registers)
-        self._written = ulib.Registers(_REGISTERS[:_RIP])
-        self._known: tuple[int, ...] = ()  # what the engine's registers are known to hold
+        self._general = GeneralRegisters(self._engine)
+        self._events = Events(self._engine, self._mmu.state, self._mmu.state_address, self._general.words)
         self._fx = FxState(self._engine, self._sse)
         self._fx.reset()
         self._modes = Modes(self._owner, self._fx, self._mmu, ram, tls_entry)
@@ -238,8 +223,8 @@ class UnicornX86(Cpu):
                 self._use_machine_code()
             self._mmu.enter(mm, on_fault)
             if (regs.cs != USER_CS or not self._modes.wide) and self._modes.enter(regs, mm.system.gdt_pfn):
-                self._known = ()
-            self._load(regs)
+                self._general.forget()
+            self._general.load(regs)
             if self._hooks is None:
                 reason = self._execute(regs)
             else:
@@ -275,30 +260,6 @@ class UnicornX86(Cpu):
         """Times that the emulator's TLB was flushed."""
         return self._mmu.flushes
 
-    def _load(self, regs: PtRegs) -> None:
-        """Into the engine, where anything but rip differs from what it holds."""
-        wanted = (
-            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
-            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15, regs.eflags, regs.fs_base, regs.gs_base,
-        )  # fmt: skip
-        if wanted != self._known:
-            _WRITE_FORMAT.pack_into(self._written.bytes, 0, *wanted)
-            self._written.write(self._engine)
-
-    def _store(self, regs: PtRegs) -> None:
-        """From the engine."""
-        self._registers.read(self._engine)
-        self._unpack(regs)
-
-    def _unpack(self, regs: PtRegs) -> None:
-        """From the last registers that were read."""
-        values = _READ_FORMAT.unpack(self._registers.bytes)
-        (
-            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
-            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15, regs.eflags, regs.fs_base, regs.gs_base, regs.rip,
-        ) = values  # fmt: skip
-        self._known = values[:_RIP]
-
     def _execute(self, regs: PtRegs) -> int:
         """Until the kernel is needed; an EXIT_* value, with ``regs`` stored."""
         engine = self._engine
@@ -311,17 +272,17 @@ class UnicornX86(Cpu):
             error = ulib.emu_start(engine, rip, 0, 0, 0)
             event = state[STATE_EVENT]
             if event == EVENT_SYSCALL and mmu.exception is None:
-                self._store(regs)
+                self._general.store(regs)
                 if not self._modes.wide:
                     return self._narrow_syscall(regs)
                 regs.rcx = regs.rip
                 regs.r11 = regs.eflags
                 return EXIT_SYSCALL
             if event != EVENT_REFUSED:
-                self._store(regs)
+                self._general.store(regs)
             else:
-                self._unpack(regs)
-                self._known = ()  # the engine went on to the end of its block: load all of them next time
+                self._general.unpack(regs)
+                self._general.forget()  # the engine went on to the end of its block: load all of them next time
             if mmu.exception is not None:
                 exception, mmu.exception = mmu.exception, None
                 mmu.fault = None
@@ -381,15 +342,15 @@ class UnicornX86(Cpu):
         for _ in range(_STEP_LIMIT):
             mmu.fault = None
             regs.eflags |= _TF
-            self._load(regs)
+            self._general.load(regs)
             state[STATE_EVENT] = EVENT_NONE
             error = ulib.emu_start(self._engine, regs.rip, 0, 0, 0)
             event = state[STATE_EVENT]
             vector = state[STATE_VECTOR]
             if event != EVENT_REFUSED:
-                self._registers.read(self._engine)
-            self._unpack(regs)
-            self._known = ()
+                self._general.words.read(self._engine)
+            self._general.unpack(regs)
+            self._general.forget()
             if not flags & _TF:
                 regs.eflags &= ~_TF
             if mmu.exception is not None:
@@ -460,7 +421,7 @@ class UnicornX86(Cpu):
         What it remembers is among what a saved context brings back; the program's own registers are then loaded again.
         """
         self._modes.restart(regs)
-        self._known = ()
+        self._general.forget()
 
     def _use_machine_code(self) -> None:
         """From now on misses and events are machine code."""

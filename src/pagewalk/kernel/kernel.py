@@ -25,6 +25,7 @@ from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
+from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.kernel.vdso_32 import Vdso32
@@ -197,6 +198,10 @@ class Kernel(KernelMemory):
     def syscall_name(self, number: int) -> str:
         """What a system call is called."""
         return syscall_name(number)
+
+    def syscall_name_ia32(self, number: int) -> str:
+        """What a 32-bit program's system call is called."""
+        return syscall_name_ia32(number)
 
     def the_vdso_32(self) -> Vdso32:
         """The vDSO of 32-bit programs, made for the first of them."""

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pagewalk.kernel.syscall.names import syscall_name
-from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 from pagewalk.view.report import PAGE, ProcessRecord, Rss
 
@@ -186,13 +184,13 @@ class FamilyRecorder:
     def _count_calls(self, task: "Task") -> None:
         for number, count in enumerate(task.calls):
             if count:
-                add(self.calls, syscall_name(number), count)
+                add(self.calls, task.kernel.syscall_name(number), count)
         for number, count in task.calls_ia32.items():
-            add(self.calls, syscall_name_ia32(number), count)
+            add(self.calls, task.kernel.syscall_name_ia32(number), count)
         for number, count in task.unknown_calls.items():
-            add(self.unknown_calls, syscall_name(number), count)
+            add(self.unknown_calls, task.kernel.syscall_name(number), count)
         for number, count in task.unknown_calls_ia32.items():
-            add(self.unknown_calls, syscall_name_ia32(number), count)
+            add(self.unknown_calls, task.kernel.syscall_name_ia32(number), count)
 
     def _take(self, record: ProcessRecord, task: "Task") -> None:
         """Everything that can be said of the process now."""
