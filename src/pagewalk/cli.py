@@ -154,6 +154,9 @@ def run(
 @click.option("--on", type=click.Choice(["kernel", "model", "both"]), default="both", show_default=True,
               help="Where to replay it.")  # fmt: skip
 @click.option("--programs", metavar="DIR", help="C files of static programs to be compared too (tests/linux/programs).")
+@click.option(
+    "--memory-max", metavar="SIZE", help="The operations run in a memory cgroup with this limit, on both sides."
+)
 @click.option("--scripts", metavar="DIR", default="conform-scripts", show_default=True, help="Where scripts are left.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the table as JSON too.")
 @click.option("--markdown", metavar="FILE", help="Write the table as Markdown too.")
@@ -165,6 +168,7 @@ def conform(
     replay: str | None,
     on: str,
     programs: str | None,
+    memory_max: str | None,
     scripts: str,
     json_file: str | None,
     markdown: str | None,
@@ -172,6 +176,7 @@ def conform(
     """Hold the model against the running kernel: a table of what is equal, and the shortest script of what is not."""
     import random
 
+    from pagewalk.config import parse_size
     from pagewalk.conform.replay import replay_script
     from pagewalk.conform.table import run as run_conformance
 
@@ -184,7 +189,8 @@ def conform(
     tell = _show_progress if sys.stderr.isatty() else _mute
     seed = random.randrange(1 << 31) if seed is None else seed
     sources = None if programs is None else Path(directory(programs))
-    found = run_conformance(ops, seed, jobs, chosen, Path(scripts), tell, sources)
+    limit = 0 if memory_max is None else parse_size(memory_max, "--memory-max")
+    found = run_conformance(ops, seed, jobs, chosen, Path(scripts), tell, sources, limit)
     tell("")
     click.echo(found.table(), nl=False)
     for path in outputs:

@@ -9,6 +9,7 @@ import pytest
 
 from pagewalk.conform import layouts
 from pagewalk.conform.both import compile_program, run_kernel, run_model
+from pagewalk.conform.memcg import find_hierarchy
 from pagewalk.conform.operations import Batch, Script, first_difference, reduce, run_side
 from pagewalk.conform.programs import STATIC
 from pagewalk.conform.table import ENV, Conformance, one_program, run
@@ -30,6 +31,18 @@ def test_random_operations_do_what_the_kernel_does(seed: int, tmp_path: Path) ->
         # What is left is rare: a few batches in a million operations, told here with their scripts.
         pytest.xfail(f"seed {seed}\n{found.table()}")
     assert found.different == 0, f"seed {seed}\n{found.table()}"
+
+
+def test_operations_in_a_memory_cgroup_do_what_the_kernel_does(tmp_path: Path) -> None:
+    """Of a size that is enough: the limit alone changes nothing."""
+    harness.need_reference_kernel()
+    harness.need_disk_file_system(harness.base())
+    try:
+        find_hierarchy()
+    except ConfigError as why:
+        pytest.skip(str(why))
+    found = run(2000, FIXED_SEED, 1, ["operations"], tmp_path, lambda text: None, memory_max=4 << 20)
+    assert found.different == 0, found.table()
 
 
 @pytest.mark.parametrize("name", sorted(STATIC))

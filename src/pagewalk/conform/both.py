@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from pagewalk.conform.memcg import limited
 from pagewalk.errors import ConfigError
 
 __all__ = ["Outcome", "compile_program", "device_settings", "kernel_release", "run_kernel", "run_model", "work_folder"]
@@ -109,11 +110,19 @@ def _outcome(command: Sequence[str], cwd: str, env: dict[str, str], timeout: flo
 
 
 def run_kernel(
-    argv: Sequence[str], *, cwd: str = "/", env: dict[str, str] | None = None, aslr: bool = False, timeout: float = 120
+    argv: Sequence[str],
+    *,
+    cwd: str = "/",
+    env: dict[str, str] | None = None,
+    aslr: bool = False,
+    memory_max: int = 0,
+    timeout: float = 120,
 ) -> Outcome:
-    """Natively, by default without address randomisation (setarch -R)."""
+    """Natively, by default without address randomisation (setarch -R); in a memory cgroup of ``memory_max`` bytes where
+    that is not 0."""
     front = [] if aslr else ["setarch", "-R"]
-    return _outcome([*front, *argv], cwd, env or {}, timeout)
+    with limited([*front, *argv], memory_max) as command:
+        return _outcome(command, cwd, env or {}, timeout)
 
 
 def run_model(
@@ -124,6 +133,7 @@ def run_model(
     aslr: bool = False,
     seed: int = 0,
     rw: str = "",
+    memory_max: int = 0,
     options: Sequence[str] = (),
     timeout: float = 600,
 ) -> Outcome:
@@ -134,6 +144,8 @@ def run_model(
         command.append("--no-aslr")
     if rw:
         command += ["--rw", rw]
+    if memory_max:
+        command += ["--memory-max", str(memory_max)]
     for setting in device_settings(base()):
         command += ["--set", setting]
     for name, value in (env or {}).items():

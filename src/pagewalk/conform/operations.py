@@ -18,7 +18,7 @@ __all__ = ["Batch", "Script", "batches", "compare", "first_difference", "shrink"
 OPERATIONS_A_BATCH = 1000
 _NAME = re.compile(rb"^(\d+)\.(\d+): ", re.MULTILINE)
 _HEADER = "# pagewalk conform"
-_MODES = (["plain"], ["fork"], ["plain", "wide"], ["fork", "wide"])
+_BATCH = re.compile(r"batch (\d+) (\d+) (fork|plain)( wide)?(?: memory\.max=(\d+))?\s*")
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,20 @@ class Batch:
     """``count`` operations of ``seed``; with ``fork`` some of them make families of processes.
 
     ``wide`` is the vocabulary of today; without it the operations are those that the first scripts were cut from.
+    With ``memory_max`` both sides run in a memory cgroup of that many bytes.
     """
 
     seed: int
     count: int
     fork: bool
     wide: bool = True
+    memory_max: int = 0
+
+    @property
+    def mode(self) -> str:
+        """As a script has it."""
+        words = ["fork" if self.fork else "plain", *(["wide"] if self.wide else [])]
+        return " ".join([*words, *([f"memory.max={self.memory_max}"] if self.memory_max else [])])
 
     def argv(self, folder: Path, chosen: list[tuple[int, int]] | None) -> list[str]:
         """The command; ``chosen`` are the only operations to be carried out, by process and number."""
@@ -60,8 +68,7 @@ class Script:
 
     def write(self, path: Path) -> None:
         """As a file that ``read`` takes."""
-        mode = ("fork" if self.batch.fork else "plain") + (" wide" if self.batch.wide else "")
-        lines = [_HEADER, f"batch {self.batch.seed} {self.batch.count} {mode}"]
+        lines = [_HEADER, f"batch {self.batch.seed} {self.batch.count} {self.batch.mode}"]
         for (who, number), text in zip(self.chosen, self.text, strict=True):
             lines.append(f"{who} {number}  # {text}")
         path.write_text("\n".join(lines) + "\n")
@@ -73,10 +80,11 @@ class Script:
             lines = path.read_text().splitlines()
         except OSError as error:
             raise ConfigError(f"conform: cannot read {path}: {error.strerror}") from None
-        words = lines[1].split() if len(lines) > 1 and lines[0].startswith(_HEADER) else []
-        if len(words) < 4 or words[0] != "batch" or words[3:] not in _MODES or not (words[1] + words[2]).isdigit():
+        batch = _BATCH.fullmatch(lines[1]) if len(lines) > 1 and lines[0].startswith(_HEADER) else None
+        if batch is None:
             raise ConfigError(
-                f"conform: expected a script ({_HEADER}, then batch SEED COUNT fork|plain [wide]) in {path}"
+                f"conform: expected a script ({_HEADER}, then batch SEED COUNT fork|plain [wide] [memory.max=BYTES]) "
+                f"in {path}"
             )
         chosen, text = [], []
         for number, line in enumerate(lines[2:], 3):
@@ -88,15 +96,16 @@ class Script:
                 raise ConfigError(f"conform: expected WHO NUMBER in line {number} of {path}, got {line!r}")
             chosen.append((int(parts[0]), int(parts[1])))
             text.append(comment.strip())
-        return Script(Batch(int(words[1]), int(words[2]), words[3] == "fork", "wide" in words), chosen, text)
+        seed, count, mode, wide, limit = batch.groups()
+        return Script(Batch(int(seed), int(count), mode == "fork", bool(wide), int(limit or 0)), chosen, text)
 
 
-def batches(operations: int, seed: int) -> Iterator[Batch]:
+def batches(operations: int, seed: int, memory_max: int = 0) -> Iterator[Batch]:
     """Batches of ``operations`` in all, every second one with families."""
     number = 0
     while operations > 0:
         count = min(OPERATIONS_A_BATCH, operations)
-        yield Batch(seed * 1_000_003 + number, count, bool(number % 2))
+        yield Batch(seed * 1_000_003 + number, count, bool(number % 2), memory_max=memory_max)
         operations -= count
         number += 1
 
@@ -105,8 +114,8 @@ def compare(batch: Batch, chosen: list[tuple[int, int]] | None = None) -> tuple[
     """(the kernel's outcome, the model's)."""
     folder = work_folder()
     try:
-        theirs = run_kernel(batch.argv(folder, chosen))
-        ours = run_model(batch.argv(folder, chosen), rw=str(folder))
+        theirs = run_kernel(batch.argv(folder, chosen), memory_max=batch.memory_max)
+        ours = run_model(batch.argv(folder, chosen), rw=str(folder), memory_max=batch.memory_max)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return theirs, ours
@@ -117,7 +126,10 @@ def run_side(script: Script, side: str) -> Outcome:
     folder = work_folder()
     try:
         argv = script.batch.argv(folder, script.chosen)
-        return run_kernel(argv) if side == "kernel" else run_model(argv, rw=str(folder))
+        limit = script.batch.memory_max
+        if side == "kernel":
+            return run_kernel(argv, memory_max=limit)
+        return run_model(argv, rw=str(folder), memory_max=limit)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,7 +4,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ class Conformance:
     date: str
     seed: int
     seconds: float = 0.0
+    memory_max: int = 0
     areas: list[Area] = field(default_factory=list)
 
     @property
@@ -75,17 +76,18 @@ class Conformance:
         lines.append(f"{'area':<42} {'cases':>9} {'equal':>9} {'different':>9}")
         for area in self.areas:
             lines.append(f"{area.name:<42} {area.cases:>9} {area.equal:>9} {len(area.differences):>9}")
-        lines += self.unsteady()
+        lines += self.remarks()
         for area in self.areas:
             for text in area.differences:
                 lines += ["", f"{area.name}:", text]
         return "\n".join(lines) + "\n"
 
-    def unsteady(self) -> list[str]:
-        """A line on batches that the kernel itself did not repeat, where there were any."""
+    def remarks(self) -> list[str]:
+        """A line on batches that the kernel itself did not repeat, where there were any; and one on the cgroup."""
         batches = sum(area.unsteady for area in self.areas)
         text = f"In {batches} batches the kernel's first answer was not its last one, which is the model's."
-        return [text] if batches else []
+        limit = f"The operations ran in a memory cgroup of {self.memory_max} bytes, on both sides."
+        return [*([text] if batches else []), *([limit] if self.memory_max else [])]
 
     def markdown(self) -> str:
         """For docs/conformance.md."""
@@ -102,7 +104,7 @@ class Conformance:
             "|---|---:|---:|---:|",
         ]
         lines += [f"| {a.name} | {a.cases} | {a.equal} | {len(a.differences)} |" for a in self.areas]
-        lines += ["", *self.unsteady()] if self.unsteady() else []
+        lines += ["", *self.remarks()] if self.remarks() else []
         for area in self.areas:
             for text in area.differences:
                 shown = text.splitlines()
@@ -124,14 +126,17 @@ def run(
     folder: Path,
     progress: Callable[[str], None],
     sources: Path | None = None,
+    memory_max: int = 0,
 ) -> Conformance:
     """Runs the ``parts`` ("operations", "programs", "layouts"); scripts of differences go to ``folder``. ``sources`` is
-    where the C files of static programs are."""
+    where the C files of static programs are; ``memory_max``, where not 0, bytes of a memory cgroup that the operations
+    run in on both sides."""
     start = time.monotonic()
     found = Conformance(kernel_release(), datetime.date.today().isoformat(), seed)
     with ThreadPoolExecutor(jobs) as pool:
         if "operations" in parts:
-            run_operations(found, operations, seed, pool, folder, progress)
+            found.memory_max = memory_max
+            run_operations(found, batches(operations, seed, memory_max), pool, folder, progress)
         if "programs" in parts:
             run_programs(found, sources, pool, progress)
         if "layouts" in parts:
@@ -152,8 +157,7 @@ def repeats(batch: Batch, ours: Outcome, times: int) -> bool:
 
 def run_operations(
     found: Conformance,
-    operations: int,
-    seed: int,
+    wanted: Iterator[Batch],
     pool: ThreadPoolExecutor,
     folder: Path,
     progress: Callable[[str], None],
@@ -181,7 +185,7 @@ def run_operations(
             again[0].stdout, again[1].stdout
         )
 
-    for batch, difference in pool.map(one, batches(operations, seed)):
+    for batch, difference in pool.map(one, wanted):
         areas[batch.fork].count(not difference, batch.count, difference)
         progress(f"{sum(area.cases for area in areas.values())} operations, {found.different} different")
 
