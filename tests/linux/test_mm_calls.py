@@ -15,6 +15,7 @@ PROGRAMS = {
     "ipc_calls": [],
     "limit_calls": [],
     "file_calls": [],
+    "numa_calls": [],
 }
 
 

@@ -114,6 +114,9 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.comm = parent.comm
     task.personality = parent.personality
     task.oom_score_adj = parent.oom_score_adj
+    task.mempolicy = None if parent.mempolicy is None else parent.mempolicy.copy()
+    task.il_prev = parent.il_prev
+    task.il_weight = parent.il_weight
     task.memcg = parent.memcg
     task.capable = parent.capable
     task.dumpable = parent.dumpable

@@ -6,6 +6,8 @@ Differs: only the fields that mm/ reads; kernel.task.Task adds the rest.
 
 from typing import Final
 
+from pagewalk.mm.mempolicy import MAX_NUMNODES, MemPolicy
+
 RLIMIT_CPU: Final = 0
 RLIMIT_FSIZE: Final = 1
 RLIMIT_DATA: Final = 2
@@ -90,6 +92,8 @@ class Current:
     memcg              id of its memory cgroup, 0 for the root
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
     ioac               what it has read and written
+    mempolicy          NUMA policy, None = the CPU's node first
+    il_prev, il_weight the node that interleaving took last, and how many turns it has left
     """
 
     def __init__(self) -> None:
@@ -102,6 +106,9 @@ class Current:
         self.oom_score_adj = 0
         self.memcg = 0
         self.ioac = TaskIoAccounting()
+        self.mempolicy: MemPolicy | None = None
+        self.il_prev = MAX_NUMNODES - 1
+        self.il_weight = 0
 
     def rlimit(self, which: int) -> int:
         """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""

@@ -95,6 +95,7 @@ def copy_vma(mm: MmStruct, source: Vma) -> Vma:
     vma.vm_page_prot = source.vm_page_prot
     vma.vm_file = source.vm_file
     vma.vm_ops = source.vm_ops
+    vma.vm_policy = source.vm_policy
     if source.vm_file is not None:
         source.vm_file.get()
     if not source.vm_flags & VM_WIPEONFORK and source.anon_vma is not None:

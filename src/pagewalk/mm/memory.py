@@ -23,6 +23,7 @@ from pagewalk.mm.fault_types import (
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from pagewalk.mm.mempolicy import vma_alloc_page
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache
 from pagewalk.mm.page_writeback import folio_mark_dirty
@@ -103,7 +104,7 @@ def do_anonymous_page(vmf: VmFault) -> i64:
         return 0
     if vma.anon_vma is None:
         anon_vma_prepare(vma)
-    page = system.node.alloc_page(GFP_HIGHUSER_MOVABLE | GFP_ZERO)
+    page = vma_alloc_page(vma, vmf.address, GFP_HIGHUSER_MOVABLE | GFP_ZERO)
     if page is None:
         return VM_FAULT_OOM
     add_new_anon_rmap(page, vma, vmf.address)
@@ -171,7 +172,7 @@ def do_cow_fault(vmf: VmFault) -> i64:
         return ret
     source = vmf.page
     assert source is not None
-    copy = system.node.alloc_page(GFP_HIGHUSER_MOVABLE)
+    copy = vma_alloc_page(vma, vmf.address, GFP_HIGHUSER_MOVABLE)
     if copy is None:
         system.node.put_page(source)
         return VM_FAULT_OOM
@@ -330,7 +331,7 @@ def wp_page_copy(vmf: VmFault, old: Page | None, pte: i64) -> i64:
     fmt = system.format
     if old is not None:
         old.refcount += 1
-    new = system.node.alloc_page(GFP_HIGHUSER_MOVABLE | (GFP_ZERO if old is None else 0))
+    new = vma_alloc_page(vma, vmf.address, GFP_HIGHUSER_MOVABLE | (GFP_ZERO if old is None else 0))
     if old is not None:
         if new is None or (system.ram.words[vmf.pte_index] ^ pte) & ~(fmt.accessed.mask | fmt.dirty.mask):
             system.node.put_page(old)

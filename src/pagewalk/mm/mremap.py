@@ -312,6 +312,7 @@ def copy_vma(vma: Vma, addr: i64, length: i64, pgoff: i64) -> Vma:
     new.vm_page_prot = vma.vm_page_prot
     new.vm_file = vma.vm_file
     new.vm_ops = vma.vm_ops
+    new.vm_policy = vma.vm_policy
     if new.vm_file is not None:
         new.vm_file.get()
     anon_vma_clone(new, vma)

@@ -10,13 +10,14 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.mempolicy import alloc_page_current
 from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
 from pagewalk.mm.system import System
 
 
 def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
     """Reads page ``index`` of the backing store into a new page of the cache; the page, or -ENOMEM, -EIO, ..."""
-    page = system.node.alloc_page(GFP_HIGHUSER_MOVABLE)
+    page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
     if page is None:
         return -errno.ENOMEM
     failed = mapping.read_folio(index, system.ram.page(page.pfn))

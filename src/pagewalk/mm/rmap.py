@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.mempolicy import mpol_equal
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.swap import mlock_folio
@@ -120,6 +121,7 @@ def find_mergeable_anon_vma(vma: Vma) -> AnonVma | None:
 def _reusable_anon_vma(old: Vma, low: Vma, high: Vma) -> AnonVma | None:
     compatible = (
         low.vm_file is high.vm_file
+        and mpol_equal(low.vm_policy, high.vm_policy)
         and (low.vm_flags ^ high.vm_flags) & ~(VM_ACCESS_FLAGS | VM_STICKY) == 0
         and high.vm_pgoff == low.vm_pgoff + low.nr_pages()
     )

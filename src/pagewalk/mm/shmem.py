@@ -13,6 +13,7 @@ from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBU
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, AddressSpace, File
 from pagewalk.mm.filemap import filemap_map_pages
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
+from pagewalk.mm.mempolicy import alloc_page_current
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
 from pagewalk.mm.shmem_swap import shmem_free_swap, shmem_lookup, shmem_swap_major
@@ -78,7 +79,7 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
         if not vm_enough_memory(system, 1):
             return None
         vm_acct_memory(system, 1)
-    page = system.node.alloc_page(GFP_HIGHUSER_MOVABLE | GFP_ZERO)
+    page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE | GFP_ZERO)
     if page is None:
         if mapping.noreserve:
             vm_unacct_memory(system, 1)

@@ -116,6 +116,8 @@ def event_stats(system: System) -> dict[str, int]:
         "pgfault": int(vmstat.pgfault),
         "pgmajfault": int(vmstat.pgmajfault),
         "pgreuse": int(vmstat.pgreuse),
+        "pgmigrate_success": int(vmstat.pgmigrate_success),
+        "pgmigrate_fail": int(vmstat.pgmigrate_fail),
         "oom_kill": int(vmstat.oom_kill),
         "unevictable_pgs_mlocked": int(vmstat.unevictable_pgs_mlocked),
         "unevictable_pgs_munlocked": int(vmstat.unevictable_pgs_munlocked),

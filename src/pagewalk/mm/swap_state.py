@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.mempolicy import alloc_page_current
 from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
 from pagewalk.mm.page_io import swap_read_folio
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK, pte_to_swp_entry, swp_entry
@@ -58,7 +59,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool) -> Page | None:
     page = swap.cache.get(entry)
     if page is not None:
         return page
-    page = system.node.alloc_page(GFP_HIGHUSER_MOVABLE)
+    page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
     if page is None:
         return None
     found = swap.cache.get(entry)  # reclaim for the frame changes nothing here, but the slot may have gone

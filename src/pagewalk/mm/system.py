@@ -71,6 +71,8 @@ class System:
     vmstat              counters
     zero_pfn            the frame that every untouched anonymous page reads
     totalram_pages      managed frames of all zones
+    has_policies        somebody has set a NUMA policy
+    node_weights        turns of each node in weighted interleaving
     vm_committed_as     pages promised to processes (Committed_AS)
     memcg               the memory cgroups
     random              the machine's only source of randomness
@@ -114,6 +116,8 @@ class System:
         self.current = Current()
         self.totalram_pages = sum([zone.managed_pages for zone in self.zones])
         self.vm_committed_as: i64 = 0
+        self.has_policies = False
+        self.node_weights = [1] * len(self.nodes)
         zero = self.node.alloc_page(GFP_PGTABLE)
         assert zero is not None
         zero.flags |= PG_reserved

@@ -1,7 +1,7 @@
 """struct vm_area_struct: one mapping of an address space, its flags and its operations.
 
 Mirrors: include/linux/mm.h, include/linux/mm_types.h (6.18)
-Differs: no userfaultfd context, no NUMA policy, no hugetlb and no soft-dirty (CONFIG_MEM_SOFT_DIRTY=n).
+Differs: no userfaultfd context, no hugetlb and no soft-dirty (CONFIG_MEM_SOFT_DIRTY=n).
 """
 
 from typing import TYPE_CHECKING, Final, final
@@ -10,6 +10,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.fault_types import VM_FAULT_SIGBUS
 from pagewalk.mm.file import File
+from pagewalk.mm.mempolicy import MemPolicy
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -139,6 +140,7 @@ class Vma:
     anon_vma          owner of its anonymous pages, None until the first
     anon_vma_chain    every AnonVma that pages of this VMA may belong to, its own first
     nr_faults         faults taken in it, for the report
+    vm_policy         NUMA policy, None = the task's
     """
 
     def __init__(self, mm: "MmStruct", start: i64, end: i64, flags: i64, pgoff: i64) -> None:
@@ -156,6 +158,7 @@ class Vma:
         self.swap_ra_win: i64 = 0
         self.swap_ra_hits: i64 = 4
         self.nr_faults: i64 = 0
+        self.vm_policy: MemPolicy | None = None
 
     def __repr__(self) -> str:
         rights = "".join(c if self.vm_flags & bit else "-" for bit, c in ((1, "r"), (2, "w"), (4, "x")))

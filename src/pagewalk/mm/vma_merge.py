@@ -10,6 +10,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import File
 from pagewalk.mm.filemap import link_file, unlink_file
+from pagewalk.mm.mempolicy import MemPolicy, mpol_equal
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.rmap import AnonVma, anon_vma_clone, is_fork_child, unlink_anon_vmas
 from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_STICKY, VM_WRITE, Vma
@@ -39,8 +40,9 @@ def _can_remove(vma: Vma) -> bool:
     return vma.vm_ops is None or not vma.vm_ops.has_close
 
 
-def _same_kind(vma: Vma, flags: i64, file: File | None) -> bool:
-    return (vma.vm_flags ^ flags) & ~VM_STICKY == 0 and vma.vm_file is file
+def _same_kind(vma: Vma, flags: i64, file: File | None, policy: MemPolicy | None) -> bool:
+    same = (vma.vm_flags ^ flags) & ~VM_STICKY == 0 and vma.vm_file is file
+    return same and (vma.vm_policy is policy or mpol_equal(vma.vm_policy, policy))
 
 
 def _anon_vma_mergeable(target: Vma, source: Vma | None, source_anon: AnonVma | None) -> bool:
@@ -70,12 +72,13 @@ def vma_merge_new_range(
     if flags & VM_SPECIAL:
         return None
     anon_vma = None if source is None else source.anon_vma
+    policy = None if source is None else source.vm_policy
     prev = mm.find_vma_prev(start)
     following = mm.find_vma(start)
     left = (
         prev is not None
         and prev.vm_end == start
-        and _same_kind(prev, flags, file)
+        and _same_kind(prev, flags, file, policy)
         and prev.vm_pgoff + prev.nr_pages() == pgoff
         and _anon_vma_mergeable(prev, source, anon_vma)
     )
@@ -83,7 +86,7 @@ def vma_merge_new_range(
         not just_expand
         and following is not None
         and following.vm_start == end
-        and _same_kind(following, flags, file)
+        and _same_kind(following, flags, file, policy)
         and following.vm_pgoff == pgoff + ((end - start) >> mm.system.page_shift)
         and _anon_vma_mergeable(following, source, anon_vma)
     )
@@ -146,7 +149,7 @@ def discard_vma(vma: Vma) -> None:
         vma.vm_file.put()
 
 
-def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
+def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64, policy: MemPolicy | None) -> Vma | None:
     """Lets a neighbour take [start, end) of ``vma``, whose flags become ``flags``; the VMA that then covers it, or
     None."""
     mm = vma.vm_mm
@@ -162,14 +165,14 @@ def _merge_existing(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | None:
     left = (
         prev is not None
         and prev.vm_end == start
-        and _same_kind(prev, flags, vma.vm_file)
+        and _same_kind(prev, flags, vma.vm_file, policy)
         and prev.vm_pgoff + prev.nr_pages() == pgoff
         and _anon_vma_mergeable(prev, vma, vma.anon_vma)
     )
     right = (
         following is not None
         and following.vm_start == end
-        and _same_kind(following, flags, vma.vm_file)
+        and _same_kind(following, flags, vma.vm_file, policy)
         and following.vm_pgoff == pgoff + ((end - start) >> mm.system.page_shift)
         and _anon_vma_mergeable(following, vma, vma.anon_vma)
     )
@@ -207,7 +210,23 @@ def vma_modify_flags(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | int:
 
     Returns it (the caller sets the flags), or -ENOMEM (too many mappings), -EINVAL (cannot be split).
     """
-    merged = _merge_existing(vma, start, end, flags)
+    merged = _merge_existing(vma, start, end, flags, vma.vm_policy)
+    if merged is not None:
+        return merged
+    if vma.vm_start < start:
+        failed = split_vma(vma, start, new_below=True)
+        if failed:
+            return failed
+    if vma.vm_end > end:
+        failed = split_vma(vma, end, new_below=False)
+        if failed:
+            return failed
+    return vma
+
+
+def vma_modify_policy(vma: Vma, start: i64, end: i64, policy: MemPolicy | None) -> Vma | int:
+    """As ``vma_modify_flags``, for a NUMA policy: the caller sets it."""
+    merged = _merge_existing(vma, start, end, vma.vm_flags, policy)
     if merged is not None:
         return merged
     if vma.vm_start < start:
@@ -250,6 +269,7 @@ def _copy_vma(vma: Vma, start: i64, end: i64, pgoff: i64) -> Vma:
     new.vm_page_prot = vma.vm_page_prot
     new.vm_file = vma.vm_file
     new.vm_ops = vma.vm_ops
+    new.vm_policy = vma.vm_policy
     if vma.vm_file is not None:
         vma.vm_file.get()
     link_file(new)

@@ -44,6 +44,8 @@ class VmStat:
         self.unevictable_pgs_rescued: i64 = 0
         self.unevictable_pgs_cleared: i64 = 0
         self.drop_pagecache: i64 = 0
+        self.pgmigrate_success: i64 = 0
+        self.pgmigrate_fail: i64 = 0
         self.oom_kill: i64 = 0
         # Reclaim.
         self.pgactivate: i64 = 0

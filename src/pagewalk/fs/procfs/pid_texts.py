@@ -72,7 +72,7 @@ def _smaps(task: "Task") -> bytes:
 
 def _numa_maps(task: "Task") -> bytes:
     mm = task_mm(task)
-    return b"" if mm is None else _encode(numa_maps_text(mm))
+    return b"" if mm is None else _encode(numa_maps_text(mm, task.mempolicy))
 
 
 def _smaps_rollup(task: "Task") -> bytes:

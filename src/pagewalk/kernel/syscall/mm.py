@@ -1,9 +1,8 @@
 """The system calls of memory management; each is a few lines over its room in ``mm/``.
 
-Mirrors: mm/mmap.c, mm/mprotect.c, mm/mlock.c, mm/madvise.c, mm/memfd.c, mm/mseal.c, mm/mempolicy.c,
-mm/process_vm_access.c (6.18) Differs: NUMA policies are accepted and reported as on a machine with one node;
-process_madvise and process_vm_* reach
-    the caller alone.
+Mirrors: mm/mmap.c, mm/mprotect.c, mm/mlock.c, mm/madvise.c, mm/memfd.c, mm/mseal.c,
+    mm/process_vm_access.c (6.18)
+Differs: process_madvise and process_vm_* reach the caller alone.
 """
 
 import errno
