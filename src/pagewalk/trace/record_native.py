@@ -1,8 +1,8 @@
-"""Recording a native program with Valgrind's lackey: ``pagewalk record -- PROGRAM``.
+"""Recording a native program: ``pagewalk record -- PROGRAM``, with Valgrind's lackey or another recorder.
 
-The program runs at some hundredth of its speed, its standard streams its own. Valgrind writes what it sees into a pipe,
-which is read and written to the file as it comes, in constant memory. What the program and its dynamic linker map is
-told by events; what was there before (the program itself, the linker, the stack) is inferred from what is touched.
+Under Valgrind the program runs at some hundredth of its speed, its standard streams its own. What is seen goes through
+a pipe, and is read and written to the file as it comes, in constant memory. What the program and its dynamic linker map
+is told by events; what was there before (the program itself, the linker, the stack) is inferred from what is touched.
 
 Differs: addresses are those that valgrind gives the program; its preloaded library and the instructions that it puts in
 place of a few string functions are among the accesses. Children are not recorded, nor which thread an access is of.
@@ -12,18 +12,19 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pagewalk.errors import ConfigError, TraceError
+from pagewalk.trace.format import TraceSource
 from pagewalk.trace.infer import InferredTrace
 from pagewalk.trace.native import NativeTrace, NativeWriter
 from pagewalk.trace.readers.base import BLOCK
 from pagewalk.trace.readers.lackey import LackeyTrace
 
-__all__ = ["Recorded", "record"]
+__all__ = ["Capture", "Recorded", "capture_to", "record", "valgrind_capture"]
 
 _PIPE_SIZE: Final = 1 << 20
 _OPTIONS: Final = (
@@ -46,15 +47,21 @@ class Recorded:
     inferred: str
 
 
-def record(command: Sequence[str], path: Path, valgrind: str = "valgrind") -> Recorded:
+Capture: TypeAlias = Callable[[Sequence[str], Path], int]
+"""Runs a command, writes its trace (native format, mappings not inferred) to a file; the exit status, as a shell has
+it."""
+
+
+def record(command: Sequence[str], path: Path, capture: Capture | None = None) -> Recorded:
     """Runs ``command`` (its first word the path of a program) and writes its trace to ``path``.
 
-    Raises ConfigError where valgrind is not installed, TraceError where the file cannot be written or the recording
-    does not succeed.
+    capture  how: with Valgrind where it is not given
+
+    Raises ConfigError where what is needed is not installed, TraceError where the file cannot be written or the
+    recording does not succeed.
     """
-    program = shutil.which(valgrind)
-    if program is None:
-        raise ConfigError(f"record: expected {valgrind} to be installed (apt install valgrind), found none")
+    if capture is None:
+        capture = valgrind_capture()
     part = path.with_name(path.name + ".part")
     for name in (path, part):
         try:
@@ -62,7 +69,7 @@ def record(command: Sequence[str], path: Path, valgrind: str = "valgrind") -> Re
         except OSError as error:
             raise TraceError(f"{name}: cannot be written: {error.strerror}") from None
     try:
-        status = _capture(program, command, part)
+        status = capture(command, part)
         whole = InferredTrace(NativeTrace(part))
         with NativeWriter(path, whole.info) as writer:
             for batch in whole:
@@ -70,24 +77,40 @@ def record(command: Sequence[str], path: Path, valgrind: str = "valgrind") -> Re
     finally:
         part.unlink(missing_ok=True)
     if not writer.nr_accesses:
-        raise TraceError(f"{path}: {command[0]} was not recorded: valgrind ended with status {status} at its start")
+        raise TraceError(f"{path}: {command[0]} was not recorded: the recorder ended with status {status} at its start")
     return Recorded(status, writer.nr_accesses, writer.nr_events, whole.info.extra.get("inferred", ""))
 
 
-def _capture(valgrind: str, command: Sequence[str], path: Path) -> int:
-    """The program's exit status; its trace, with the calls that valgrind has seen, is in ``path``."""
+def valgrind_capture(valgrind: str = "valgrind") -> Capture:
+    """Recording with Valgrind's lackey. ConfigError where it is not installed."""
+    program = shutil.which(valgrind)
+    if program is None:
+        raise ConfigError(f"record: expected {valgrind} to be installed (apt install valgrind), found none")
+
+    def capture(command: Sequence[str], path: Path) -> int:
+        def arguments(fd: int) -> list[str]:
+            return [program, *_OPTIONS, f"--log-fd={fd}", "--", *command]
+
+        return capture_to(path, arguments, lambda read_end: _LackeyPipe(read_end, command))
+
+    return capture
+
+
+def capture_to(path: Path, arguments: Callable[[int], list[str]], reader: Callable[[int], TraceSource]) -> int:
+    """Runs what ``arguments`` names, which writes to the descriptor that it is told; ``path`` gets what ``reader``
+    makes of the other end. The exit status, as a shell has it."""
     read_end, write_end = os.pipe()
     try:
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        arguments = [valgrind, *_OPTIONS, f"--log-fd={write_end}", "--", *command]
-        process = subprocess.Popen(arguments, pass_fds=(write_end,))
+        words = arguments(write_end)
+        process = subprocess.Popen(words, pass_fds=(write_end,))
     except OSError as error:
         os.close(read_end)
-        raise TraceError(f"{valgrind}: cannot be run: {error.strerror}") from None
+        raise TraceError(f"{words[0]}: cannot be run: {error.strerror}") from None
     finally:
         os.close(write_end)
     try:
-        trace = _LackeyPipe(read_end, command)
+        trace = reader(read_end)
         with NativeWriter(path, trace.info) as writer:
             for batch in trace:
                 writer.write(batch)

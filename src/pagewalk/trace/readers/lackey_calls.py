@@ -51,10 +51,12 @@ class Calls:
             return None
         if len(arguments) < min(_FIXED[name], 4):
             return None
-        return self._made(name, arguments, _word(int(answer[1], 16)))
+        file = self._files.get(arguments[4], "") if name == "mmap" and len(arguments) > 4 else ""
+        return self.made(name, arguments, _word(int(answer[1], 16)), file)
 
-    def _made(self, name: str, words: list[int], result: int) -> Event | None:
-        """The event of a call that succeeded."""
+    def made(self, name: str, words: list[int], result: int, path: str) -> Event | None:
+        """The event of a call that succeeded: its arguments and its result, signed; the path of the file that it maps,
+        "" where it is not known."""
         if name == "brk":
             self._heap = self._heap or result
             return Brk(task=0, addr=result, start=self._heap)
@@ -62,7 +64,7 @@ class Calls:
         if name == "mmap":
             if len(words) < 6:
                 return None
-            file = "" if words[3] & _MAP_ANONYMOUS else self._files.get(words[4], "")
+            file = "" if words[3] & _MAP_ANONYMOUS else path
             return Mmap(task=0, addr=result, length=length, prot=words[2], flags=words[3], name=file, offset=words[5])
         if name == "munmap":
             return Munmap(task=0, addr=words[0], length=length)
