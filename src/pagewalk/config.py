@@ -112,6 +112,8 @@ class Config:
     reclaim_policy            "lru" (the classic one), "mglru", or a subclass of mm.lruvec.ReclaimPolicy
     swappiness                vm.swappiness: 0 spares anonymous memory, 200 the page cache
     page_cluster              vm.page-cluster: swap-in reads up to 2**page_cluster pages at once
+    lmk                       Android's low memory killer: "driver" (in the kernel, with
+                              /sys/module/lowmemorykiller/parameters), "lmkd" (the daemon, by PSI), or "" for none
     panic_on_oom              vm.panic_on_oom: 0 kills, 1 gives up unless a cgroup or nodes ran out, 2 always gives up:
                               the run ends with OutOfMemory
     oom_kill_allocating_task  vm.oom_kill_allocating_task: kills who asks, not the largest
@@ -166,6 +168,7 @@ class Config:
     swappiness: int = 60
     page_cluster: int = 3
     lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)
+    lmk: str = ""
     panic_on_oom: int = 0
     oom_kill_allocating_task: int = 0
     oom_dump_tasks: int = 1
@@ -198,6 +201,8 @@ class Config:
                 raise ConfigError(f"{name}: expected {low} to {high}, got {value!r}")
         if self.fault_around_bytes & (self.fault_around_bytes - 1):
             raise ConfigError(f"fault_around_bytes: expected a power of two, got {self.fault_around_bytes}")
+        if self.lmk not in ("", "driver", "lmkd"):
+            raise ConfigError(f"lmk: expected driver, lmkd or nothing, got {self.lmk!r}")
         for name, (soft, hard) in self.rlimits.items():
             if name not in RLIMIT_NAMES:
                 raise ConfigError(f"rlimits: expected one of {', '.join(RLIMIT_NAMES)}, got {name!r}")

@@ -63,10 +63,9 @@ def fill(process: Process) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_scenarios_of_the_real_machines_end_with_the_same_victims(name: str, scenario: str, capfd: object) -> None:
     members, victims = SCENARIOS[name]
-    real = [
-        report.killed[0].comm for path in sorted(GOLDEN.glob(f"*-{name}.txt")) for report in parse_log(path.read_text())
-    ]
-    assert set(real) == set(victims)
+    for path in GOLDEN.glob(f"*-{name}.txt"):
+        real = [report.killed[0].comm for report in parse_log(path.read_text())]
+        assert real == victims[: len(real)]
     with Machine(ram="256M", overcommit_memory=1) as machine:
         checked: list[int] = []
 

@@ -35,6 +35,7 @@ from pagewalk.mm.mm_types import mm_alloc
 if TYPE_CHECKING:
     from pagewalk.fs.namespace import Namespace
     from pagewalk.kernel.cpu import Cpu
+    from pagewalk.mm.lmk import LowMemoryKiller
     from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.system import System
 
@@ -157,6 +158,10 @@ class Kernel(KernelMemory):
     def sysvipc_shm_lines(self) -> str:
         """The lines of /proc/sysvipc/shm below its heading."""
         return self.shm.proc_lines()
+
+    def low_memory_driver(self) -> "LowMemoryKiller | None":
+        """Android's driver, where the machine has it."""
+        return self.oom.low_memory.driver
 
     def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
         """Faults, and major ones, of the tasks that a cgroup and those below it have now."""

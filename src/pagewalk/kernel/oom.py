@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from pagewalk.kernel.exit import do_group_exit
+from pagewalk.kernel.lmk import LowMemory
 from pagewalk.kernel.oom_tasks import memcg_lines, oom_task, process_ended, total_swap_pages, totalpages
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
@@ -81,6 +82,7 @@ class KernelOom(OomKiller):
         self.retry = False
         self.turns = 0
         self.yielding: Task | None = None
+        self.low_memory = LowMemory(kernel)
         self.reserves = False
 
     # What the allocator asks.
@@ -132,6 +134,18 @@ class KernelOom(OomKiller):
         oc.memcg = group.path()
         oc.constraint = CONSTRAINT_MEMCG
         return self.kill_for(task, oc, self.candidates(group))
+
+    def reclaiming(self) -> None:
+        """See ``OomKiller.reclaiming``."""
+        if self.enabled:
+            self.low_memory.scan()
+
+    def low_memory_kill(self, victim: OomTask, message: str) -> None:
+        """One of Android's killers has chosen."""
+        task = self.kernel.current_task()
+        self.log.append(message)
+        self.kills.append(OomKill(victim, 0 if task is None else task.pid, 0, "", [message]))
+        self.kill_sharers(self.kernel.tasks_by_pid[victim.pid].mm)
 
     # The kill.
 
@@ -215,9 +229,12 @@ class KernelOom(OomKiller):
     def kill_process(self, pid: int) -> None:
         """SIGKILL for the process and for all that share its memory."""
         victim = self.kernel.tasks_by_pid[pid]
-        mm = victim.mm
         self.kernel.system.vmstat.oom_kill += 1
         self.kernel.system.memcg.groups[victim.memcg].event(MEMCG_OOM_KILL)
+        self.kill_sharers(victim.mm)
+
+    def kill_sharers(self, mm: MmStruct) -> None:
+        """All processes that use an address space."""
         mm.oom_victim = True
         for other in self.kernel.tasks():
             if other.mm is mm and other.is_leader() and not process_ended(other):
@@ -302,9 +319,13 @@ class KernelOom(OomKiller):
         self.yielding = None
         sched = self.kernel.sched
         timer = SleepTimer(task)
-        sched.timers.add(timer, self.kernel.monotonic_ns() + TICK_NS)
+        sched.timers.add(timer, (self.kernel.monotonic_ns() // TICK_NS + 2) * TICK_NS)  # on a tick, as everybody's
         sched.sleep(task, TASK_UNINTERRUPTIBLE, "out_of_memory")
         sched.timers.cancel(timer)
+        for other in sched.rqs[task.cpu].queue:
+            if other.min_flt < task.min_flt:  # a fair scheduler lets those go first who have had less
+                sched.schedule(task)
+                break
 
     def dying(self) -> list[MmStruct]:
         """Address spaces of victims that are still there."""

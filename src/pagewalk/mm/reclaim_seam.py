@@ -30,6 +30,9 @@ class OomKiller:
         """See ``ReclaimSeam.memalloc``: ALLOC_OOM where the running task is being killed."""
         return 0
 
+    def reclaiming(self) -> None:
+        """Memory is being reclaimed: what looks at such times (Android's low memory killers) does."""
+
     def must_fail(self) -> bool:
         """The running task is being killed (task_is_dying), or has to let a victim end first: no use in reclaiming."""
         return False

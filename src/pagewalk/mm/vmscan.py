@@ -81,6 +81,7 @@ class Reclaim(ReclaimSeam):
             self.running = False
             for each in node.zones:
                 each.watermark_boost = 0
+        self.killer.reclaiming()
 
     def node_of(self, zone: "Zone") -> "Node":
         """The node that a zone belongs to."""
@@ -100,9 +101,10 @@ class Reclaim(ReclaimSeam):
             if freed:
                 self.kswapd.failures = 0
             self.system.psi.memstall(self.system.config.reclaim_us * 1000)
-            return freed
         finally:
             self.running = False
+        self.killer.reclaiming()
+        return freed
 
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """Reclaim's own requests kill nobody."""

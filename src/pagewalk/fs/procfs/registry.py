@@ -12,6 +12,7 @@ from pagewalk.fs.unix_bind import UnixTable
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
+    from pagewalk.mm.lmk import LowMemoryKiller
     from pagewalk.mm.memcontrol import MemCgroup
 
 
@@ -52,6 +53,10 @@ class TaskRegistry:
     def tasks(self) -> "list[Task]":
         """Every task, by id."""
         return []
+
+    def low_memory_driver(self) -> "LowMemoryKiller | None":
+        """Android's driver, where the machine has it."""
+        return None
 
     def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
         """Faults, and major ones, of the tasks that a cgroup and those below it have now."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from pagewalk.fs.procfs.array import cpu_list
 from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.lmk_params import add_parameters
 from pagewalk.fs.procfs.sysctl import Constant
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 
@@ -63,9 +64,11 @@ def _kernel_max(sb: ProcSuper) -> str:
     return "63\n"
 
 
-def sysfs_tree() -> Tree:
-    """The tree below /sys."""
+def sysfs_tree(lmk: str = "") -> Tree:
+    """The tree below /sys; ``lmk``: the low memory killer that the machine has."""
     tree = Tree(4096)
+    if lmk == "driver":
+        add_parameters(tree)
     for name, make in (
         ("online", _cpus), ("possible", _cpus), ("present", _cpus), ("offline", _no_cpus), ("isolated", _no_cpus),
         ("kernel_max", _kernel_max),
