@@ -194,7 +194,7 @@ def test_lmkd_kills_where_memory_and_swap_are_low() -> None:
                 break
             machine.kernel.clock.advance(1_000_000)
             grower.touch(at + done * MB, MB)
-            grower.touch(at, min(done + 1, 40) * MB)  # it goes on using what it has
+            grower.touch(at, (done + 1) * MB)  # all of it, again and again: more than there is
         kill = machine.kernel.oom.kills[0]
         assert kill.victim.comm == "cached"
         assert kill.report[0].startswith("lmkd: Kill 'cached'")
