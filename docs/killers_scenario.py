@@ -1,7 +1,8 @@
 """One scenario under three killers, as a table and as docs/killers.svg: PYTHONPATH=src python docs/killers_scenario.py
 
-A small machine of 96 MiB with 16 MiB of swap: five applications, some in use and some only kept, a file of 16 MiB that is
-read now and then, and the application in front, which grows by 1 MiB a step and goes over all that it has every sixth.
+A small machine of 96 MiB with 16 MiB of swap: five applications, some in use and some only kept, a file of 16 MiB
+that is read now and then, and the application in front, which grows by 1 MiB a step and goes over all that it has every
+sixth.
 """
 
 import sys
@@ -14,8 +15,12 @@ MB = 1 << 20
 STEPS = 90
 APPS = (("cached", 906, 8), ("older", 900, 6), ("service", 500, 5), ("music", 200, 3), ("front", 0, 2))
 LEVELS = ([0, 100, 200, 300, 900, 906], [512, 768, 1024, 1536, 2560, 3584])
-MODES = (("", "Linux's OOM killer", "#4c566a"), ("driver", "lowmemorykiller", "#bf616a"), ("lmkd", "lmkd (PSI)", "#5e81ac"))
-Kill = tuple[int, str, int, int, int]
+MODES = (
+    ("", "Linux's OOM killer", "#4c566a"),
+    ("driver", "lowmemorykiller", "#bf616a"),
+    ("lmkd", "lmkd (PSI)", "#5e81ac"),
+)
+Kill = tuple[int, str, int, int, int, str]
 
 
 def scenario(lmk: str, path: str) -> tuple[list[int], list[Kill]]:
@@ -49,7 +54,8 @@ def scenario(lmk: str, path: str) -> tuple[list[int], list[Kill]]:
             except OutOfMemory:
                 pass
             for kill in machine.kernel.oom.kills[seen:]:
-                kills.append((step, kill.victim.comm, kill.victim.oom_score_adj, free, cache))
+                why = kill.report[-1].partition(":")[0]
+                kills.append((step, kill.victim.comm, kill.victim.oom_score_adj, free, cache, why))
             seen = len(machine.kernel.oom.kills)
             if not front.alive:
                 break
@@ -74,11 +80,15 @@ def picture(runs: dict[str, tuple[list[int], list[Kill]]]) -> str:
     ]
     for megabytes in range(0, high + 1, 10):
         x, y = place(0, megabytes)
-        parts.append(f'<path d="M{x:.0f} {y:.0f}H{width - 20}" stroke="#ddd"/><text x="8" y="{y + 4:.0f}">{megabytes}</text>')
+        parts.append(
+            f'<path d="M{x:.0f} {y:.0f}H{width - 20}" stroke="#ddd"/><text x="8" y="{y + 4:.0f}">{megabytes}</text>'
+        )
     for step in range(0, STEPS + 1, 10):
         x, y = place(step, 0)
         parts.append(f'<text x="{x:.0f}" y="{y + 16:.0f}" text-anchor="middle">{step}</text>')
-    parts.append(f'<text x="{left}" y="{height - 26}">MiB that the application in front has grown by; up: free + cache</text>')
+    parts.append(
+        f'<text x="{left}" y="{height - 26}">MiB that the application in front has grown by; up: free + cache</text>'
+    )
     for number, (lmk, title, colour) in enumerate(MODES):
         available, kills = runs[lmk]
         points = " ".join("{:.0f},{:.0f}".format(*place(step, value)) for step, value in enumerate(available))
@@ -102,11 +112,11 @@ def main() -> None:
         path.write_bytes(b"x" * 16 * MB)
         for lmk, _, _ in MODES:
             runs[lmk] = scenario(lmk, str(path.resolve()))
-    print("| killer | front has grown by | dies | oom_score_adj | free before | page cache before |")
-    print("|---|---|---|---|---|---|")
+    print("| machine with | front has grown by | dies | oom_score_adj | free before | page cache before | killed by |")
+    print("|---|---|---|---|---|---|---|")
     for lmk, title, _ in MODES:
-        for step, name, adj, free, cache in runs[lmk][1]:
-            print(f"| {title} | {step} MiB | {name} | {adj} | {free} MiB | {cache} MiB |")
+        for step, name, adj, free, cache, why in runs[lmk][1]:
+            print(f"| {title} | {step} MiB | {name} | {adj} | {free} MiB | {cache} MiB | {why} |")
     (Path(__file__).parent / "killers.svg").write_text(picture(runs))
 
 

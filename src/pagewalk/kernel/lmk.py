@@ -10,7 +10,7 @@ Differs: lmkd is no process of the machine; it acts at once, without a delay of 
 from typing import TYPE_CHECKING, Final, final
 
 from pagewalk.mm.lmk import NO_KILL, Figures, Lmkd, LowMemoryKiller
-from pagewalk.mm.lruvec import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
+from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
 from pagewalk.mm.oom_kill import OomTask
 
 if TYPE_CHECKING:
