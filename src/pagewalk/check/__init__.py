@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pagewalk.check import counts, frames, lru, swap, tables, tlbs, vmas
-from pagewalk.check.census import Broken, Census
+from pagewalk.check.census import Broken, Census, require
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import Page
@@ -38,6 +38,7 @@ INVARIANTS: tuple[Callable[[Census], None], ...] = (
     frames.free_counts_equal_a_recount,
     frames.references_equal_the_users_of_a_frame,
     counts.rss_equals_the_entries,
+    counts.slab_objects_equal_a_recount,
     counts.mapped_counts_equal_the_vmas,
     counts.committed_memory_equals_the_promises,
     counts.vmstat_equals_a_recount,
@@ -73,5 +74,21 @@ def check_machine(machine: "Machine") -> None:
     mms = {task.mm.ident: task.mm for task in machine.kernel.tasks() if task.mm.mm_users > 0}
     spaces = [segment.mapping() for segment in machine.kernel.shm.segments.values()]
     check_all(machine.system, mms.values(), spaces=spaces)
+    check_tasks(machine)
     if machine.tlb is not None:
         tlbs.a_tlb_entry_equals_the_page_table_or_a_flush_is_pending(machine.tlb, mms.values())
+
+
+def check_tasks(machine: "Machine") -> None:
+    """The caches of tasks, and of what they share, count what there is."""
+    tasks = machine.kernel.tasks()
+    found = {
+        "task_struct": len(tasks),
+        "pid": len(tasks),
+        "signal_cache": len({id(task.signal) for task in tasks}),
+        "sighand_cache": len({id(task.sighand) for task in tasks}),
+        "files_cache": len({id(task.files) for task in tasks if task.files.count > 0}),
+    }
+    counts = machine.system.slab.counts()
+    for name, recount in found.items():
+        require(counts[name] == recount, "slab objects equal a recount", f"{name}: {counts[name]}, found {recount}")

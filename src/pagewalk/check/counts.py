@@ -14,6 +14,7 @@ __all__ = [
     "dirty_sets_hold_cached_pages",
     "mapped_counts_equal_the_vmas",
     "rss_equals_the_entries",
+    "slab_objects_equal_a_recount",
     "vmstat_equals_a_recount",
 ]
 
@@ -29,6 +30,25 @@ def rss_equals_the_entries(census: Census) -> None:
             if leaf.is_swap:
                 counted[MM_SWAPENTS] += 1
         require(counted == list(mm.rss_stat), "rss_stat equals a recount", f"{mm.rss_stat}, found {counted}")
+
+
+def slab_objects_equal_a_recount(census: Census) -> None:
+    """The caches of the kernel's own objects count the address spaces, mappings and AnonVmas that there are, and their
+    slabs hold them."""
+    vmas = census.all_vmas()
+    anon_vmas = {id(anon_vma) for vma in vmas for anon_vma in vma.anon_vma_chain}
+    found = {
+        "mm_struct": len(census.mms),
+        "vm_area_struct": len(vmas),
+        "anon_vma_chain": sum(len(vma.anon_vma_chain) for vma in vmas),
+        "anon_vma": len(anon_vmas),
+    }
+    for cache in census.system.slab.all():
+        if cache.name in found:
+            recount = found[cache.name]
+            require(cache.active == recount, "slab objects equal a recount", f"{cache!r}, found {recount}")
+        held = len(cache.slabs) * cache.objects
+        require(cache.total == held, "slabs hold the objects that they are counted for", f"{cache!r}: {held}")
 
 
 def mapped_counts_equal_the_vmas(census: Census) -> None:

@@ -5,7 +5,7 @@ from itertools import product
 from pagewalk.check.census import Census, require
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import MIGRATE_NAMES, MIGRATE_PCPTYPES, MIGRATE_TYPES
-from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_special, PG_swapcache, PG_table
+from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_slab, PG_special, PG_swapcache, PG_table
 from pagewalk.mm.zone import MAX_PAGE_ORDER, NR_PAGE_ORDERS, Zone
 
 __all__ = [
@@ -74,7 +74,7 @@ def _owners(census: Census) -> dict[int, list[str]]:
         if not page.mapcount:
             own(int(page.pfn), "swap cache")
     for page in census.pages:
-        if page.flags & (PG_reserved | PG_special):
+        if page.flags & (PG_reserved | PG_special | PG_slab):
             own(int(page.pfn), "kernel")
     for head, order in census.held:
         for frame in range(int(head.pfn), int(head.pfn) + (1 << order)):
@@ -163,7 +163,7 @@ def references_equal_the_users_of_a_frame(census: Census) -> None:
         if page.mapcount != mapped:
             require(False, "mapcount equals the entries that map the frame", f"{mapped}: {_show(page)}")
         cached = int(isinstance(page.mapping, AddressSpace))
-        own = bool(page.flags & (PG_reserved | PG_special))
+        own = bool(page.flags & (PG_reserved | PG_special | PG_slab))
         cached += bool(page.flags & PG_swapcache)
         expected = mapped + cached + (pfn in tables) + own + (pfn in held)
         if page.refcount != expected:

@@ -95,6 +95,8 @@ def do_exit(task: "Task", code: int) -> None:
     if not task.keep_mm:
         mmput(task.mm)
     task.files.exit()
+    if task.files.count == 0:
+        task.kernel.system.slab.files_cache.free()
     task.fs.exit()
     task.fpu.cpu_forget()
     if signal.live == 0 and signal.leader.held:
@@ -228,7 +230,14 @@ def release_task(task: "Task") -> None:
     signal.wait_pidfd.wake_up(0, 0)
     if kernel.tasks_by_pid.get(task.pid) is task:
         del kernel.tasks_by_pid[task.pid]
+    slab = kernel.system.slab
+    slab.task_struct.free()
+    slab.pid.free()
     task.sighand.count -= 1
+    if task.sighand.count == 0:
+        slab.sighand_cache.free()
+    if task.is_leader():
+        slab.signal_cache.free()
     parent = task.real_parent
     if task.is_leader():
         if parent is not None and task in parent.children:

@@ -133,6 +133,15 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.clear_child_tid = args.child_tid if flags & CLONE_CHILD_CLEARTID else 0
     link_family(task, parent, args)
     kernel.tasks_by_pid[task.pid] = task
+    slab = kernel.system.slab
+    slab.task_struct.alloc()
+    slab.pid.alloc()
+    if not flags & CLONE_THREAD:
+        slab.signal_cache.alloc()
+    if not flags & CLONE_SIGHAND:
+        slab.sighand_cache.alloc()
+    if not flags & CLONE_FILES:
+        slab.files_cache.alloc()
     kernel.nr_forks += 1
     if kernel.on_fork is not None:
         kernel.on_fork(parent, task)

@@ -263,6 +263,12 @@ class Kernel(KernelMemory):
             task.rlim_cur[which] = nr_processes
             task.rlim_max[which] = nr_processes
         self.tasks_by_pid[task.pid] = task
+        slab = self.system.slab
+        slab.task_struct.alloc()
+        slab.pid.alloc()
+        slab.signal_cache.alloc()
+        slab.sighand_cache.alloc()
+        slab.files_cache.alloc()
         self.system.current = task
         return task
 

@@ -223,6 +223,7 @@ class Task(Current):
         """A descriptor table of its own."""
         old = self.files
         self.files = old.copy(self)
+        self.kernel.system.slab.files_cache.alloc()
         old.exit()
 
     def sync_cred(self) -> None:

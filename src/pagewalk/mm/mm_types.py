@@ -193,6 +193,7 @@ class MmStruct:
         at = bisect_right(self.starts, vma.vm_start)
         self.vmas.insert(at, vma)
         self.starts.insert(at, vma.vm_start)
+        self.system.slab.vm_area_struct.alloc()
 
     def remove(self, vma: Vma) -> None:
         """Unlinks a VMA."""
@@ -202,6 +203,7 @@ class MmStruct:
         del self.starts[at]
         if self.cached_vma is vma:
             self.cached_vma = None
+        self.system.slab.vm_area_struct.free()
 
     def set_range(self, vma: Vma, start: i64, end: i64, pgoff: i64) -> None:
         """Moves the bounds of a linked VMA; its place in the order does not change."""
@@ -258,4 +260,7 @@ def vm_start_gap(vma: Vma) -> i64:
 def mm_alloc(system: System) -> MmStruct | None:
     """A new, empty address space; None where there is no frame for its root table."""
     mm = MmStruct(system)
-    return mm if pgd_alloc(mm) else None
+    if not pgd_alloc(mm):
+        return None
+    system.slab.mm_struct.alloc()
+    return mm

@@ -33,11 +33,12 @@ PG_swapcache: Final = 1 << 17  # in the swap cache as ``page.swap``
 PG_unevictable: Final = 1 << 18
 PG_workingset: Final = 1 << 19  # was active when it was last taken out, or taken off the active list
 PG_reclaim: Final = 1 << 20  # to be taken as soon as it is written back
+PG_slab: Final = 1 << 21  # heads a slab
 
 PAGE_FLAG_NAMES: Final = (
     "reserved", "buddy", "pcp", "table", "anon", "anon_exclusive", "swapbacked", "uptodate", "dirty",
     "referenced", "active", "lru", "mlocked", "readahead", "writeback", "head", "special",
-    "swapcache", "unevictable", "workingset", "reclaim",
+    "swapcache", "unevictable", "workingset", "reclaim", "slab",
 )  # fmt: skip
 
 SECTION_PAGES_SHIFT: Final = 15  # 128 MiB: SECTION_SIZE_BITS 27

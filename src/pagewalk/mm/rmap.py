@@ -49,6 +49,7 @@ def anon_vma_prepare(vma: Vma) -> None:
     anon_vma = find_mergeable_anon_vma(vma)
     if anon_vma is None:
         anon_vma = AnonVma(None)
+        vma.vm_mm.system.slab.anon_vma.alloc()
     vma.anon_vma = anon_vma
     anon_vma.num_active_vmas += 1
     anon_vma_chain_link(vma, anon_vma)
@@ -58,6 +59,7 @@ def anon_vma_chain_link(vma: Vma, anon_vma: AnonVma) -> None:
     """Pages of ``vma`` may belong to ``anon_vma``."""
     vma.anon_vma_chain.append(anon_vma)
     anon_vma.vmas.append(vma)
+    vma.vm_mm.system.slab.anon_vma_chain.alloc()
 
 
 def anon_vma_clone(to: Vma, source: Vma) -> None:
@@ -84,16 +86,21 @@ def anon_vma_fork(to: Vma, source: Vma) -> None:
             to.anon_vma = anon_vma
     if to.anon_vma is None:
         to.anon_vma = AnonVma(source.anon_vma)
+        to.vm_mm.system.slab.anon_vma.alloc()
         anon_vma_chain_link(to, to.anon_vma)
     to.anon_vma.num_active_vmas += 1
 
 
 def unlink_anon_vmas(vma: Vma) -> None:
     """The VMA goes."""
+    slab = vma.vm_mm.system.slab
     for anon_vma in vma.anon_vma_chain:
         anon_vma.vmas.remove(vma)
-        if not anon_vma.vmas and anon_vma.parent is not None:
-            anon_vma.parent.num_children -= 1
+        slab.anon_vma_chain.free()
+        if not anon_vma.vmas:
+            slab.anon_vma.free()
+            if anon_vma.parent is not None:
+                anon_vma.parent.num_children -= 1
     vma.anon_vma_chain = []
     if vma.anon_vma is not None:
         vma.anon_vma.num_active_vmas -= 1

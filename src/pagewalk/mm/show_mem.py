@@ -15,6 +15,7 @@ from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
 from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS, buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
 
+THREAD_SIZE_KB: Final = 16
 VMALLOC_TOTAL_KB: Final = 34359738367
 
 NODE_STATS: Final = """
@@ -86,6 +87,8 @@ def node_stats(system: System) -> dict[str, int]:
         "nr_shmem": int(vmstat.nr_shmem),
         "nr_dirtied": int(vmstat.nr_dirtied),
         "nr_written": int(vmstat.nr_written),
+        "nr_slab_unreclaimable": system.slab.nr_pages(),
+        "nr_kernel_stack": kernel_stack_kb(system),
         "nr_page_table_pages": int(vmstat.nr_page_table_pages),
         "nr_swapcached": int(vmstat.nr_swapcached),
         "nr_vmscan_write": int(vmstat.nr_vmscan_write),
@@ -209,6 +212,11 @@ def file_lru_pages(system: System) -> int:
     return int(lruvec.nr(LRU_INACTIVE_FILE) + lruvec.nr(LRU_ACTIVE_FILE))
 
 
+def kernel_stack_kb(system: System) -> int:
+    """What the tasks' kernel stacks take, 16 KiB each."""
+    return int(system.slab.task_struct.active) * THREAD_SIZE_KB
+
+
 def mem_available(system: System) -> int:
     """MemAvailable in pages: free pages above the reserves, and half or more of the page cache."""
     zones = system.zones
@@ -250,10 +258,10 @@ def meminfo_text(system: System) -> str:
         ("Mapped", int(vmstat.nr_file_mapped) * kb),
         ("Shmem", int(vmstat.nr_shmem) * kb),
         ("KReclaimable", 0),
-        ("Slab", 0),
+        ("Slab", system.slab.nr_pages() * kb),
         ("SReclaimable", 0),
-        ("SUnreclaim", 0),
-        ("KernelStack", 0),
+        ("SUnreclaim", system.slab.nr_pages() * kb),
+        ("KernelStack", kernel_stack_kb(system)),
         ("PageTables", int(vmstat.nr_page_table_pages) * kb),
         ("SecPageTables", 0),
         ("NFS_Unstable", 0),

@@ -28,6 +28,7 @@ from pagewalk.mm.numa import build_nodes, distance_matrix
 from pagewalk.mm.page import MemMap, Page, PG_reserved
 from pagewalk.mm.psi import Psi
 from pagewalk.mm.ram import Ram
+from pagewalk.mm.slab import SlabCaches
 from pagewalk.mm.swapfile import Swap
 from pagewalk.mm.tlb_watch import TlbWatcher
 from pagewalk.mm.vmstat import VmStat
@@ -71,6 +72,7 @@ class System:
     vmstat              counters
     zero_pfn            the frame that every untouched anonymous page reads
     totalram_pages      managed frames of all zones
+    slab                caches of the kernel's own objects
     has_policies        somebody has set a NUMA policy
     node_weights        turns of each node in weighted interleaving
     vm_committed_as     pages promised to processes (Committed_AS)
@@ -117,6 +119,7 @@ class System:
         self.totalram_pages = sum([zone.managed_pages for zone in self.zones])
         self.vm_committed_as: i64 = 0
         self.has_policies = False
+        self.slab = SlabCaches(self.node, config.cpus)
         self.node_weights = [1] * len(self.nodes)
         zero = self.node.alloc_page(GFP_PGTABLE)
         assert zero is not None

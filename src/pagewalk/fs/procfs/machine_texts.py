@@ -54,11 +54,8 @@ def iomem(sb: ProcSuper) -> str:
 
 
 def slabinfo(sb: ProcSuper) -> str:
-    """/proc/slabinfo."""
-    return (
-        "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : "
-        "tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
-    )
+    """/proc/slabinfo: the caches of the kernel's own objects."""
+    return sb.system.slab.slabinfo()
 
 
 def pagetypeinfo(sb: ProcSuper) -> str:
