@@ -125,7 +125,8 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.membarrier_state = parent.membarrier_state if flags & CLONE_VM else 0
     task.timer_slack_ns = parent.timer_slack_ns
     task.default_timer_slack_ns = parent.timer_slack_ns
-    task.nice = parent.nice
+    task.sched = parent.sched.forked()
+    task.nice = parent.sched.forked_nice(parent.nice)
     task.cpus_allowed = parent.cpus_allowed
     task.cpu = parent.cpu
     task.start_ns = kernel.monotonic_ns()

@@ -10,6 +10,7 @@ from pagewalk.fs.fdtable import FilesStruct
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.kernel.cpu import TaskFpu
 from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.sched_entity import SchedEntity
 from pagewalk.kernel.signal_struct import SignalStruct
 from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SIGCHLD, SigHand, SigInfo, SigPending
 from pagewalk.kernel.syscall.names import NR_SYSCALLS
@@ -131,6 +132,7 @@ class Task(Current):
         self.thp_disable = 0
         self.membarrier_state = 0
         self.nice = 0
+        self.sched = SchedEntity()
         self.state = TASK_RUNNING
         self.on_rq = False
         self.cpu = 0

@@ -82,11 +82,11 @@ def stat_text(task: "Task") -> str:
         minor, signal.cmin_flt, major, signal.cmaj_flt,
         user // _NS_PER_TICK, system // _NS_PER_TICK,
         signal.cutime_ns // _NS_PER_TICK, signal.cstime_ns // _NS_PER_TICK,
-        20 + task.nice, task.nice, len(thread_group(task)), 0, start,
+        task.sched.prio(task.nice), task.nice, len(thread_group(task)), 0, start,
         sizes[0], sizes[1], _unsigned(task.rlim_cur[RLIMIT_RSS]),
         code[0], code[1], code[2], 0, 0,
         task.pending.signal & 0x7FFFFFFF, task.blocked & 0x7FFFFFFF, ignored & 0x7FFFFFFF, caught & 0x7FFFFFFF,
-        0, 0, 0, 17, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 17, 0, task.sched.rt_priority, task.sched.policy, 0, 0, 0,
         bounds[0], bounds[1], bounds[2], bounds[3], bounds[4], bounds[5], bounds[6],
         task.exit_code if task.exit_code is not None and ptrace_may_access(task) else 0,
     ]  # fmt: skip

@@ -214,8 +214,8 @@ def _sched(task: "Task") -> bytes:
         ("nr_voluntary_switches", str(task.nvcsw)),
         ("nr_involuntary_switches", str(task.nivcsw)),
         ("se.load.weight", str(weight)),
-        ("policy", "0"),
-        ("prio", str(120 + task.nice)),
+        ("policy", str(task.sched.policy)),
+        ("prio", str(100 + task.sched.prio(task.nice))),
     ]
     for label, value in rows:
         out += f"{label:<45}:{value:>21}\n"

@@ -1,9 +1,9 @@
-"""Resource limits, priorities and CPU sets.
+"""Resource limits and CPU sets.
 
-Sources: getrlimit(2), sched(7), getpriority(2).
+Sources: getrlimit(2), sched_setaffinity(2), getcpu(2).
 
 Mirrors: kernel/sys.c, kernel/sched/syscalls.c (6.18)
-Differs: one CPU; scheduling classes are remembered by nobody, so only SCHED_OTHER is granted.
+Differs: nothing.
 """
 
 import errno
@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.syscall.args import long_size
+from pagewalk.kernel.syscall.sched import find_process_by_pid
 from pagewalk.kernel.word import signed, signed32
 from pagewalk.mm.current import RLIM_NLIMITS, RLIMIT_NOFILE
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
 NR_OPEN: Final = 1 << 20
-_RANGES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
 
 
 def sys_getrlimit(task: "Task", which: int, addr: int) -> int:
@@ -90,11 +90,6 @@ def same_owner(task: "Task", other: "Task") -> bool:
     )  # fmt: skip
 
 
-def find_process_by_pid(task: "Task", pid: int) -> "Task | None":
-    """The task that a pid argument names; 0 is the caller."""
-    return task if signed32(pid) == 0 else task.kernel.find_task(signed32(pid))
-
-
 def is_self(task: "Task", pid: int) -> bool:
     """Whether a pid argument names a task."""
     return find_process_by_pid(task, pid) is not None
@@ -147,83 +142,3 @@ def sys_getcpu(task: "Task", cpu: int, node: int) -> int:
     if cpu and not copy_to_user(task.mm, cpu, struct.pack("<I", task.cpu)):
         return -errno.EFAULT
     return -errno.EFAULT if node and not copy_to_user(task.mm, node, bytes(4)) else 0
-
-
-def sys_getpriority(task: "Task", which: int, who: int) -> int:
-    """getpriority(2): 20 - nice."""
-    if signed32(which) not in (0, 1, 2):
-        return -errno.EINVAL
-    if signed32(which) != 2 and signed32(who) not in (0, task.pid, task.pgid):
-        return -errno.ESRCH
-    return 20 - task.nice
-
-
-def sys_setpriority(task: "Task", which: int, who: int, nice: int) -> int:
-    """setpriority(2)."""
-    if signed32(which) not in (0, 1, 2):
-        return -errno.EINVAL
-    if signed32(which) != 2 and signed32(who) not in (0, task.pid, task.pgid):
-        return -errno.ESRCH
-    nice = max(-20, min(19, signed32(nice)))
-    if nice < task.nice and task.euid != 0:
-        return -errno.EACCES
-    task.nice = nice
-    return 0
-
-
-def sys_sched_getscheduler(task: "Task", pid: int) -> int:
-    """sched_getscheduler(2): SCHED_OTHER."""
-    if signed32(pid) < 0:
-        return -errno.EINVAL
-    return 0 if is_self(task, pid) else -errno.ESRCH
-
-
-def sys_sched_setscheduler(task: "Task", pid: int, policy: int, param: int) -> int:
-    """sched_setscheduler(2): SCHED_OTHER with priority 0 only; others EPERM."""
-    if param == 0 or signed32(pid) < 0 or signed32(policy) < 0:
-        return -errno.EINVAL
-    data = copy_from_user(task.mm, param, 4)
-    if data is None:
-        return -errno.EFAULT
-    if not is_self(task, pid):
-        return -errno.ESRCH
-    policy = signed32(policy) & ~0x40000000
-    if policy not in _RANGES:
-        return -errno.EINVAL
-    low, high = _RANGES[policy]
-    if not low <= struct.unpack("<i", data)[0] <= high:
-        return -errno.EINVAL
-    return 0 if policy == 0 else -errno.EPERM
-
-
-def sys_sched_getparam(task: "Task", pid: int, param: int) -> int:
-    """sched_getparam(2): priority 0."""
-    if param == 0 or signed32(pid) < 0:
-        return -errno.EINVAL
-    if not is_self(task, pid):
-        return -errno.ESRCH
-    return 0 if copy_to_user(task.mm, param, bytes(4)) else -errno.EFAULT
-
-
-def sys_sched_setparam(task: "Task", pid: int, param: int) -> int:
-    """sched_setparam(2): priority 0 is the only one of SCHED_OTHER."""
-    return sys_sched_setscheduler(task, pid, 0, param)
-
-
-def sys_sched_get_priority_max(task: "Task", policy: int) -> int:
-    """sched_get_priority_max(2)."""
-    return _RANGES[signed32(policy)][1] if signed32(policy) in _RANGES else -errno.EINVAL
-
-
-def sys_sched_get_priority_min(task: "Task", policy: int) -> int:
-    """sched_get_priority_min(2)."""
-    return _RANGES[signed32(policy)][0] if signed32(policy) in _RANGES else -errno.EINVAL
-
-
-def sys_sched_rr_get_interval(task: "Task", pid: int, tp: int) -> int:
-    """sched_rr_get_interval(2): 0, as for a task that shares its CPU with nobody."""
-    if signed32(pid) < 0:
-        return -errno.EINVAL
-    if not is_self(task, pid):
-        return -errno.ESRCH
-    return 0 if copy_to_user(task.mm, tp, bytes(16)) else -errno.EFAULT
