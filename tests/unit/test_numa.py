@@ -162,3 +162,20 @@ def test_distances_order_the_zonelists_of_a_machine() -> None:
     with Machine(nodes=["32M"] * 3, distances=rows) as machine:
         orders = [list(dict.fromkeys(int(zone.node_id) for zone in node.zonelist)) for node in machine.system.nodes]
     assert orders == [[0, 2, 1], [1, 2, 0], [2, 0, 1]]
+
+
+def test_sysfs_has_a_directory_for_each_node() -> None:
+    from pagewalk.mm import node_texts as texts
+
+    with Machine(nodes=["64M", "64M"], cpus=2, distances=[[10, 21], [21, 10]]) as machine:
+        system = machine.system
+        process = machine.spawn()
+        process.touch(process.mmap("2M", RW), 2 << 20)
+        total = sum(int(texts.node_meminfo(system, nid).split()[3]) for nid in (0, 1))
+        assert f"MemTotal:{total:15d} kB\n" in machine.meminfo()
+        assert [texts.node_distance(system, nid) for nid in (0, 1)] == ["10 21\n", "21 10\n"]
+        assert [texts.node_cpulist(system, nid) for nid in (0, 1)] == ["0\n", "1\n"]
+        assert texts.nodes_online(system) == texts.nodes_with_cpu(system) == "0-1\n"
+        hits = [int(texts.node_numastat(system, nid).split()[1]) for nid in (0, 1)]
+        assert hits[0] > 512 > hits[1]
+        assert texts.node_vmstat(system, 1).splitlines()[0].startswith("nr_free_pages ")

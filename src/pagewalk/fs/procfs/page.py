@@ -30,6 +30,7 @@ from pagewalk.mm.page import (
     PG_reclaim,
     PG_referenced,
     PG_reserved,
+    PG_slab,
     PG_swapbacked,
     PG_swapcache,
     PG_table,
@@ -48,6 +49,7 @@ KPF_UPTODATE: Final = 3
 KPF_DIRTY: Final = 4
 KPF_LRU: Final = 5
 KPF_ACTIVE: Final = 6
+KPF_SLAB: Final = 7
 KPF_WRITEBACK: Final = 8
 KPF_RECLAIM: Final = 9
 KPF_BUDDY: Final = 10
@@ -67,7 +69,7 @@ _DIRECT: Final = (
     (PG_writeback, KPF_WRITEBACK), (PG_buddy, KPF_BUDDY), (PG_anon, KPF_ANON), (PG_swapbacked, KPF_SWAPBACKED),
     (PG_mlocked, KPF_MLOCKED), (PG_unevictable, KPF_UNEVICTABLE), (PG_reclaim, KPF_RECLAIM),
     (PG_table, KPF_PGTABLE), (PG_reserved, KPF_RESERVED), (PG_swapcache, KPF_SWAPCACHE),
-    (PG_anon_exclusive, KPF_OWNER_2),
+    (PG_anon_exclusive, KPF_OWNER_2), (PG_slab, KPF_SLAB),
 )  # fmt: skip
 
 # Which table.

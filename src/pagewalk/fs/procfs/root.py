@@ -74,7 +74,13 @@ def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
     proc.root = proc_root
     ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
     sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
-    ns.mount("/sys", sysfs, TreeDir(sysfs, "", sysfs_tree(ns.system.config.lmk), ""), "sysfs", "rw,relatime")
+    ns.mount(
+        "/sys",
+        sysfs,
+        TreeDir(sysfs, "", sysfs_tree(ns.system.config.lmk, len(ns.system.nodes)), ""),
+        "sysfs",
+        "rw,relatime",
+    )
     cgroups = ProcSuper(ns.anon_dev(), "cgroup2", CGROUP2_SUPER_MAGIC, kernel, ns)
     ns.mount("/sys/fs/cgroup", cgroups, CgroupDir(cgroups, "", ns.system.memcg.root), "cgroup2", "rw,relatime")
     return proc

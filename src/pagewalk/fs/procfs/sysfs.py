@@ -4,6 +4,8 @@ Mirrors: drivers/base/cpu.c, drivers/base/node.c, mm/huge_memory.c, mm/ksm.c (6.
 Differs: nothing can be changed; huge pages and KSM are shown as they stand on a machine that does not use them.
 """
 
+import errno
+from collections.abc import Callable
 from typing import Final
 
 from pagewalk.fs.procfs.array import cpu_list
@@ -11,6 +13,19 @@ from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.lmk_params import add_parameters
 from pagewalk.fs.procfs.sysctl import Constant
 from pagewalk.fs.procfs.tree import TextSpec, Tree
+from pagewalk.mm.node_texts import (
+    node_cpulist,
+    node_cpumap,
+    node_distance,
+    node_meminfo,
+    node_numastat,
+    node_vmstat,
+    nodes_having_memory,
+    nodes_having_normal_memory,
+    nodes_online,
+    nodes_with_cpu,
+)
+from pagewalk.mm.system import System
 
 _CONSTANTS: Final = (
     ("kernel/mm/transparent_hugepage/enabled", "always [madvise] never"),
@@ -39,12 +54,6 @@ _CONSTANTS: Final = (
     ("kernel/mm/ksm/stable_node_dups", "0"),
     ("kernel/mm/ksm/stable_node_chains_prune_millisecs", "2000"),
     ("kernel/mm/swap/vma_ra_enabled", "true"),
-    ("devices/system/node/online", "0"),
-    ("devices/system/node/possible", "0"),
-    ("devices/system/node/has_cpu", "0"),
-    ("devices/system/node/has_memory", "0"),
-    ("devices/system/node/has_normal_memory", "0"),
-    ("devices/system/node/node0/distance", "10"),
 )
 
 
@@ -56,15 +65,70 @@ def _no_cpus(sb: ProcSuper) -> str:
     return "\n"
 
 
-def _cpu_map(sb: ProcSuper) -> str:
-    return f"{(1 << sb.system.config.cpus) - 1:x}\n"
-
-
 def _kernel_max(sb: ProcSuper) -> str:
     return "63\n"
 
 
-def sysfs_tree(lmk: str = "") -> Tree:
+class NodeText:
+    """A file of one node."""
+
+    def __init__(self, nid: int, text: Callable[[System, int], str]) -> None:
+        self.nid = nid
+        self.text = text
+
+    def make(self, sb: ProcSuper) -> str:
+        """What it says."""
+        return self.text(sb.system, self.nid)
+
+
+class NodesText:
+    """A file about all nodes."""
+
+    def __init__(self, text: Callable[[System], str]) -> None:
+        self.text = text
+
+    def make(self, sb: ProcSuper) -> str:
+        """What it says."""
+        return self.text(sb.system)
+
+
+class NodeWeight:
+    """/sys/kernel/mm/mempolicy/weighted_interleave/nodeN: turns of a node, 1 to 255; nothing or 0 is the default."""
+
+    def __init__(self, nid: int) -> None:
+        self.nid = nid
+
+    def make(self, sb: ProcSuper) -> str:
+        """The weight."""
+        return f"{sb.system.node_weights[self.nid]}\n"
+
+    def store(self, sb: ProcSuper, data: bytes) -> int:
+        """Sets it; -EINVAL for what is no such number."""
+        text = data.decode("ascii", "replace").strip()
+        if text and not (text.isdigit() and int(text) <= 255):
+            return -errno.EINVAL
+        sb.system.node_weights[self.nid] = int(text or "0") or 1
+        return len(data)
+
+
+def add_nodes(tree: Tree, nr_nodes: int) -> None:
+    """/sys/devices/system/node, and the weights of weighted interleaving."""
+    for name, about in (
+        ("online", nodes_online), ("possible", nodes_online), ("has_cpu", nodes_with_cpu),
+        ("has_memory", nodes_having_memory), ("has_normal_memory", nodes_having_normal_memory),
+    ):  # fmt: skip
+        tree.add(f"devices/system/node/{name}", TextSpec(0o444, NodesText(about).make))
+    for nid in range(nr_nodes):
+        for name, text in (
+            ("cpulist", node_cpulist), ("cpumap", node_cpumap), ("distance", node_distance),
+            ("meminfo", node_meminfo), ("numastat", node_numastat), ("vmstat", node_vmstat),
+        ):  # fmt: skip
+            tree.add(f"devices/system/node/node{nid}/{name}", TextSpec(0o444, NodeText(nid, text).make))
+        weight = NodeWeight(nid)
+        tree.add(f"kernel/mm/mempolicy/weighted_interleave/node{nid}", TextSpec(0o644, weight.make, weight.store))
+
+
+def sysfs_tree(lmk: str = "", nr_nodes: int = 1) -> Tree:
     """The tree below /sys; ``lmk``: the low memory killer that the machine has."""
     tree = Tree(4096)
     if lmk == "driver":
@@ -74,8 +138,7 @@ def sysfs_tree(lmk: str = "") -> Tree:
         ("kernel_max", _kernel_max),
     ):  # fmt: skip
         tree.add(f"devices/system/cpu/{name}", TextSpec(0o444, make))
-    tree.add("devices/system/node/node0/cpulist", TextSpec(0o444, _cpus))
-    tree.add("devices/system/node/node0/cpumap", TextSpec(0o444, _cpu_map))
+    add_nodes(tree, nr_nodes)
     tree.add_dir("fs/cgroup")
     for path, value in _CONSTANTS:
         constant = Constant(value)
