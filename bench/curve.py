@@ -3,13 +3,12 @@ the same trace with one TLB (bench/replay.py's), in the processor's time of this
 of each counts. Both start with the trace in memory. Look-ups are data and fetches, as the replay's.
 """
 
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
+from bench import traces
 from bench.measure import Measurement, in_child
-from bench.replay import ACCESSES, captured_batches, ours, random_batches
+from bench.replay import ours
 from pagewalk.lab import CurveRun
 from pagewalk.trace.format import Batch
 
@@ -23,7 +22,7 @@ STREAMED = """
 import time
 import numpy as np
 from bench.measure import resident
-from bench.replay import BASE
+from bench.traces import BASE
 from pagewalk.lab import CurveRun
 from pagewalk.trace.format import Batch
 count, seen = 100_000_000, 0
@@ -77,9 +76,8 @@ def compare(name: str, batches: list[Batch]) -> list[Measurement]:
 
 def measure() -> list[Measurement]:
     """Captured, random, and memory over 10^8 accesses."""
-    with tempfile.TemporaryDirectory(prefix="pagewalk-bench-", dir="/var/tmp") as name:
-        rows = compare("captured", captured_batches(Path(name)))
-    rows += compare("random", random_batches(ACCESSES))
+    rows = compare("captured", traces.captured("perl"))
+    rows += compare("random", traces.random())
     grown, speed = (float(word) for word in in_child(STREAMED).split())
     rows.append(Measurement("curves of 10^8 accesses, memory grown", grown, "MiB", 8.0, detail=f"{speed:.3g} M/s"))
     return rows

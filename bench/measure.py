@@ -41,6 +41,13 @@ class Measurement:
         return self.value >= self.budget if self.least else self.value <= self.budget
 
 
+def work_folder() -> Path:
+    """Where the benchmark keeps what it makes: a program in pagewalk has a /tmp of its own."""
+    folder = Path("/var/tmp") / f"pagewalk-bench-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def compile_c(source: str, *flags: str) -> str:
     """The path of ``source`` (beside this file) compiled with -O2 and ``flags``; compiled once per content."""
     compiler = shutil.which("cc") or shutil.which("gcc")
@@ -48,9 +55,7 @@ def compile_c(source: str, *flags: str) -> str:
         raise RuntimeError("a C compiler is needed for the comparison with the running kernel")
     text = (HERE / source).read_bytes()
     digest = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
-    folder = Path("/var/tmp") / f"pagewalk-bench-{os.getuid()}"  # a program in pagewalk has a /tmp of its own
-    folder.mkdir(mode=0o700, exist_ok=True)
-    out = folder / f"{Path(source).stem}-{digest}"
+    out = work_folder() / f"{Path(source).stem}-{digest}"
     if not out.exists():
         subprocess.run([compiler, "-O2", *flags, "-o", str(out), str(HERE / source)], check=True)
     return str(out)

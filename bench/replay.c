@@ -14,7 +14,8 @@ enum { P = 1, W = 2, U = 4, A = 32, D = 64 };
 #define NX (1ull << 63)
 #define FRAME 0x000ffffffffff000ull
 
-typedef struct { uint64_t tag[16][4], stamp[16][4]; uint8_t writable[16][4]; } First;
+typedef struct { uint64_t tag, stamp, writable; } Entry;
+typedef struct { Entry way[16][4]; } First;
 typedef struct { uint64_t tag[128][12], stamp[128][12]; uint8_t writable[128][12]; } Second;
 typedef struct { uint64_t tag[8][4], stamp[8][4], table[8][4]; } Pmds;
 typedef struct { uint64_t tag[4], stamp[4], table[4]; } Upper;
@@ -26,12 +27,14 @@ static Upper upper[2];
 static uint64_t *ram, next_frame, root, now;
 static uint64_t misses, walks, faults;
 
-static int oldest(const uint64_t *stamp, int ways) {
-    int best = 0;
-    for (int way = 1; way < ways; way++)
-        if (stamp[way] < stamp[best])
-            best = way;
-    return best;
+/* The way with the least stamp, without branches. */
+static inline int oldest(const uint64_t *stamp, int ways) {
+    uint64_t best = stamp[0] << 4;
+    for (int way = 1; way < ways; way++) {
+        uint64_t one = stamp[way] << 4 | way;
+        best = one < best ? one : best;
+    }
+    return best & 15;
 }
 
 static uint64_t *table_of(uint64_t entry) { return ram + ((entry & FRAME) >> 3); }
@@ -98,12 +101,18 @@ static uint64_t walk(uint64_t addr, int write) {
     return *leaf;
 }
 
-static void slow(uint64_t addr, int kind, First *one) {
-    uint64_t vpn = addr >> 12, set1 = vpn & 15, set2 = vpn & 127;
-    int write = kind == 1, found = -1, stale = -1;
+/* An access that the first level's hint does not answer; the entry that answers it then. */
+static Entry *slow(uint64_t addr, int kind, First *one) {
+    uint64_t vpn = addr >> 12, set2 = vpn & 127;
+    Entry *set1 = one->way[vpn & 15], *stale = 0;
+    int write = kind == 1, found = -1;
     for (int way = 0; way < 4; way++)
-        if (one->tag[set1][way] == vpn)
-            stale = way;
+        if (set1[way].tag == vpn)
+            stale = &set1[way];
+    if (stale && (!write || stale->writable)) {
+        stale->stamp = ++now;
+        return stale;
+    }
     misses++;
     for (int way = 0; way < 12; way++)
         if (second.tag[set2][way] == vpn)
@@ -113,9 +122,9 @@ static void slow(uint64_t addr, int kind, First *one) {
         second.stamp[set2][found] = 0;
         found = -1;
     }
-    if (stale >= 0) {
-        one->tag[set1][stale] = -1;
-        one->stamp[set1][stale] = 0;
+    if (stale) {
+        stale->tag = -1;
+        stale->stamp = 0;
     }
     int writable;
     if (found >= 0) {
@@ -131,36 +140,41 @@ static void slow(uint64_t addr, int kind, First *one) {
         second.stamp[set2][found] = ++now;
         second.writable[set2][found] = writable;
     }
-    int way = oldest(one->stamp[set1], 4);
-    one->tag[set1][way] = vpn;
-    one->stamp[set1][way] = ++now;
-    one->writable[set1][way] = writable;
+    uint64_t best = -1;
+    for (int way = 0; way < 4; way++) {
+        uint64_t one = set1[way].stamp << 4 | way;
+        best = one < best ? one : best;
+    }
+    Entry *entry = &set1[best & 15];
+    entry->tag = vpn;
+    entry->stamp = ++now;
+    entry->writable = writable;
+    return entry;
 }
 
+/* By kind of access, where a page was found in the first level before: believed if it is still there. */
+static Entry nothing = {-1, 0, 0}, *hints[3][1024];
+
 static void replay(const uint64_t *addrs, const uint8_t *kinds, uint64_t count) {
-    uint64_t last[2] = {-1, -1};
-    int last_write = 0;
+    uint64_t clock = now; /* in a register */
+    for (int each = 0; each < 3 * 1024; each++)
+        hints[each / 1024][each % 1024] = &nothing;
     for (uint64_t at = 0; at < count; at++) {
         uint64_t vpn = addrs[at] >> 12;
-        int kind = kinds[at], side = kind >> 1;
-        if (vpn == last[side] && (kind != 1 || last_write))
+        Entry *entry = hints[kinds[at]][vpn & 1023];
+        if (entry->tag == vpn) {
+            entry->stamp = ++clock;
             continue;
-        First *one = &first[side];
-        uint64_t *tags = one->tag[vpn & 15];
-        int hit = -1;
-        for (int way = 0; way < 4; way++)
-            if (tags[way] == vpn)
-                hit = way;
-        if (hit >= 0 && (kind != 1 || one->writable[vpn & 15][hit])) {
-            one->stamp[vpn & 15][hit] = ++now;
-            if (!side)
-                last_write = one->writable[vpn & 15][hit];
-        } else {
-            slow(addrs[at], kind, one);
-            if (!side)
-                last_write = kind == 1;
         }
-        last[side] = vpn;
+        now = clock;
+        entry = slow(addrs[at], kinds[at], &first[kinds[at] >> 1]);
+        clock = now;
+        if (kinds[at] == 2)
+            hints[2][vpn & 1023] = entry;
+        else {
+            hints[0][vpn & 1023] = entry;
+            hints[1][vpn & 1023] = entry->writable ? entry : &nothing;
+        }
     }
 }
 

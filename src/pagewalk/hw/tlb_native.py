@@ -129,9 +129,15 @@ def _invalidate(s: int, what: int, first: int, last: int, asid: int) -> int:
 def _crossings(addrs: int, sizes: int, count: int, page: int, found: int) -> int:
     addr, size, out = words_at(addrs), halves_at(sizes), words_at(found)
     n = 0
-    for at in range(count):
-        out[n] = at
-        n += (addr[at] & (page - 1)) + size[at] > page
+    for first in range(0, count, 64):
+        end = min(first + 64, count)
+        beyond = 0
+        for at in range(first, end):  # a loop without branches: vectors
+            beyond |= page - size[at] - (addr[at] & (page - 1))
+        if beyond < 0:
+            for at in range(first, end):
+                out[n] = at
+                n += (addr[at] & (page - 1)) + size[at] > page
     return n
 
 

@@ -8,13 +8,16 @@ as a read. Samples are not all accesses, and their sizes are not told (1). Call 
 address (0) are passed over.
 """
 
+import functools
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from pagewalk.trace.format import FETCH, READ, WRITE, Batch
-from pagewalk.trace.readers.base import TextTrace
-from pagewalk.trace.readers.rows import Rows
+import numpy as np
+
+from pagewalk.trace.format import FETCH, READ, WRITE
+from pagewalk.trace.readers.scan import ScannedTrace, signature
+from pagewalk.trace.readers.scan_perf import scan_perf
 
 __all__ = ["PerfTrace"]
 
@@ -30,7 +33,24 @@ _X86_PF_WRITE: Final = 2
 _X86_PF_INSTR: Final = 16
 
 
-class PerfTrace(TextTrace):
+_WORDS: Final = (b"store", b"write", b"|OP STORE", b"address=", b"error_code=")  # what ``scan_perf`` looks for
+_TEXTS: Final = np.frombuffer(b"".join(_WORDS), np.uint8)
+_STARTS: Final = np.cumsum([0, *map(len, _WORDS)])
+
+
+@functools.cache
+def _scanner() -> Callable[..., bool]:
+    import numba
+
+    from pagewalk.hw import jit
+
+    types: Any = numba.types
+    return jit.compiled(
+        scan_perf, signature(types.Array(types.uint8, 1, "C", readonly=True), types.Array(types.int64, 1, "C"))
+    )
+
+
+class PerfTrace(ScannedTrace):
     """See above."""
 
     name = "perf"
@@ -44,25 +64,31 @@ class PerfTrace(TextTrace):
                 return _SAMPLE.search(line) is not None
         return False
 
-    def lines(self, data: bytes, first: int) -> Iterator[Batch]:
-        """See TextTrace."""
-        rows = Rows()
-        for number, line in enumerate(data.split(b"\n")[:-1], first):
-            match = _SAMPLE.search(line) if line[:1] != b"#" else None
-            if match is None:
-                if not _ASIDE.match(line):
-                    self.malformed(f"line {number}", self.expected, line)
-                continue
-            tid, cpu, event, rest = match.groups()
-            address = (b"address=" in rest and _FIELD.search(rest)) or _ADDRESS.match(rest)
-            if address is None:
-                self.malformed(f"line {number}", self.expected, line)
-                continue
-            addr = int(address[1], 16)
-            if addr and not rows.add(addr, _kind(event, rest), 1, int(tid[:12]), int(cpu[:6]) if cpu else 0):
-                self.malformed(f"line {number}", "a thread below 2**31 and a CPU below 256", line)
-        if rows:
-            yield rows.batch()
+    def scanner(self) -> Callable[..., bool]:
+        """See ScannedTrace."""
+        return _scanner()
+
+    def more_arguments(self, data: bytes) -> tuple[Any, ...]:
+        """See ScannedTrace."""
+        return _TEXTS, _STARTS
+
+    def other_line(self, line: bytes, where: Callable[[], str]) -> tuple[int, ...] | None:
+        """See ScannedTrace."""
+        match = _SAMPLE.search(line) if line[:1] != b"#" else None
+        if match is None:
+            if not _ASIDE.match(line):
+                self.malformed(where(), self.expected, line)
+            return None
+        number, which, event, rest = match.groups()
+        address = (b"address=" in rest and _FIELD.search(rest)) or _ADDRESS.match(rest)
+        if address is None:
+            self.malformed(where(), self.expected, line)
+            return None
+        addr, tid, cpu = int(address[1], 16), int(number[:12]), int(which[:6]) if which else 0
+        if addr and not (tid < 1 << 31 and cpu < 256):
+            self.malformed(where(), "a thread below 2**31 and a CPU below 256", line)
+            return None
+        return (addr - (addr >> 63 << 64), _kind(event, rest), 1, tid, cpu) if addr else None
 
 
 def _kind(event: bytes, rest: bytes) -> int:

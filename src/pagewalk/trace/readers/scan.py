@@ -4,6 +4,7 @@ The functions here are plain Python that Numba compiles (hw/jit.py); each stands
 file only. They take bytes, write into arrays, and stop at a line that they do not understand.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -34,6 +35,15 @@ class ScannedTrace(TextTrace):
         """Whether a line that the scanner does not know is none of an access, and well-formed."""
         return False
 
+    def other_line(self, line: bytes, where: Callable[[], str]) -> tuple[int, ...] | None:
+        """A line that the scanner does not know: the access that it is after all, None where it is none.
+
+        where  says what line it is, for ``malformed``
+        """
+        if not self.passes_over(line):
+            self.malformed(where(), self.expected, line)
+        return None
+
     def title(self, data: bytes) -> int:
         """Bytes at the beginning of the file that are its title: 0, where there is none."""
         return 0
@@ -58,14 +68,22 @@ class ScannedTrace(TextTrace):
         while not scan(text, state, *columns, *more):
             at = int(state[POSITION])
             end = data.index(b"\n", at)
-            if not self.passes_over(data[at:end]):
-                self.malformed(f"line {first + data.count(bytes([10]), 0, at)}", self.expected, data[at:end])
+            found = self.other_line(data[at:end], functools.partial(_line_number, data, first, at))
+            if found is not None:
+                for column, value in zip(columns, found, strict=True):
+                    column[state[COUNT]] = value
+                state[COUNT] += 1
             state[POSITION] = end + 1
         count = int(state[COUNT])
         events = self.events(data, first, more)
         if count or events:
             arrays = [column[:count].copy() for column in columns]
             yield Batch.of_columns(arrays, events, instructions=int(state[INSTRUCTIONS]))
+
+
+def _line_number(data: bytes, first: int, at: int) -> str:
+    """Names the line that begins at ``at``."""
+    return f"line {first + data.count(bytes([10]), 0, at)}"
 
 
 def signature(*more: Any) -> Any:
