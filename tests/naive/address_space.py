@@ -12,16 +12,21 @@ which page tables are there (``has_table``: an empty one stays or goes with its 
 from collections.abc import Callable
 from dataclasses import replace
 
-from pages import EACCES, EEXIST, EFAULT, EINVAL, ENOMEM, GAP, HUGE, MARKS, Object, Page, R, W, writable_after_mprotect
+from pages import EACCES, EEXIST, EFAULT, EINVAL, ENOMEM, GAP, MARKS, Object, Page, R, W, writable_after_mprotect
 
 
 class NaiveAddressSpace:
-    """One process's memory. ``base``: the page below which mmap searches; ``low``: the lowest that it may pick."""
+    """One process's memory. ``base``: the page below which mmap searches; ``low``: the lowest that it may pick;
+    ``huge``: pages that a last-level table maps; ``around``: those that a read of a file may map."""
 
-    def __init__(self, base: int, low: int, top: int, brk: int, stack_limit: int, max_map_count: int) -> None:
+    def __init__(
+        self, base: int, low: int, top: int, brk: int, stack_limit: int, max_map_count: int, huge: int = 512,
+        around: int = 16,
+    ) -> None:  # fmt: skip
         self.base, self.low, self.top = base, low, top
         self.start_brk = self.brk_page = brk
         self.stack_limit = stack_limit
+        self.huge, self.around = huge, around
         self.max_map_count = max_map_count
         self.pages: dict[int, Page] = {}
         self.seams: set[int] = set()
@@ -146,8 +151,8 @@ class NaiveAddressSpace:
         obj = page.obj
         assert obj is not None
         start, end = self.vma_of(at)
-        first = max(at & -16, start, at & -HUGE)
-        last = min(first + 16, end, (at & -HUGE) + HUGE)
+        first = max(at & -self.around, start, at & -self.huge)
+        last = min(first + self.around, end, (at & -self.huge) + self.huge)
         if not obj.shmem and self.pages[first].off == obj.size - 1 and not self.table_there(at):
             last = first  # no page table is made for the file's last page alone
         for near in range(first, last):
@@ -161,7 +166,7 @@ class NaiveAddressSpace:
 
     def table_there(self, at: int) -> bool:
         """Whether the page table that serves ``at`` exists."""
-        neighbours = range(at & -HUGE, (at & -HUGE) + HUGE)
+        neighbours = range(at & -self.huge, (at & -self.huge) + self.huge)
         return self.has_table(at) or any(near in self.pages and self.pages[near].entry for near in neighbours)
 
     def map_cache(self, page: Page) -> None:
@@ -228,10 +233,10 @@ class NaiveAddressSpace:
         """An address: the hint where it is free, else the search; large anonymous areas start at 2 MiB."""
         if addr and addr + length <= self.room_end(addr):
             return addr
-        if anon and private and not addr and length % HUGE == 0:
-            found = self.search(length + HUGE)
+        if anon and private and not addr and length % self.huge == 0:
+            found = self.search(length + self.huge)
             if found >= 0:
-                return found + (-found % HUGE or HUGE)
+                return found + (-found % self.huge or self.huge)
         return self.search(length)
 
     # Calls.

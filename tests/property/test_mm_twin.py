@@ -5,12 +5,13 @@ replay it. PAGEWALK_EXAMPLES and PAGEWALK_SEED search longer and elsewhere than 
 """
 
 import os
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
-from mm_driver import FILE_PAGES, START_BRK, Pair
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from mm_driver import FILE_PAGES, Pair
 
 EXAMPLES = int(os.environ.get("PAGEWALK_EXAMPLES", "60"))
 STEPS = 50  # times EXAMPLES: at least 2000 steps in CI
@@ -30,9 +31,13 @@ nth = st.integers(0, 1000)
 class AddressSpaceCalls(RuleBasedStateMachine):
     """The calls, at addresses that are likely to matter."""
 
+    setting: ClassVar[dict[str, str]] = {}
+
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair()
+        self.pair = Pair(**self.setting)
+        huge = self.pair.twin.huge
+        self.arena = (ARENA >> self.pair.shift - 12 & -huge) + huge - (-ARENA % 512)
 
     def teardown(self) -> None:
         self.pair.close()
@@ -41,9 +46,13 @@ class AddressSpaceCalls(RuleBasedStateMachine):
         """An address in or near a mapping that exists, or in the arena."""
         runs = self.pair.twin.vmas()
         if not runs or which % 4 == 0:
-            return page
+            return self.here(page)
         start, end, _ = runs[which % len(runs)]
         return max(16, start - 1 + page % (end - start + 2))
+
+    def here(self, page: int) -> int:
+        """A page of the arena where this machine has it."""
+        return page - ARENA + self.arena
 
     def kept_small(self) -> bool:
         """Whether there is room for more: the machine's RAM is small, and the twin is slow."""
@@ -61,7 +70,7 @@ class AddressSpaceCalls(RuleBasedStateMachine):
         if not self.kept_small():
             return
         self.pair.mmap(
-            0 if how == "new" else page,
+            0 if how == "new" else self.here(page),
             length,
             prot,
             shared=kind == "shared" or (shared and kind != ""),
@@ -106,12 +115,12 @@ class AddressSpaceCalls(RuleBasedStateMachine):
         if whole and addr in self.pair.twin.pages:
             end = self.pair.twin.vma_of(addr)[1]
             old = min(end - addr, 64)
-        fixed = to if "fixed" in how else -1
+        fixed = self.here(to) if "fixed" in how else -1
         self.pair.mremap(addr, old, old if same else new, maymove or bool(how), fixed, "keep" in how)
 
     @rule(size=st.integers(-3, 20))
     def brk(self, size: int) -> None:
-        self.pair.brk(START_BRK + size)
+        self.pair.brk(self.pair.start_brk + size)
 
     @rule(which=nth, page=pages, length=lengths, advice=st.sampled_from(ADVICE))
     def madvise(self, which: int, page: int, length: int, advice: str) -> None:
@@ -173,6 +182,15 @@ AddressSpaceCalls.TestCase.settings = settings(
 @pytest.mark.slow
 class TestAddressSpaceCalls(AddressSpaceCalls.TestCase):  # type: ignore[misc,name-defined]
     """CI's search."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granule", ["16K", "64K"])
+def test_calls_on_machines_with_larger_pages(granule: str) -> None:
+    larger = {"arch": "arm64", "granule": granule, "ram": "512M"}
+    calls = type(f"AddressSpaceCalls{granule}", (AddressSpaceCalls,), {"setting": larger})
+    few = settings(AddressSpaceCalls.TestCase.settings, max_examples=max(EXAMPLES // 6, 1))
+    run_state_machine_as_test(calls, settings=few)
 
 
 if "PAGEWALK_SEED" in os.environ:
