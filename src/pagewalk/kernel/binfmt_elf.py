@@ -210,7 +210,7 @@ def load_elf_image(
     error = map_segments(task, bprm, header, headers, interp is not None, image)
     if error < 0:
         return error
-    task_size = task.mm.task_size
+    task_size = int(task.mm.task_size)
     entry = (header.e_entry + image.load_bias) & WORD
     interp_base = 0
     if interp is not None:
@@ -247,7 +247,7 @@ def map_segments(
 ) -> int:
     """Maps the program's PT_LOAD segments and fills ``image``. 0 or a negative errno."""
     assert bprm.file is not None
-    task_size = task.mm.task_size
+    task_size = int(task.mm.task_size)
     first = True
     for phdr in headers:
         if phdr.p_type != PT_LOAD:
@@ -330,7 +330,7 @@ def elf_load(task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, flag
     in_page = phdr.p_vaddr & 4095
     if phdr.p_filesz:
         mapped = elf_map(task, file, addr, phdr, prot, flags, total_size)
-        if mapped < 0 or mapped >= task.mm.task_size:
+        if mapped < 0 or mapped >= int(task.mm.task_size):
             return mapped
         if phdr.p_memsz <= phdr.p_filesz:
             return mapped
@@ -366,7 +366,7 @@ def elf_map(
         return map_file(task, file, addr, size, prot, flags, offset)
     total_size = page_align(total_size)
     mapped = map_file(task, file, addr, total_size, prot, flags, offset)
-    if 0 <= mapped < task.mm.task_size and total_size > size:
+    if 0 <= mapped < int(task.mm.task_size) and total_size > size:
         vm_munmap(task.mm, mapped + size, total_size - size)
     return mapped
 
@@ -375,7 +375,7 @@ def map_file(task: "Task", file: "VfsFile", addr: int, size: int, prot: int, fla
     """vm_mmap with numbers that may be anything: those that are no signed word are refused as Linux refuses them."""
     if (offset + size) & WORD < offset or offset & 4095:
         return -errno.EINVAL
-    if size > task.mm.task_size or addr >= task.mm.task_size:
+    if size > int(task.mm.task_size) or addr >= int(task.mm.task_size):
         return -errno.ENOMEM
     return vm_mmap(task.mm, file, addr, size, prot, flags, signed(offset))
 
@@ -384,7 +384,7 @@ def brk_flags(task: "Task", start: int, length: int, executable: bool) -> int:
     """vm_brk_flags with numbers that may be anything."""
     if length == 0:
         return 0
-    if length > task.mm.task_size or start >= task.mm.task_size:
+    if length > int(task.mm.task_size) or start >= int(task.mm.task_size):
         return -errno.ENOMEM
     return vm_brk_flags(task.mm, start, length, executable)
 
@@ -393,7 +393,7 @@ def load_elf_interp(
     task: "Task", bprm: LinuxBinprm, interp: "VfsFile", header: ElfHeader, headers: list[ProgramHeader], no_base: int
 ) -> int:
     """Maps the interpreter; the bias of its addresses, or a negative errno."""
-    task_size = task.mm.task_size
+    task_size = int(task.mm.task_size)
     if header.e_type not in (ET_EXEC, ET_DYN) or not interp.can_mmap():
         problem = header.problem(task.kernel.elf_machines, task.kernel.elf_here) or "on a strange file system"
         return bprm.fail(errno.EPERM, f"its interpreter {interp.path} is {problem}")

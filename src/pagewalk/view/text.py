@@ -49,8 +49,10 @@ def outcome(report: Report) -> list[Line]:
     ]
     if machine:
         aslr = "ASLR off" if not machine.get("aslr", True) else f"ASLR seed {machine.get('seed', 0)}"
+        arch = str(machine.get("arch", "x86_64")).replace("x86_64", "x86-64")
+        levels = len(report.tables) or machine.get("levels", 4)
         where = (
-            f"          Linux {machine.get('linux', '?')} on x86-64, {machine.get('levels', 4)} page-table levels,"
+            f"          Linux {machine.get('linux', '?')} on {arch}, {levels} page-table levels,"
             f" {size(machine.get('ram', 0))} RAM, {aslr}, {report.seconds:.2f} s"
         )
         lines.append([(where, "dim")])
