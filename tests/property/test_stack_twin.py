@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack import NaiveCache, NaiveStack
@@ -108,6 +109,47 @@ def test_distances_are_those_of_a_list(sets: int, groups: tuple[int, int, int], 
     for name, *arguments in steps:
         getattr(twin, name)(*arguments)
         twin.same()
+
+
+@pytest.mark.parametrize("sets", [1, 3])
+@pytest.mark.parametrize("spread", [6, 12, 20, 90])
+def test_single_pages_that_are_dropped_and_used_again(spread: int, sets: int) -> None:
+    """Holes everywhere: in front, below it, above and below what is used next."""
+    rng = np.random.default_rng(spread)
+    twin = Twin(sets, (0, 0, 1))
+    for number, choice in enumerate(rng.integers(0, 10, 1500).tolist()):
+        page = int(rng.integers(0, spread))
+        if choice < 2:
+            twin.drop(int(rng.integers(0, 3)), page, 1)
+        else:
+            twin.use(int(rng.choice([0, 0, 0, 1, 2])), np.array([page]))
+        if number % 100 == 99:
+            twin.same()
+
+
+def test_stacks_that_were_cleared_are_as_new() -> None:
+    twin = Twin(1, (0, 0, 1))
+    for _ in range(3):
+        twin.use(0, np.arange(2500))
+        twin.use(0, np.arange(2500)[::-1].copy())
+        twin.use(2, np.arange(40))
+        twin.clear(1)
+        twin.use(0, np.arange(2500))
+        twin.use(0, np.arange(0, 2500, 3))
+    twin.same()
+
+
+def test_pages_that_move_on_and_on_keep_their_places_and_take_no_more_room() -> None:
+    stacks = Stacks()
+    pages = np.arange(300)
+    stacks.feed(pages, 300, 0)
+    for step in range(100):
+        stacks.move(0, step * 1000, step * 1000 + 299, 1000)
+    assert (stacks.nr_pages, stacks.cold) == (300, 300)
+    stacks.feed(pages + 100_000, 300, 0)
+    assert stacks.cold == 300
+    assert stacks.distances()[299] == 300
+    assert stacks.nr_bytes < 1 << 19
 
 
 def test_many_pages_and_many_compactions() -> None:
