@@ -53,8 +53,10 @@ int main(int argc, char **argv)
             char text[16];
             int fd = open("/proc/self/oom_score_adj", O_WRONLY), grows = i == children - 1;
             prctl(PR_SET_NAME, names[i]);
-            if (fd < 0 || write(fd, text, sprintf(text, "%d", adj)) < 0)
+            if (fd < 0 || write(fd, text, sprintf(text, "%d", adj)) < 0) {
+                kill(getppid(), SIGTERM); /* not allowed here: the parent would wait for ever */
                 _exit(3);
+            }
             close(fd);
             char *mine = mib ? area(mib * MIB) : NULL;
             if (write(ready[1], "x", 1) != 1)

@@ -1,0 +1,103 @@
+"""Memory cgroups against the running kernel's: the same program under the same limit, the same victim and figures."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pagewalk import Machine
+
+pytestmark = pytest.mark.linux
+
+SOURCE = Path(__file__).parent.parent / "golden/oom/scenario.c"
+MB = 1 << 20
+LIMIT = 24
+V1 = Path("/sys/fs/cgroup/memory")
+V2 = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> str:
+    built = tmp_path_factory.mktemp("memcg") / "scenario"
+    subprocess.run(["cc", "-O1", "-static", "-o", built, SOURCE], check=True)
+    return str(built)
+
+
+@pytest.fixture
+def group() -> Iterator[tuple[Path, str]]:
+    """A new group of the host and the name of its limit's file; skips where none can be made."""
+    if (V1 / "memory.limit_in_bytes").exists():
+        parent, limit = V1, "memory.limit_in_bytes"
+    elif (V2 / "cgroup.controllers").exists() and "memory" in (V2 / "cgroup.subtree_control").read_text():
+        parent, limit = V2, "memory.max"
+    else:
+        pytest.skip("no memory cgroup hierarchy at /sys/fs/cgroup")
+    made = parent / f"pagewalk-test-{os.getpid()}"
+    try:
+        made.mkdir()
+        (made / limit).write_text(f"{LIMIT * MB}")
+        swap = made / ("memory.memsw.limit_in_bytes" if parent is V1 else "memory.swap.max")
+        if swap.exists():
+            swap.write_text(f"{LIMIT * MB}" if parent is V1 else "0")
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield made, limit
+    made.rmdir()
+
+
+def native(scenario: str, group: Path, members: list[str]) -> list[str]:
+    """What the program says on the host, in the group; it and all its children are gone afterwards."""
+    join = "import os, sys; open(sys.argv[1], 'w').write('0'); os.execv(sys.argv[2], sys.argv[2:])"
+    command = [sys.executable, "-c", join, str(group / "cgroup.procs"), scenario, *members]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            return process.communicate(timeout=30)[0].splitlines()
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+@pytest.mark.parametrize("members", [
+    ["small:2:0", "big:6:0", "grower:0:0"],
+    ["small:2:600", "big:13:0", "grower:0:0"],
+    ["volunteer:2:1000", "big:9:0", "grower:0:0"],
+    ["a:5:300", "b:6:200", "c:7:100", "grower:0:0"],
+    ["a:2:300", "b:6:200", "grower:0:900"],
+], ids=lambda members: members[0])  # fmt: skip
+def test_the_same_process_dies_in_a_group(
+    scenario: str, group: tuple[Path, str], members: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["100", "1", *members]
+    told = native(scenario, group[0], argv)
+    with Machine(ram="256M", overcommit_memory=1) as machine:
+        made = machine.cgroup("g", memory_max=LIMIT * MB)
+        done = machine.run([scenario, *argv], cgroup=made)
+    assert done.status == 0
+    ours = capfd.readouterr().out.splitlines()
+    assert ours[0] == told[0]
+    assert ours[0].startswith("died ")
+    assert (
+        [line for line in ours if line.endswith("broken")] == [line for line in told if line.endswith("broken")] == []
+    )
+
+
+def test_the_peak_is_the_limit_and_a_kill_is_counted(scenario: str, group: tuple[Path, str]) -> None:
+    folder, limit = group
+    native(scenario, folder, ["100", "1", "small:2:0", "big:10:0", "grower:0:0"])
+    peak = folder / ("memory.max_usage_in_bytes" if limit.endswith("bytes") else "memory.peak")
+    events = folder / ("memory.oom_control" if limit.endswith("bytes") else "memory.events")
+    counts = dict(line.split() for line in events.read_text().splitlines())
+    with Machine(ram="256M", overcommit_memory=1) as machine:
+        made = machine.cgroup("g", memory_max=LIMIT * MB)
+        machine.run([scenario, "100", "1", "small:2:0", "big:10:0", "grower:0:0"], cgroup=made)
+        assert made.peak == LIMIT * MB
+        assert made.events["oom_kill"] >= 1
+    assert int(counts["oom_kill"]) >= 1
+    if peak.exists():
+        assert int(peak.read_text()) == LIMIT * MB
