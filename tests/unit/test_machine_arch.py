@@ -211,3 +211,33 @@ def test_what_is_not_there_is_said(settings: dict[str, Any], error: type[Excepti
 def test_programs_run_on_x86_64_alone() -> None:
     with Machine(arch="arm64", ram="64M") as machine, pytest.raises(NotModelled, match="running programs on arm64"):
         machine.run(["/bin/true"])
+
+
+@every_machine
+def test_a_modelled_tlb_serves_every_architecture(settings: dict[str, Any]) -> None:
+    """Entries stay true to the page tables (check_machine) while rights go and come, and a repeat is a hit."""
+    arm = settings["arch"] == "arm64"
+    with Machine(ram="64M", tlb="cortex-a76" if arm else "zen4", cpus=2, **settings) as machine:
+        process = machine.spawn()
+        page = int(machine.system.page_size)
+        area = process.mmap(32 * page)
+        process.touch(area, 32 * page)
+        assert machine.tlb is not None
+        machine.tlb.reset()
+        for _ in range(2):
+            for at in range(32):
+                assert process.read(area + at * page, 1) == b"\0"
+        found = machine.tlb.counters()
+        assert found.data.lookups == 64 and sum(found.data.hits) >= 32  # the second round at least
+        check_machine(machine)
+        child = process.fork()
+        child.write(area, b"child")
+        process.mprotect(area, 8 * page, Prot.READ)
+        check_machine(machine)
+        assert (process.read(area, 1), child.read(area, 1)) == (b"\0", b"c")
+        process.munmap(area + 4 * page, 4 * page)
+        with pytest.raises(SegmentationFault):
+            process.read(area + 4 * page, 1)
+        check_machine(machine)
+        child.exit()
+        check_machine(machine)
