@@ -179,3 +179,24 @@ def test_sysfs_has_a_directory_for_each_node() -> None:
         hits = [int(texts.node_numastat(system, nid).split()[1]) for nid in (0, 1)]
         assert hits[0] > 512 > hits[1]
         assert texts.node_vmstat(system, 1).splitlines()[0].startswith("nr_free_pages ")
+
+
+def test_the_policy_of_shared_memory_is_the_objects(two: Process) -> None:
+    from pagewalk import Map
+
+    at = two.mmap(PAGE * 4, RW, flags=Map.SHARED | Map.ANONYMOUS)
+    assert mbind(two, at + PAGE, PAGE * 2, BIND, 2) == 0
+    child = two.fork()
+    child.touch(at, PAGE * 4)
+    assert nodes_of(child, at, 4) == [0, 1, 1, 0]
+    child.exit()
+
+
+def test_a_task_takes_pages_from_the_node_of_its_cpu() -> None:
+    from pagewalk.mm.mm_init import node_of_cpu
+
+    assert [node_of_cpu(cpu, 4, 2) for cpu in range(4)] == [0, 0, 1, 1]
+    with Machine(nodes=["256M", "256M"], cpus=2, aslr=False) as machine:
+        machine.run(["/bin/sh", "-c", "for i in 1 2 3 4; do ls / | wc -l & done; wait"])
+        hits = [sum(int(z.numa_hit) for z in machine.system.zones if z.node_id == nid) for nid in (0, 1)]
+        assert min(hits) > 50

@@ -37,6 +37,7 @@ from pagewalk.kernel.task import (
     Task,
 )
 from pagewalk.kernel.timer import Timer, TimerQueue
+from pagewalk.mm.mm_init import node_of_cpu
 from pagewalk.mm.uaccess import put_user_u32
 
 if TYPE_CHECKING:
@@ -212,7 +213,10 @@ class Scheduler:
         if self.counting:
             self.start_slice(rq.cpu)
         kernel.cpu = rq.cpu
-        kernel.system.current = task
+        system = kernel.system
+        system.current = task
+        if len(system.nodes) > 1:
+            system.node = system.nodes[node_of_cpu(rq.number, system.config.cpus, len(system.nodes))]
         task.stack.switch(task)
         rq.curr = None
         if task.state == TASK_RUNNING and not task.is_ended():

@@ -27,7 +27,8 @@ from pagewalk.mm.migrate import is_shared, migratable, migrate_page, page_to_nid
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import Page, PG_reserved
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
-from pagewalk.mm.vma import VM_HUGETLB, VM_IO, VM_PFNMAP, Vma
+from pagewalk.mm.shmem import ShmemSpace, shmem_set_policy
+from pagewalk.mm.vma import VM_HUGETLB, VM_IO, VM_PFNMAP, VM_SHARED, Vma
 from pagewalk.mm.vma_merge import vma_modify_policy
 
 if TYPE_CHECKING:
@@ -171,7 +172,15 @@ def mbind_range(mm: MmStruct, start: i64, end: i64, pol: MemPolicy | None) -> in
         if isinstance(target, int):
             return target
         target.vm_policy = pol
+        share_policy(target, first, upto, pol)
     return 0
+
+
+def share_policy(vma: Vma, start: i64, end: i64, pol: MemPolicy | None) -> None:
+    """The policy of a mapping of shared memory is the object's."""
+    file = vma.vm_file
+    if file is not None and vma.vm_flags & VM_SHARED and isinstance(file.mapping, ShmemSpace):
+        shmem_set_policy(file.mapping, int(vma.pgoff_of(start)), int(vma.pgoff_of(end)), pol)
 
 
 def set_home_node(mm: MmStruct, start: i64, length: i64, home_node: int, flags: i64) -> int:

@@ -4,7 +4,7 @@ Sources: mbind(2), set_mempolicy(2), get_mempolicy(2), Documentation/admin-guide
 
 Mirrors: mm/mempolicy.c (6.18)
 Differs: no cpusets: every node with memory is allowed; no balancing by hint faults; weights of weighted interleave are
-    1 unless /sys says otherwise; policies of shared memory belong to the mapping, not to the object.
+    1 unless /sys says otherwise.
 """
 
 import errno

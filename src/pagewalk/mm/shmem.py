@@ -13,7 +13,7 @@ from pagewalk.mm.fault_types import VM_FAULT_MAJOR, VM_FAULT_OOM, VM_FAULT_SIGBU
 from pagewalk.mm.file import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, FMODE_READ, FMODE_WRITE, AddressSpace, File
 from pagewalk.mm.filemap import filemap_map_pages
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
-from pagewalk.mm.mempolicy import alloc_page_current
+from pagewalk.mm.mempolicy import MemPolicy, alloc_page_current, alloc_page_mpol
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
 from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
 from pagewalk.mm.shmem_swap import shmem_free_swap, shmem_lookup, shmem_swap_major
@@ -33,6 +33,7 @@ _ZEROS: Final = bytes(65536)  # of the largest page
 class ShmemSpace(AddressSpace):
     """The pages of one shmem object.
 
+    policies    (first page, page behind the last, NUMA policy) that mbind gave parts of it, for all who map it
     accounted   pages promised when it was made (without VM_NORESERVE); others are promised one by one as they come
     """
 
@@ -43,6 +44,7 @@ class ShmemSpace(AddressSpace):
         self.noreserve = noreserve
         self.i_size = size
         self.accounted: i64 = 0 if noreserve else system.nr_pages(size)
+        self.policies: list[tuple[int, int, MemPolicy]] = []
 
     def read_folio(self, index: i64, into: memoryview) -> int:
         """A hole reads as zeros."""
@@ -79,7 +81,7 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
         if not vm_enough_memory(system, 1):
             return None
         vm_acct_memory(system, 1)
-    page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE | GFP_ZERO)
+    page = shmem_alloc_page(system, mapping, index)
     if page is None:
         if mapping.noreserve:
             vm_unacct_memory(system, 1)
@@ -92,6 +94,26 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
     system.vmstat.nr_file_pages += 1
     system.vmstat.nr_shmem += 1
     return page
+
+
+def shmem_alloc_page(system: System, mapping: AddressSpace, index: i64) -> Page | None:
+    """A frame for a page of shared memory, by the policy that the object has there, or the task's."""
+    gfp: i64 = GFP_HIGHUSER_MOVABLE | GFP_ZERO
+    if system.has_policies and isinstance(mapping, ShmemSpace):
+        for start, end, policy in mapping.policies:
+            if start <= index < end:
+                return alloc_page_mpol(system, policy, gfp, int(index))
+    return alloc_page_current(system, gfp)
+
+
+def shmem_set_policy(mapping: ShmemSpace, start: int, end: int, policy: MemPolicy | None) -> None:
+    """Pages [start, end) of the object get a policy, or none (mpol_set_shared_policy)."""
+    left = []
+    for first, behind, old in mapping.policies:
+        left += [(a, b, old) for a, b in ((first, min(behind, start)), (max(first, end), behind)) if a < b]
+    if policy is not None:
+        left.append((start, end, policy))
+    mapping.policies = left
 
 
 def shmem_delete_page(system: System, mapping: AddressSpace, index: i64) -> None:
