@@ -1,7 +1,7 @@
 """Runs the measurements and prints each with its budget: ``python -m bench [--json FILE] [NAME...]``.
 
-Names are faults, fork, cpu, start, boot, replay, readers, curve; all without any. A missed budget is in the table, and
-no failure.
+Names are faults, fork, cpu, start, boot, replay, readers, curve, reclaim; all without any. A missed budget is in the
+table, and no failure.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.measure import Measurement
 from pagewalk import _build
 
-NAMES = ("faults", "fork", "cpu", "start", "boot", "replay", "readers", "curve")
+NAMES = ("faults", "fork", "cpu", "start", "boot", "replay", "readers", "curve", "reclaim")
 
 
 def line(row: Measurement) -> str:

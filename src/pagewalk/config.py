@@ -106,6 +106,8 @@ class Config:
     min_free_kbytes           vm.min_free_kbytes; -1 = computed as at boot
     watermark_scale_factor    vm.watermark_scale_factor
     swap                      swap areas: "256M", or several with priorities, "64M:5,1G"; 0 = none
+    zram                      size of a compressed swap device in RAM, /dev/zram0, which is filled first; 0 = none
+    zram_ratio                how many pages fit into a frame there
     swap_rotational           they are on rotating disks: read-ahead goes by slots, not by addresses
     swap_latency_us           microseconds that a task waits for a page from swap or a refaulted page of a file (PSI)
     reclaim_us                microseconds that a task spends in direct reclaim each time (PSI)
@@ -160,8 +162,10 @@ class Config:
     max_sectors_kb: int = 4096
     min_free_kbytes: int = -1
     watermark_scale_factor: int = 10
-    swap: int | str = 0
+    swap: int | str = "0"
     swap_rotational: bool = False
+    zram: int | str = "0"
+    zram_ratio: float = 3.0
     swap_latency_us: int = 100
     reclaim_us: int = 50
     reclaim_policy: Any = "lru"
@@ -191,6 +195,8 @@ class Config:
         self._check_arch()
         if self.ram % int(self.granule):
             raise ConfigError(f"ram: expected a multiple of {self.granule} bytes, got {self.ram}")
+        if not isinstance(self.zram_ratio, int | float) or not 1 <= self.zram_ratio <= 1000:
+            raise ConfigError(f"zram_ratio: expected 1 to 1000, got {self.zram_ratio!r}")
         if self.reclaim_policy not in ("lru", "mglru") and not callable(self.reclaim_policy):
             raise ConfigError(f"reclaim_policy: expected lru, mglru or a ReclaimPolicy, got {self.reclaim_policy!r}")
         if not 1 <= self.cpus <= 64:
@@ -301,6 +307,10 @@ def _value(text: str, default: object, item: str) -> object:
         if text.lower() not in ("0", "1", "true", "false"):
             raise ConfigError(f"--set: expected 0 or 1, got {item!r}")
         return text.lower() in ("1", "true")
+    if isinstance(default, float):
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            raise ConfigError(f"--set: expected a number, got {item!r}")
+        return float(text)
     parts = text.split(",") if isinstance(default, tuple) else [text]
     if not all(re.fullmatch(r"-?[0-9]{1,19}", part) for part in parts):
         kind = f"{len(default)} whole numbers with commas" if isinstance(default, tuple) else "a whole number"

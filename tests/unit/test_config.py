@@ -101,7 +101,7 @@ def test_settings_are_fields_in_text() -> None:
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        ("swappiness=60", "expected NAME=VALUE with one of ram, .*, got 'swappiness=60'"),
+        ("smoothness=60", "expected NAME=VALUE with one of ram, .*, got 'smoothness=60'"),
         ("pcid", "expected NAME=VALUE"),
         ("rlimits=4", "expected NAME=VALUE"),
         ("pcid=maybe", "expected 0 or 1, got 'pcid=maybe'"),

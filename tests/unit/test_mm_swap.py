@@ -248,3 +248,34 @@ def test_a_slot_counts_beyond_what_a_byte_holds() -> None:
 def test_a_wrong_swap_is_told(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Machine(ram="32M", swap=text)
+
+
+def test_a_compressed_device_takes_a_part_of_the_ram_for_what_it_holds() -> None:
+    with small_machine(ram="64M", zram="16M", zram_ratio=4.0) as machine:
+        process = machine.spawn()
+        area = process.mmap(4 * MB)
+        fill(process, area, 1024)
+        process.touch(process.mmap(64 * PAGE), 64 * PAGE)
+        free = machine.system.node.nr_free_pages() + sum(zone.pcp.count for zone in machine.system.node.zones)
+        process.madvise(area, 4 * MB, MADV_PAGEOUT)
+        check_machine(machine)
+        now = machine.system.node.nr_free_pages() + sum(zone.pcp.count for zone in machine.system.node.zones)
+        assert now - free == 1024 - 1024 // 4
+        verify(process, area, 1024)
+        assert swap_of(process) == 0
+        assert machine.system.swap.nr_swap_pages == machine.system.swap.total_swap_pages  # slots in RAM are given up
+        process.madvise(area, 4 * MB, MADV_PAGEOUT)
+        assert swapoff(machine.system, "/dev/zram0") == 0
+        check_machine(machine)
+        verify(process, area, 1024)
+
+
+def test_more_memory_than_ram_fits_when_it_is_compressed() -> None:
+    with small_machine(ram="64M", zram="64M", zram_ratio=3.0) as machine:
+        process = machine.spawn()
+        pages = machine.system.totalram_pages * 3 // 2
+        area = process.mmap(pages * PAGE)
+        fill(process, area, pages)
+        check_machine(machine)
+        verify(process, area, pages)
+        assert machine.system.vmstat.swap_ra == 0  # no read-ahead from RAM

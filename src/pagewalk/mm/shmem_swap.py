@@ -8,7 +8,6 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
-from pagewalk.mm.page_io import swap_writeout
 from pagewalk.mm.swap_state import swap_cluster_readahead, swap_update_readahead
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_unacct_memory
@@ -54,8 +53,8 @@ def shmem_swapin_folio(system: System, mapping: AddressSpace, index: i64) -> Pag
 
 
 def shmem_writeout(system: System, page: Page) -> bool:
-    """Moves a page that nobody maps from its object to swap; the swap cache has the only reference then. False where
-    there is no slot."""
+    """Moves a page that nobody maps from its object to the swap cache, which has the only reference then; it is still
+    to be written. False where there is no slot."""
     mapping = page.mapping
     assert isinstance(mapping, AddressSpace)
     if not system.swap.folio_alloc_swap(page):
@@ -71,7 +70,7 @@ def shmem_writeout(system: System, page: Page) -> bool:
     page.refcount -= 1
     system.vmstat.nr_file_pages -= 1
     system.vmstat.nr_shmem -= 1
-    swap_writeout(system, page)
+    page.flags |= PG_dirty
     return True
 
 

@@ -140,7 +140,8 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
         return KEEP
     if page.flags & PG_dirty:
         sc.nr_pageout += 1
-        swap_writeout(system, page)
+        if not swap_writeout(system, page):
+            return ACTIVATE
     entry = page.swap
     swap = system.swap
     swap.shadows[entry] = sc.node.lruvec.evicted(page)

@@ -9,9 +9,12 @@ Differs: one cluster is current for all CPUs; orders above 0 are not given out; 
 """
 
 import mmap
+from math import ceil
 from typing import Final, final
 
 from mypy_extensions import i64
+
+from pagewalk.mm.page import Page
 
 SWAPFILE_CLUSTER: Final = 512
 _MANY: Final = 255
@@ -32,6 +35,9 @@ class SwapArea:
     pages        usable slots
     inuse_pages  used slots
     map          uses of each slot by page tables and shared memory; 255: see ``more``
+    ratio        of a device in RAM (zram): how many pages fit into a frame, compressed; 0 of a disk
+    stored       pages that it holds, those of zeros not counted; ``stored_at``: their slots; ``frames``: what they take
+                 of RAM
     zeromap      slots whose page is all zeros: nothing is stored for them
     swapoff      no slot is given out any more
     """
@@ -49,11 +55,19 @@ class SwapArea:
         self.swapoff = False
         self.map = bytearray(nr_slots)
         self.more: dict[int, int] = {}
+        self.ratio = 0.0
+        self.stored: i64 = 0
+        self.stored_at: set[int] = set()
+        self.frames: list[Page] = []
         self.used = bytearray(nr_slots)
         self.used[0] = 1
         self.zeromap: set[int] = set()
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, nr_slots << page_shift, flags=flags)
+        try:
+            self._map.madvise(mmap.MADV_HUGEPAGE)  # slots are filled in their order: the host takes fewer faults
+        except (AttributeError, OSError):
+            pass
         self.bytes = memoryview(self._map)
         nr_clusters = (nr_slots + SWAPFILE_CLUSTER - 1) // SWAPFILE_CLUSTER
         self.cluster_count: list[int] = [0] * nr_clusters
@@ -113,6 +127,9 @@ class SwapArea:
         """Nobody uses the slot any more."""
         self.used[offset] = 0
         self.inuse_pages -= 1
+        if self.ratio and offset in self.stored_at:
+            self.stored_at.discard(offset)
+            self.stored -= 1
         self.zeromap.discard(offset)
         cluster = int(offset // SWAPFILE_CLUSTER)
         self.cluster_count[cluster] -= 1
@@ -123,6 +140,10 @@ class SwapArea:
             self.free_clusters[cluster] = None
         elif cluster not in self.nonfull_clusters:
             self.nonfull_clusters[cluster] = None
+
+    def frames_needed(self) -> int:
+        """Frames that the compressed pages take."""
+        return ceil(int(self.stored) / self.ratio)
 
     def count(self, offset: i64) -> i64:
         """Uses of a slot, the swap cache not counted."""

@@ -160,6 +160,8 @@ def read_neighbours(vmf: VmFault, fault: i64, prev: i64, win: i64) -> None:
 def swapin_readahead(vmf: VmFault, entry: i64) -> Page | None:
     """The page of a slot that is not cached, read with its neighbours; None where there is no frame."""
     system = vmf.vma.vm_mm.system
+    if system.swap.area_of(entry).synchronous:
+        return read_swap_cache(system, entry, ahead=False)
     if swap_use_vma_readahead(system):
         return swap_vma_readahead(vmf, entry)
     return swap_cluster_readahead(system, entry)

@@ -16,13 +16,13 @@ from mypy_extensions import i64
 
 from pagewalk.errors import ConfigError
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_SWAPENTS, MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_swapbacked
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_special, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare
 from pagewalk.mm.shmem_swap import shmem_swapin_folio
 from pagewalk.mm.swap_area import SwapArea
 from pagewalk.mm.swap_state import read_swap_cache
-from pagewalk.mm.swapfile import SWP_OFFSET_BITS, pte_to_swp_entry
+from pagewalk.mm.swapfile import MAX_SWAPFILES, SWP_OFFSET_BITS, pte_to_swp_entry
 from pagewalk.mm.util import vm_enough_memory
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SWAP_FLAG_PREFER: Final = 0x8000
 SWAP_FLAG_PRIO_MASK: Final = 0x7FFF
+ZRAM_NAME: Final = "/dev/zram0"
+ZRAM_PRIO: Final = 100  # what the tools that set zram up give it: it is filled first
 SWAP_FLAGS_VALID: Final = 0x7FFFF
 MAX_BADPAGES: Final = (4096 - 1024 - 512 - 10) // 4
 
@@ -105,6 +107,10 @@ def swapoff(system: "System", name: str) -> int:
     if not try_to_unuse(system, area):
         swap.enable(area)
         return -errno.ENOMEM
+    for frame in area.frames:
+        frame.flags &= ~PG_special
+        system.node.put_page(frame)
+    area.frames = []
     swap.remove_area(area)
     return 0
 
@@ -203,10 +209,20 @@ def configured_areas(text: str | int) -> list[tuple[int, int]]:
 
 
 def configure_swap(system: "System") -> None:
-    """The areas that the machine is configured with, as /dev/vda, /dev/vdb, ..."""
+    """The areas that the machine is configured with, as /dev/vda, /dev/vdb, ..., and /dev/zram0. Raises ConfigError."""
+    from pagewalk.config import parse_size
+
     config = system.config
     for number, (nr_bytes, prio) in enumerate(configured_areas(config.swap)):
         name = f"/dev/vd{chr(ord('a') + number)}"
-        add_swap(
-            system, name, nr_bytes >> int(system.page_shift), prio, partition=True, rotational=config.swap_rotational
-        )
+        nr_slots = nr_bytes >> int(system.page_shift)
+        if add_swap(system, name, nr_slots, prio, partition=True, rotational=config.swap_rotational):
+            raise ConfigError(f"swap: expected at most {MAX_SWAPFILES} areas of two pages or more, got {config.swap!r}")
+    nr_slots = parse_size(config.zram, "zram") >> int(system.page_shift)
+    if nr_slots:
+        if add_swap(system, ZRAM_NAME, nr_slots, ZRAM_PRIO, partition=True, rotational=False):
+            raise ConfigError(f"zram: expected two pages or more, got {config.zram!r}")
+        area = find_area(system, ZRAM_NAME)
+        assert area is not None
+        area.ratio = float(config.zram_ratio)
+        area.synchronous = True
