@@ -173,3 +173,38 @@ def test_flatmem_is_the_same_machine() -> None:
             process.touch(process.mmap("8M"), 8 << 20, write=True)
             texts.append(machine.zoneinfo() + machine.buddyinfo())
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_nodes_are_found_where_only_the_zones_tell_them(path: Path) -> None:
+    data = load(path)
+    whole = as_dict(figures_of(data))
+    data["qemu_args"] = []
+    assert as_dict(figures_of(data)) == whole
+
+
+def test_a_recording_without_a_boot_log_is_computed_with_the_usual_late_frames() -> None:
+    for path in GOLDEN:
+        data = load(path)
+        total = next(line for line in data["boot_log"] if "Memory:" in line)
+        data["boot_log"] = []
+        figures = figures_of(data)
+        if "1024M" in path.stem:  # whose initrd was larger than the usual one
+            assert total
+            continue
+        assert differences(figures, data) == []
+
+
+def test_what_is_no_recording_is_said(tmp_path: Path) -> None:
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"arch": "vax", "ram": [], "zones": []}',
+        '{"arch": "amd64", "ram": [[0, 1]], "zones": 5}',
+    ):
+        file = tmp_path / "bad.json"
+        file.write_text(text)
+        result = CliRunner().invoke(cli, ["zones", "--machine", str(file)])
+        assert result.exit_code != 0
+        assert isinstance(result.exception, (ConfigError, SystemExit)), (text, result.exception)

@@ -5,6 +5,7 @@ included), ``zones`` (of which ``managed`` is taken), and where known ``sysctl``
 ``boot_log``; docs/zones.md has an example.
 """
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -145,17 +146,37 @@ def figures_of(data: dict[str, Any]) -> ZoneFigures:
     sizes = dict(re.findall(r"memory-backend-ram,id=(\w+),size=(\w+)", options))
     nodes = sorted((int(nid), sizes[name]) for nid, name in re.findall(r"node,nodeid=(\d+),[^ ]*memdev=(\w+)", options))
     settings["nodes"] = data.get("nodes", [size for _, size in nodes])
+    nr_nodes = max(int(zone["node"]) for zone in data["zones"]) + 1
+    if not settings["nodes"] and nr_nodes > 1:
+        settings["memory_map"] = _split_by_zones(settings["memory_map"], data["zones"], nr_nodes)
     if bits := re.search(r"DMA +\[mem .*-0x0*([0-9a-f]+)\]", log):
         settings["zone_dma_bits"] = 30 if arch == "arm64" and int(bits[1], 16) < 1 << 30 else 32
     if "distances" in data:
         settings["distances"] = data["distances"]
     else:
-        settings["distances"] = _distances(options, len(nodes))
+        settings["distances"] = _distances(options, nr_nodes)
     managed = {(int(zone["node"]), str(zone["zone"])): int(zone["managed"]) for zone in data["zones"]}
     late: LateFrames | None = None
     if line := next((line for line in data.get("boot_log", []) if "Memory:" in line), ""):
         late = late_frames_of_log(arch, line, sum(managed.values()), settings["cpus"])
     return ZoneFigures(Config(**settings), release, managed, late)
+
+
+def _split_by_zones(
+    ranges: list[tuple[int, int]], zones: list[dict[str, Any]], nr_nodes: int
+) -> list[tuple[int, int, int]]:
+    """The map with its nodes where only the zones tell them: a node begins where its first zone with memory does."""
+    starts = [
+        min([int(zone["start_pfn"]) << 12 for zone in zones if zone["node"] == nid and "start_pfn" in zone], default=-1)
+        for nid in range(nr_nodes)
+    ]
+    found = []
+    for start, end in ranges:
+        cuts = sorted({start, end, *[at for at in starts if start < at < end]})
+        for first, behind in itertools.pairwise(cuts):
+            owner = max((at, nid) for nid, at in enumerate(starts) if 0 <= at <= max(first, min(starts)))[1]
+            found.append((first, behind, owner))
+    return found
 
 
 def _distances(options: str, nr_nodes: int) -> list[list[int]]:
