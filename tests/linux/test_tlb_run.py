@@ -114,6 +114,53 @@ int main(int argc, char **argv) {
 """
 
 
+# Files that only the machine's memory has, System V segments, locked memory.
+FILES = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char block[20480];
+int main(void) {
+    int fd = memfd_create("m", 0);
+    memset(block, 1, sizeof block);
+    ftruncate(fd, 400000);
+    pwrite(fd, block, sizeof block, 8192);
+    char *a = mmap(0, 400000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *b = mmap(0, 400000, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    long sum = 0;
+    for (int i = 0; i < 400000; i += 4096) sum += a[i];
+    if (fork() == 0) { for (int i = 0; i < 400000; i += 8192) a[i] = 3, b[i]++; _exit(0); }
+    wait(0);
+    for (int i = 0; i < 400000; i += 4096) sum += b[i];
+    pwrite(fd, block, sizeof block, 100000);
+    char *c = mmap(0, 400000, PROT_READ, MAP_SHARED, fd, 0);
+    for (int i = 0; i < 400000; i += 4096) sum += c[i];
+    int t = open("/tmp/file", O_RDWR | O_CREAT, 0600);
+    for (int i = 0; i < 10; i++) write(t, block, sizeof block);
+    char *d = mmap(0, 204800, PROT_READ | PROT_WRITE, MAP_SHARED, t, 0);
+    for (int i = 0; i < 204800; i += 4096) sum += d[i];
+    d[5000] = 1;
+    int id = shmget(IPC_PRIVATE, 65536, 0600);
+    char *s = shmat(id, 0, 0);
+    memset(s, 1, 65536);
+    char *s2 = shmat(id, 0, SHM_RDONLY);
+    for (int i = 0; i < 65536; i += 4096) sum += s2[i];
+    shmdt(s);
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+    char *e = mmap(0, 100000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    e[5] = 1;
+    char *big = sbrk(100000);
+    big[50] = 1;
+    munlockall();
+    return sum & 63;
+}
+"""
+
+
 def compiled(folder: Path, text: str, *options: str) -> str:
     source, program = folder / "program.c", folder / "program"
     source.write_text(text)
@@ -185,6 +232,12 @@ def test_refused_and_repeated_faults_count_alike(work: Path) -> None:
     assert run["status"] == subprocess.run([program], timeout=100).returncode
     events = [event for batch in open_trace(work / "trace.pwt") for _, event in batch.events]
     assert sum(isinstance(event, Fault) for event in events) >= 96, "each signal is a fault that no access tells of"
+
+
+def test_files_in_memory_and_locked_memory_count_alike(work: Path) -> None:
+    run = run_and_replay(work, [compiled(work, FILES, "-static")])
+    assert run["status"] == 48
+    assert run["tlb"]["faults"] > 200
 
 
 def test_the_tlbs_change_nothing_that_a_program_sees(work: Path, capfd: pytest.CaptureFixture[str]) -> None:

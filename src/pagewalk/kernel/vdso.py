@@ -331,6 +331,21 @@ def kernel_frame(system: "System") -> int:
     return int(page.pfn)
 
 
+def vdso_flags(name: str) -> int:
+    """The VMA flags of the part that is called ``name``."""
+    if name == "[vdso]":
+        return VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_DONTEXPAND
+    return VM_READ | VM_MAYREAD | VM_IO | VM_DONTDUMP | VM_PFNMAP | VM_DONTEXPAND
+
+
+def map_vdso_part(task: "Task", addr: int, length: int, name: str) -> int:
+    """Maps one of the parts, [vdso], [vvar] or [vvar_vclock], at [addr, addr + length), which is free. 0 or a negative
+    errno."""
+    vdso = task.kernel.vdso
+    frames: list[int] = vdso.pfns if name == "[vdso]" else vdso.vvar_pfns if name == "[vvar]" else []
+    return install_special_mapping(task.mm, addr, length, vdso_flags(name), name, frames)
+
+
 def map_vdso(task: "Task") -> int:
     """Maps [vvar], [vvar_vclock] and [vdso] next to each other at the top of the mmap area. 0 or a negative errno."""
     mm = task.mm
@@ -339,16 +354,14 @@ def map_vdso(task: "Task") -> int:
     addr = get_unmapped_area(mm, None, 0, length, 0, 0)
     if addr < 0:
         return addr
-    data = VM_READ | VM_MAYREAD | VM_IO | VM_DONTDUMP | VM_PFNMAP | VM_DONTEXPAND
-    text = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_DONTEXPAND
     vclock = addr + (VVAR_PAGES << 12)
     base = vclock + (VCLOCK_PAGES << 12)
-    for start, nr_pages, flags, name, frames in (
-        (base, VDSO_PAGES, text, "[vdso]", pfns),
-        (addr, VVAR_PAGES, data, "[vvar]", task.kernel.vdso.vvar_pfns),
-        (vclock, VCLOCK_PAGES, data, "[vvar_vclock]", []),
+    for start, nr_pages, name, frames in (
+        (base, VDSO_PAGES, "[vdso]", pfns),
+        (addr, VVAR_PAGES, "[vvar]", task.kernel.vdso.vvar_pfns),
+        (vclock, VCLOCK_PAGES, "[vvar_vclock]", []),
     ):
-        error = install_special_mapping(mm, start, nr_pages << 12, flags, name, frames)
+        error = install_special_mapping(mm, start, nr_pages << 12, vdso_flags(name), name, frames)
         if error < 0:
             return error
     task.vdso_base = base

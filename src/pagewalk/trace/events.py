@@ -49,6 +49,11 @@ class Mmap(Event):
     flags: int  # MAP_*: SHARED or PRIVATE, ANONYMOUS, GROWSDOWN, HUGETLB, POPULATE, LOCKED
     name: str = ""  # path of the file, or Linux's name: "[heap]", "[stack]", "[vdso]"
     offset: int = 0  # in the file, bytes
+    file: int = (
+        0  # of a file that is only in the recorded machine's memory: its number, size in bytes, pages that it has
+    )
+    size: int = 0
+    pages: str = ""
     inferred: bool = False  # nobody recorded it: it was made up from the accesses
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,17 @@ from pagewalk.fs.procfs.task_mmu import vma_name
 from pagewalk.mm import mmap_flags as mf
 from pagewalk.mm.fault import WRITE
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.vma import VM_GROWSDOWN, VM_HUGETLB, VM_LOCKED, VM_MAYSHARE, VM_PFNMAP, VM_WRITE, Vma
+from pagewalk.mm.vma import (
+    VM_ACCESS_FLAGS,
+    VM_GROWSDOWN,
+    VM_HUGETLB,
+    VM_IO,
+    VM_LOCKED,
+    VM_MAYSHARE,
+    VM_PFNMAP,
+    VM_WRITE,
+    Vma,
+)
 from pagewalk.trace.events import (
     Brk,
     Event,
@@ -40,6 +50,7 @@ from pagewalk.trace.events import (
     Touch,
 )
 from pagewalk.trace.format import Batch, TraceInfo
+from pagewalk.trace.memory_files import FileNumbers, cached_pages
 from pagewalk.trace.native import NativeWriter
 
 if TYPE_CHECKING:
@@ -82,6 +93,8 @@ class Recorder:
         self._turns: list[tuple[int, int, int]] = []  # (position, task, cpu): from there on it runs
         self._runs: dict[int, int] = {}  # which task a CPU runs
         self._new: set[int] = set()  # address spaces that execve is filling
+        self._files = FileNumbers()
+        self._breaks: dict[int, int] = {}  # where the heap ends, by address space
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
         self._calls = _calls(self)
 
@@ -192,12 +205,26 @@ class Recorder:
         vma = task.mm.find_vma(result)
         unit = 2 << 20 if regs.r10 & mf.MAP_HUGETLB else _PAGE
         length = -(-regs.rsi // unit) * unit
-        name = vma_name(vma) if vma is not None and not regs.r10 & mf.MAP_ANONYMOUS else ""
+        flags = regs.r10
+        name = ""
+        memory: dict[str, Any] = {}
+        if vma is not None and vma.vm_flags & VM_LOCKED:
+            flags |= mf.MAP_LOCKED  # mlockall(2) with MCL_FUTURE
+        if vma is not None and not flags & mf.MAP_ANONYMOUS:
+            name = vma_name(vma)
+            memory = self._memory_file(vma)
         event = Mmap(
-            task=task.pid, cpu=task.cpu, addr=result, length=length, prot=regs.rdx & _PROT, flags=regs.r10, name=name,
-            offset=0 if regs.r10 & mf.MAP_ANONYMOUS else regs.r9,
+            task=task.pid, cpu=task.cpu, addr=result, length=length, prot=regs.rdx & _PROT, flags=flags, name=name,
+            offset=0 if flags & mf.MAP_ANONYMOUS else regs.r9, **memory,
         )  # fmt: skip
         self._note(event)
+
+    def _memory_file(self, vma: Vma) -> dict[str, Any]:
+        """What a mapping of a file that is in this machine's memory alone tells of it."""
+        mapping = vma.vm_file.mapping if vma.vm_file is not None else None
+        if mapping is None or not mapping.is_shmem or vma.vm_flags & VM_HUGETLB:
+            return {}
+        return {"file": self._files.of(mapping), "size": int(mapping.i_size), "pages": cached_pages(mapping)}
 
     def _munmap(self, task: "Task", result: int) -> None:
         self._note(Munmap(task=task.pid, cpu=task.cpu, addr=task.regs.rdi, length=_pages(task.regs.rsi)))
@@ -226,14 +253,30 @@ class Recorder:
 
     def _mlock(self, task: "Task", result: int) -> None:
         start = task.regs.rdi & -_PAGE
+        self._populated(task, start, _pages(task.regs.rdi + task.regs.rsi - start))
+
+    def _populated(self, task: "Task", start: int, length: int) -> None:
+        """Every page of the range is there now."""
         vma = task.mm.find_vma(start)
         writable = vma is not None and vma.vm_flags & VM_WRITE
         advice = _MADV_POPULATE_WRITE if writable else _MADV_POPULATE_READ
-        length = _pages(task.regs.rdi + task.regs.rsi - start)
         self._note(Madvise(task=task.pid, cpu=task.cpu, addr=start, length=length, advice=advice))
 
+    def _mlockall(self, task: "Task", result: int) -> None:
+        """With MCL_CURRENT: everything is populated."""
+        if task.regs.rdi & 1:
+            for vma in list(task.mm.vmas):
+                if vma.vm_flags & VM_ACCESS_FLAGS and not vma.vm_flags & (VM_IO | VM_PFNMAP):
+                    self._populated(task, vma.vm_start, vma.vm_end - vma.vm_start)
+
     def _brk(self, task: "Task", result: int) -> None:
-        self._note(Brk(task=task.pid, cpu=task.cpu, addr=result, start=task.mm.start_brk))
+        mm = task.mm
+        self._note(Brk(task=task.pid, cpu=task.cpu, addr=result, start=mm.start_brk))
+        before = _pages(self._breaks.get(mm.ident, mm.start_brk))
+        self._breaks[mm.ident] = result
+        vma = mm.vma_lookup(before)
+        if result > before and vma is not None and vma.vm_flags & VM_LOCKED:
+            self._populated(task, before, _pages(result) - before)
 
     def _shmat(self, task: "Task", result: int) -> None:
         vma = self._mapped(task, result)
@@ -274,7 +317,7 @@ class Recorder:
         """A mapping that came to be at ``addr``."""
         vma: Vma | None = task.mm.find_vma(addr)
         if vma is not None:
-            self._note(_mapping(task, vma))
+            self._note(replace(_mapping(task, vma), **self._memory_file(vma)))
         return vma
 
     def _note(self, event: Event) -> None:
@@ -312,6 +355,7 @@ def _calls(recorder: Recorder) -> dict[int, Callable[["Task", int], None]]:
         59: recorder._exec,
         67: recorder._shmdt,
         149: recorder._mlock,
+        151: recorder._mlockall,
         322: recorder._exec,
         325: recorder._mlock,
         329: recorder._mprotect,

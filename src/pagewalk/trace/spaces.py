@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import BusError, LinuxError, SegmentationFault
 from pagewalk.flags import Map, Prot
+from pagewalk.kernel.vdso import map_vdso_part
 from pagewalk.mm.fault import READ, WRITE
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.uaccess import user_paddr
 from pagewalk.trace import events as ev
+from pagewalk.trace.memory_files import MemoryFiles
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -20,6 +23,7 @@ __all__ = ["Space", "Spaces"]
 
 MAP_CHUNK: Final = 64 << 10  # what is mapped around an access that nothing has mapped
 _FIXED: Final = 0x10
+_VDSO: Final = ("[vdso]", "[vvar]", "[vvar_vclock]")
 _MREMAP_MAYMOVE_FIXED: Final = 3
 
 
@@ -47,6 +51,7 @@ class Spaces:
 
     def __init__(self, machine: "Machine", *, map_on_fault: bool) -> None:
         self._machine = machine
+        self._files = MemoryFiles(machine)
         self._map_on_fault = map_on_fault
         self._spaces: dict[int, Space] = {}
         self._gone = [0, 0]  # faults of processes that have ended
@@ -101,9 +106,17 @@ class Spaces:
             self._leave(event.task)
 
     def _mmap(self, space: Space, event: ev.Mmap) -> None:
-        """A file is mapped where this machine has one of that name; else anonymous memory stands in for it."""
+        """A file is mapped where this machine has one of that name or the trace tells of its pages; else anonymous
+        memory stands in for it."""
         self._counts["inferred"] += event.inferred
         flags = event.flags | _FIXED
+        if event.file and not flags & Map.ANONYMOUS:
+            self._map_memory_file(space, event, flags)
+            return
+        end = event.addr + event.length
+        if event.name in _VDSO and space.mm.find_vma_intersection(event.addr, end) is None:
+            map_vdso_part(space.task, event.addr, event.length, event.name)
+            return
         path = None
         if not flags & Map.ANONYMOUS:
             safe = not flags & Map.SHARED or not event.prot & Prot.WRITE
@@ -124,6 +137,19 @@ class Spaces:
                 raise
             self._counts["stand-in"] += 1
             space.process.mmap(length, event.prot, flags | Map.ANONYMOUS, addr=event.addr)
+
+    def _map_memory_file(self, space: Space, event: ev.Mmap, flags: int) -> None:
+        """A file of whose pages the trace tells."""
+        self._machine.system.current = space.task
+        about = (event.file, event.size, event.pages)
+        if event.name.startswith("/SYSV"):
+            writable = bool(event.prot & Prot.WRITE)
+            failed = self._files.attach(space.mm, *about, event.addr, writable=writable)
+        else:
+            file = self._files.get(*about)
+            failed = int(vm_mmap(space.mm, file, event.addr, event.length, event.prot, flags, event.offset))
+        if -4096 < failed < 0:
+            raise LinuxError("mmap", -failed)
 
     def _brk(self, space: Space, event: ev.Brk) -> None:
         """The heap is a mapping like others."""
