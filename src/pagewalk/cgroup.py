@@ -22,11 +22,11 @@ __all__ = ["Cgroup"]
 Limit = int | str | None
 
 
-def limit_pages(value: Limit, what: str) -> int:
-    """A limit in pages; None and "max" are none."""
+def limit_pages(value: Limit, what: str, page_size: int) -> int:
+    """A limit in pages of ``page_size`` bytes; None and "max" are none."""
     if value is None or value == "max":
         return PAGE_COUNTER_MAX
-    return min(parse_size(value, what) // 4096, PAGE_COUNTER_MAX)
+    return min(parse_size(value, what) // page_size, PAGE_COUNTER_MAX)
 
 
 class Cgroup:
@@ -39,6 +39,7 @@ class Cgroup:
     def __init__(self, machine: "Machine", group: MemCgroup) -> None:
         self.machine = machine
         self._group = group
+        self._page_size = int(machine.system.page_size)
         self.path = group.path()
         self.ident = group.ident
 
@@ -64,7 +65,7 @@ class Cgroup:
                 continue
             if isinstance(value, bool):
                 raise ConfigError(f"{name}: expected bytes, text like '64M' or None, got {value!r}")
-            pages = limit_pages(value, name)
+            pages = limit_pages(value, name, self._page_size)
             if name == "memory_max":
                 tree.set_max(self._group, pages)
             elif name == "memory_high":
@@ -80,17 +81,17 @@ class Cgroup:
     @property
     def current(self) -> int:
         """memory.current: bytes that the group and those below it use."""
-        return int(self._group.usage) * 4096
+        return int(self._group.usage) * self._page_size
 
     @property
     def peak(self) -> int:
         """memory.peak: the most it has used."""
-        return int(self._group.watermark) * 4096
+        return int(self._group.watermark) * self._page_size
 
     @property
     def swap_current(self) -> int:
         """memory.swap.current: bytes in swap."""
-        return int(self._group.swap_usage) * 4096
+        return int(self._group.swap_usage) * self._page_size
 
     @property
     def events(self) -> dict[str, int]:

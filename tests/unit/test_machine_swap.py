@@ -77,3 +77,19 @@ def test_more_memory_than_there_is_ram_can_be_used(settings: dict[str, Any]) -> 
             assert process.read(addr + at * page, 4) == at.to_bytes(4, "little")
         assert machine.system.vmstat.pswpin > 0
         check_machine(machine)
+
+
+@pytest.mark.parametrize("granule", ["4K", "16K", "64K"])
+def test_a_memory_limit_is_in_bytes_whatever_the_page(granule: str) -> None:
+    with Machine(arch="arm64", granule=granule, ram="128M", swap="64M", overcommit_memory=1) as machine:
+        page = int(machine.system.page_size)
+        group = machine.cgroup("small", memory_max="8M")
+        process = machine.spawn()
+        group.add(process)
+        addr = process.mmap("16M")
+        process.touch(addr, "16M")
+        assert 4 << 20 < group.current <= 8 << 20 and group.current % page == 0
+        assert group.peak <= 8 << 20
+        assert group.swap_current >= 8 << 20
+        assert process.rss["anon"] <= group.current
+        check_machine(machine)

@@ -258,7 +258,7 @@ def test_the_groups_are_files(capfd: pytest.CaptureFixture[str]) -> None:
     ("0", 0), ("", -22), ("-1", -22), ("1x", -22), ("M", -22), ("99999999999999999999", 0x7FFFFFFFFFFFF),
 ])  # fmt: skip
 def test_limits_are_read_as_linux_reads_them(text: str, pages: int) -> None:
-    assert parse_limit(text) == pages
+    assert parse_limit(text, 4096) == pages
 
 
 def test_what_cannot_be_is_one_line(machine: Machine) -> None:

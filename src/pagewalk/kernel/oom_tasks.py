@@ -45,6 +45,7 @@ def oom_task(leader: "Task") -> OomTask | None:
     entry.rss_file = rss[MM_FILEPAGES]
     entry.rss_shmem = rss[MM_SHMEMPAGES]
     entry.pgtables_bytes = mm.pgtables_bytes()
+    entry.page_kb = int(mm.system.page_size) >> 10
     entry.swapents = rss[MM_SWAPENTS]
     entry.oom_score_adj = task.oom_score_adj
     entry.oom_skip = mm.oom_skip
@@ -67,9 +68,10 @@ def total_swap_pages(kernel: "Kernel") -> int:
 
 def memcg_lines(kernel: "Kernel", group: MemCgroup) -> list[str]:
     """mem_cgroup_print_oom_meminfo: a cgroup's part of the report."""
+    kb = int(kernel.system.page_size) >> 10  # of a page
     lines = [
-        f"memory: usage {group.usage * 4}kB, limit {group.max * 4}kB, failcnt {group.failcnt}",
-        f"swap: usage {group.swap_usage * 4}kB, limit {group.swap_max * 4}kB, failcnt {group.swap_failcnt}",
+        f"memory: usage {group.usage * kb}kB, limit {group.max * kb}kB, failcnt {group.failcnt}",
+        f"swap: usage {group.swap_usage * kb}kB, limit {group.swap_max * kb}kB, failcnt {group.swap_failcnt}",
         f"Memory cgroup stats for {group.path()}:",
     ]
     stat = memory_stat(kernel.system, group, kernel.memcg_faults(group))

@@ -50,9 +50,10 @@ def charged_pages(system: "System", group: MemCgroup) -> list[Page]:
 def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> dict[str, int]:
     """memory.stat by name; ``faults``: (all, major) of the tasks that the group has now."""
     stat = dict.fromkeys(STAT_SIZES + STAT_EVENTS, 0)
+    page_size = int(system.page_size)
     for page in charged_pages(system, group):
         for name in page_kinds(page):
-            stat[name] += 4096 << page.order if not page.flags & PG_lru else 4096
+            stat[name] += page_size << int(page.order) if not page.flags & PG_lru else page_size
     stat["kernel"] = stat["pagetables"]
     stat["pgfault"] = faults[0] + sum([other.pgfault for other in group.subtree()])
     stat["pgmajfault"] = faults[1] + sum([other.pgmajfault for other in group.subtree()])

@@ -208,7 +208,8 @@ class MemCgroupTree(MemcgSeam):
                 continue
             over.event(MEMCG_OOM)
             if not killer.memcg_out_of_memory(over, gfp, order):
-                self.system.node.last_failure = f"the cgroup {over.path()}, whose limit is {over.max * 4} KiB"
+                kb = int(self.system.page_size) >> 10  # of a page
+                self.system.node.last_failure = f"the cgroup {over.path()}, whose limit is {over.max * kb} KiB"
                 return False
             retries = MAX_RECLAIM_RETRIES
 

@@ -29,6 +29,7 @@ class OomTask:
 
     rss_anon, rss_file, rss_shmem  the parts of ``rss``; -1 where they are not known
     pgtables_bytes  page tables
+    page_kb         KiB of a page
     uid, comm       of the thread that was found with the address space
     memcg           path of its memory cgroup
     nodes           mask of the memory nodes that it may use (cpuset, memory policy); -1: all of them
@@ -50,6 +51,7 @@ class OomTask:
         self.rss_file = -1
         self.rss_shmem = -1
         self.pgtables_bytes = 0
+        self.page_kb = 4
         self.swapents = 0
         self.oom_score_adj = 0
         self.memcg = "/"
@@ -65,7 +67,7 @@ class OomTask:
 
     def pages(self) -> int:
         """What its end would free, as far as the killer counts it."""
-        return self.rss + self.swapents + self.pgtables_bytes // 4096
+        return self.rss + self.swapents + self.pgtables_bytes // (self.page_kb << 10)
 
 
 def adjustment(oom_score_adj: int, totalpages: int) -> int:

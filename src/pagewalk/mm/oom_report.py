@@ -81,6 +81,7 @@ class ZoneState:
     kb              the figures in KiB by the names of ZONE_FIELDS_*; those that are not there are 0
     lowmem_reserve  pages kept from allocations for each higher zone
     nr_free         free blocks by order
+    page_kb         KiB of a page
     types           by order the letters of the migrate types that they have, such as "UM"
     """
 
@@ -90,6 +91,7 @@ class ZoneState:
         self.kb: dict[str, int] = {}
         self.lowmem_reserve: list[int] = []
         self.nr_free: list[int] = []
+        self.page_kb = 4
         self.types: list[str] = []
 
 
@@ -210,10 +212,10 @@ def free_area_line(zone: ZoneState, numa: bool) -> str:
     total = 0
     for order, count in enumerate(zone.nr_free):
         total += count << order
-        words.append(f"{count}*{4 << order}kB")
+        words.append(f"{count}*{zone.page_kb << order}kB")
         if count:
             words.append(f"({zone.types[order]})")
-    return " ".join(words) + f" = {total * 4}kB"
+    return " ".join(words) + f" = {total * zone.page_kb}kB"
 
 
 def dump_header(oc: OomControl, comm: str, oom_score_adj: int, linux: str) -> str:
@@ -272,10 +274,11 @@ def dump_oom_summary(oc: OomControl, victim: OomTask, cpuset: str = "/") -> str:
 
 def kill_line(oc: OomControl, victim: OomTask, why: str = "") -> str:
     """The last line: what the victim had. ``why`` is the killer's message where it is not the usual one."""
+    page_kb = victim.page_kb
     message = why or ("Memory cgroup out of memory" if oc.memcg else "Out of memory")
     return (
-        f"{message}: Killed process {victim.pid} ({victim.comm}) total-vm:{victim.total_vm * 4}kB, "
-        f"anon-rss:{max(victim.rss_anon, 0) * 4}kB, file-rss:{max(victim.rss_file, 0) * 4}kB, "
-        f"shmem-rss:{max(victim.rss_shmem, 0) * 4}kB, UID:{victim.uid} "
+        f"{message}: Killed process {victim.pid} ({victim.comm}) total-vm:{victim.total_vm * page_kb}kB, "
+        f"anon-rss:{max(victim.rss_anon, 0) * page_kb}kB, file-rss:{max(victim.rss_file, 0) * page_kb}kB, "
+        f"shmem-rss:{max(victim.rss_shmem, 0) * page_kb}kB, UID:{victim.uid} "
         f"pgtables:{victim.pgtables_bytes >> 10}kB oom_score_adj:{victim.oom_score_adj}"
     )

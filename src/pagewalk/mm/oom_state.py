@@ -75,6 +75,7 @@ def mem_info(system: "System") -> MemInfo:
 def zone_state(system: "System", zone: "Zone") -> ZoneState:
     """One zone."""
     state = ZoneState(int(zone.node_id), zone.name)
+    state.page_kb = int(system.page_size) >> 10
     kb = int(system.page_size) >> 10
     stats = zone_stats(system, zone)
     for name, counter in _ZONE.items():

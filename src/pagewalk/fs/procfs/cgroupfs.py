@@ -134,9 +134,9 @@ def members(sb: ProcSuper, group: MemCgroup) -> "list[Task]":
     ]
 
 
-def shown(pages: int) -> str:
-    """A limit in bytes, or "max"."""
-    return "max" if pages >= PAGE_COUNTER_MAX else str(pages * 4096)
+def shown(pages: int, page_size: int) -> str:
+    """A limit, given in pages, in bytes, or "max"."""
+    return "max" if pages >= PAGE_COUNTER_MAX else str(pages * page_size)
 
 
 def read_file(sb: ProcSuper, group: MemCgroup, name: str) -> str:
@@ -177,18 +177,18 @@ def read_memory(sb: ProcSuper, group: MemCgroup, name: str) -> str:
         "memory.max": int(group.max), "memory.swap.high": int(group.swap_high), "memory.swap.max": int(group.swap_max),
     }  # fmt: skip
     if name in limits:
-        return f"{shown(limits[name])}\n"
+        return f"{shown(limits[name], int(sb.system.page_size))}\n"
     sizes = {
         "memory.current": int(group.usage), "memory.peak": int(group.watermark),
         "memory.swap.current": int(group.swap_usage), "memory.swap.peak": int(group.swap_watermark),
     }  # fmt: skip
-    return f"{sizes[name] * 4096}\n"
+    return f"{sizes[name] * int(sb.system.page_size)}\n"
 
 
 # Writing.
 
 
-def parse_limit(text: str) -> int:
+def parse_limit(text: str, page_size: int) -> int:
     """page_counter_memparse: "max", or bytes with a suffix K, M, G, ..., in pages; or -EINVAL."""
     if text == "max":
         return PAGE_COUNTER_MAX
@@ -198,7 +198,7 @@ def parse_limit(text: str) -> int:
     digits = digits[2:] if base == 16 else digits
     if not digits or any(digit not in "0123456789abcdef"[:base] for digit in digits.lower()):
         return -errno.EINVAL
-    return min((int(digits, base) << unit) // 4096, PAGE_COUNTER_MAX)
+    return min((int(digits, base) << unit) // page_size, PAGE_COUNTER_MAX)
 
 
 def write_file(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
@@ -214,7 +214,8 @@ def write_file(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
             return -errno.EINVAL
         group.oom_group = text == "1"
         return 0
-    pages = parse_limit(text.split()[0] if name == "memory.reclaim" and text else text)
+    size = text.split()[0] if name == "memory.reclaim" and text else text
+    pages = parse_limit(size, int(sb.system.page_size))
     if pages < 0:
         return pages
     tree = sb.system.memcg
