@@ -208,3 +208,32 @@ def test_what_is_no_recording_is_said(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["zones", "--machine", str(file)])
         assert result.exit_code != 0
         assert isinstance(result.exception, (ConfigError, SystemExit)), (text, result.exception)
+
+
+def test_a_sysctl_that_is_written_moves_the_marks() -> None:
+    from pagewalk.fs.procfs import sysctl_zones as sysctls
+    from pagewalk.fs.procfs.inodes import ProcSuper
+
+    with Machine(ram="4G") as machine:
+        sb = ProcSuper((0, 99), "proc", 0, machine.kernel, machine.namespace)
+        normal = next(zone for zone in machine.system.zones if zone.name == "Normal")
+        low = machine.system.zones[0]
+        before = normal.marks()
+        assert sysctls.set_min_free_kbytes(sb, b"200000\n") == 7
+        assert sum(zone.watermark_min for zone in machine.system.zones if zone.managed_pages) in (49998, 49999, 50000)
+        assert sysctls.set_watermark_scale_factor(sb, b"3000") == 4
+        assert normal.marks()[1] - normal.marks()[0] == normal.managed_pages * 3000 // 10000
+        assert sysctls.set_lowmem_reserve_ratio(sb, b"0 64") == 4
+        assert low.lowmem_reserve == [0] * 5
+        assert sysctls.lowmem_reserve_ratio(sb) == "0\t64\t32\t0\t0\n"
+        for store, bad in (
+            (sysctls.set_min_free_kbytes, b"-1"),
+            (sysctls.set_watermark_scale_factor, b"0"),
+            (sysctls.set_watermark_scale_factor, b"x"),
+            (sysctls.set_percpu_pagelist_high_fraction, b"7"),
+            (sysctls.set_lowmem_reserve_ratio, b"a b"),
+        ):
+            assert store(sb, bad) == -22
+        assert sysctls.set_percpu_pagelist_high_fraction(sb, b"100") == 3
+        assert normal.pcp.high_min == normal.pcp.high_max == normal.managed_pages // 100
+        assert normal.marks() != before

@@ -12,9 +12,9 @@ import errno
 import uuid
 from typing import Final
 
-from pagewalk.arch.zone_limits import ZONE_KINDS
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.sysctl_defaults import SYSCTL_DEFAULTS, USER_NAMESPACES
+from pagewalk.fs.procfs.sysctl_zones import add_zone_sysctls
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.truncate import invalidate_mapping
 
@@ -30,7 +30,6 @@ _VM_CONFIG: Final = (
     ("mmap_min_addr", 0, _INT_MAX),
     ("legacy_va_layout", 0, 1),
     ("swappiness", 0, 200),
-    ("watermark_scale_factor", 1, 3000),
     ("oom_dump_tasks", 0, 1),
     ("oom_kill_allocating_task", 0, 1),
     ("panic_on_oom", 0, 2),
@@ -81,7 +80,6 @@ _FIXED: Final = (
     ("vm/nr_overcommit_hugepages", "0"),
     ("vm/unprivileged_userfaultfd", "0"),
     ("vm/vfs_cache_pressure", "100"),
-    ("vm/watermark_boost_factor", "15000"),
     ("vm/zone_reclaim_mode", "0"),
 )
 
@@ -149,15 +147,6 @@ def _randomize_va_space(sb: ProcSuper) -> str:
 
 def _mmap_rnd_bits(sb: ProcSuper) -> str:
     return f"{sb.system.layout.mmap_rnd_bits}\n"
-
-
-def _lowmem_reserve_ratio(sb: ProcSuper) -> str:
-    by_kind = (*sb.system.config.lowmem_reserve_ratio, 0, 0, 0)
-    return "\t".join([str(by_kind[kind]) for kind in ZONE_KINDS[sb.system.config.arch]]) + "\n"
-
-
-def _min_free_kbytes(sb: ProcSuper) -> str:
-    return f"{sb.system.min_free_kbytes}\n"
 
 
 def _threads_max(sb: ProcSuper) -> str:
@@ -268,6 +257,7 @@ def _drop_caches(sb: ProcSuper, data: bytes) -> int:
 def sysctl_tree() -> Tree:
     """The tree below /proc/sys."""
     tree = Tree(0)
+    add_zone_sysctls(tree)
     for name, low, high in _VM_CONFIG:
         setting = _VmSetting(name, low, high)
         tree.add(f"vm/{name}", TextSpec(0o644, setting.make, setting.store))
@@ -283,8 +273,6 @@ def sysctl_tree() -> Tree:
         constant = Constant(value)
         tree.add(path, TextSpec(0o444 if path in _READ_ONLY else 0o644, constant.make, constant.store))
     for path, mode, make in (
-        ("vm/lowmem_reserve_ratio", 0o644, _lowmem_reserve_ratio),
-        ("vm/min_free_kbytes", 0o644, _min_free_kbytes),
         ("vm/mmap_rnd_bits", 0o600, _mmap_rnd_bits),
         ("kernel/randomize_va_space", 0o644, _randomize_va_space),
         ("kernel/threads-max", 0o644, _threads_max),

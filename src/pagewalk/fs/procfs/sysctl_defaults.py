@@ -117,7 +117,6 @@ SYSCTL_DEFAULTS: Final = (
     ("vm/numa_stat", 0o644, "1"),
     ("vm/numa_zonelist_order", 0o644, "Node"),
     ("vm/page_lock_unfairness", 0o644, "5"),
-    ("vm/percpu_pagelist_high_fraction", 0o644, "0"),
     ("vm/shrink_inodes_with_pagecache", 0o644, "0"),
     ("vm/stat_interval", 0o644, "1"),
     ("vm/vfs_cache_pressure_denom", 0o644, "100"),
