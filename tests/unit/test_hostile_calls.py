@@ -13,11 +13,13 @@ import pytest
 
 from pagewalk import Machine
 from pagewalk.check import check_machine
-from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_SYSCALL, EXIT_TRAP, Cpu
+from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_INT80, EXIT_SYSCALL, EXIT_SYSENTER, EXIT_TRAP, Cpu
+from pagewalk.kernel.exec_setup import setup_new_exec, start_thread
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.sched import run
 from pagewalk.kernel.signal_types import SA_RESTORER, SA_SIGINFO, SIGKILL, SIGSTOP
 from pagewalk.kernel.syscall.table import SYSCALLS
+from pagewalk.kernel.syscall.table_ia32 import SYSCALLS_IA32
 from pagewalk.kernel.task import Task
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap import vm_mmap
@@ -34,13 +36,16 @@ STACK = AREA + (1 << 19)
 # What ends or stalls everything at once is made rarely: the others would hardly be tried.
 ENDS = frozenset({15, 34, 60, 62, 129, 130, 200, 231, 234, 297, 59, 322})
 KNOWN = [number for number, entry in enumerate(SYSCALLS) if entry is not None and number not in ENDS]
+ENDS_IA32 = frozenset({1, 11, 29, 37, 72, 119, 173, 178, 179, 238, 252, 270, 335, 358, 424})
+KNOWN_IA32 = [number for number, entry in enumerate(SYSCALLS_IA32) if entry is not None and number not in ENDS_IA32]
 
 
 class HostileCpu(Cpu):
     """Asks for random system calls; ``left`` of them in all."""
 
-    def __init__(self, seed: int, calls: int, check: Callable[[], None]) -> None:
+    def __init__(self, seed: int, calls: int, check: Callable[[], None], narrow: bool) -> None:
         super().__init__()
+        self.narrow = narrow
         self.random = random.Random(seed)
         self.left = calls
         self.check = check
@@ -71,19 +76,26 @@ class HostileCpu(Cpu):
         regs.rip = CODE
         regs.rsp = STACK
         if self.left <= 0:
-            regs.rax = 231
-            return EXIT_SYSCALL
+            regs.rax = 252 if self.narrow else 231
+            return EXIT_INT80 if self.narrow else EXIT_SYSCALL
         kind = rnd.random()
         if kind < 0.02:
             self.addr = self.word(mm)
             self.access = rnd.choice((0, 1, 2))
             if not on_fault(self.addr & -4096, self.access):
                 return EXIT_FAULT
-            regs.rax = 39  # served: getpid, so as to go on
-            return EXIT_SYSCALL
+            regs.rax = 20 if self.narrow else 39  # served: getpid, so as to go on
+            return EXIT_INT80 if self.narrow else EXIT_SYSCALL
         if kind < 0.022:
             self.vector = rnd.choice((0, 1, 3, 4, 6, 13, 16, 17, 19))
             return EXIT_TRAP
+        if self.narrow:
+            number = rnd.choice(KNOWN_IA32 if rnd.random() < 0.99 else (*ENDS_IA32, rnd.randrange(-5, 600)))
+            args = [self.word(mm) & 0xFFFF_FFFF for _ in range(6)]
+            self.last = (number, *args)
+            regs.rax = number
+            regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp = args
+            return EXIT_INT80 if rnd.random() < 0.95 else EXIT_SYSENTER
         number = rnd.choice(KNOWN) if rnd.random() < 0.985 else rnd.choice((*ENDS, rnd.randrange(-5, 600)))
         args = [self.word(mm) for _ in range(6)]
         self.last = (number, *args)
@@ -117,13 +129,17 @@ class HostileCpu(Cpu):
         return value - (1 << 64) if value >> 63 else value
 
 
-def hostile_machine(seed: int, calls: int) -> int:
-    """One machine with one hostile program; how many calls were made before all its processes had ended."""
-    machine = Machine(ram="256M", seed=seed, skip_sleep=True, cpus=1 + seed % 3)
+def hostile_machine(seed: int, calls: int, arch: str = "x86_64", narrow: bool = False) -> int:
+    """One machine with one hostile program, a 32-bit one where it is ``narrow``; how many calls were made before all
+    its processes had ended."""
+    machine = Machine(ram="256M", seed=seed, skip_sleep=True, cpus=1 + seed % 3, arch=arch)
     kernel = machine.kernel
     task: Task = kernel.new_task()
     for which in (1, 9):  # files and address spaces that the machine can hold
         task.rlim_cur[which] = task.rlim_max[which] = 64 << 20
+    if narrow:
+        setup_new_exec(task, narrow=True)
+        start_thread(task, CODE, STACK)
     pick_mmap_layout(task.mm, 8 << 20, False)
     area = vm_mmap(task.mm, None, AREA, 1 << 20, 3, 0x32, 0)
     for sig, action in enumerate(task.sighand.action, 1):
@@ -131,12 +147,13 @@ def hostile_machine(seed: int, calls: int) -> int:
             continue
         action.handler = action.restorer = CODE
         action.flags = SA_SIGINFO | SA_RESTORER
+        action.compat = narrow
     rnd = random.Random(seed)
     names = b"/tmp/a\0/proc/self/maps\0/dev/zero\0/proc/self/mem\0/tmp\0/etc/passwd\0"
     for page in range(64):
         data = names if page % 3 == 0 else rnd.randbytes(256) if page % 3 == 1 else bytes(64) + b"\1" * 64
         copy_to_user(task.mm, int(area) + page * 4096, data)
-    cpu = HostileCpu(seed, calls, lambda: check_machine(machine))
+    cpu = HostileCpu(seed, calls, lambda: check_machine(machine), narrow)
     try:
         run(kernel, cpu, task)
     except Exception as error:
@@ -152,4 +169,13 @@ def test_wild_arguments_get_an_errno_or_a_signal(part: int) -> None:
     seed = int(os.environ.get("PAGEWALK_HOSTILE_SEED", "0")) + part * 1_000_000
     while done < CALLS // 4:
         done += hostile_machine(seed, PER_MACHINE)
+        seed += 1
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "x86_pae", "x86_32"])
+def test_wild_arguments_of_32_bit_calls_get_an_errno_or_a_signal(arch: str) -> None:
+    done = 0
+    seed = int(os.environ.get("PAGEWALK_HOSTILE_SEED", "0"))
+    while done < CALLS // 8:
+        done += hostile_machine(seed, PER_MACHINE, arch, narrow=True)
         seed += 1
