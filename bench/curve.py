@@ -75,8 +75,13 @@ def compare(name: str, batches: list[Batch]) -> list[Measurement]:
 
 
 def measure() -> list[Measurement]:
-    """Captured, random, and memory over 10^8 accesses."""
-    rows = compare("captured", traces.captured("perl"))
+    """Captured traces, a random one, and memory over 10^8 accesses."""
+    rows: list[Measurement] = []
+    for name in traces.PROGRAMS:
+        try:
+            rows += compare(name, traces.captured(name))
+        except RuntimeError as error:
+            rows.append(Measurement(f"curves, {name}", None, "x", detail=f"not measured: {error}"))
     rows += compare("random", traces.random())
     grown, speed = (float(word) for word in in_child(STREAMED).split())
     rows.append(Measurement("curves of 10^8 accesses, memory grown", grown, "MiB", 8.0, detail=f"{speed:.3g} M/s"))
