@@ -9,6 +9,7 @@ import pytest
 from pagewalk import Machine, OutOfMemory, Process
 from pagewalk.check import check_machine
 from pagewalk.errors import ConfigError, OomKilled
+from pagewalk.mm.mempolicy import MPOL_BIND, MemPolicy
 from pagewalk.mm.oom_kill import (
     CONSTRAINT_MEMORY_POLICY,
     UNKILLABLE,
@@ -297,3 +298,27 @@ def test_only_processes_that_use_the_nodes_are_of_help() -> None:
     here, elsewhere = entry(1, 10), entry(2, 500)
     here.nodes, elsewhere.nodes = 0b11, 0b01
     assert select_bad_process(oc, [here, elsewhere]) is here
+
+
+def test_a_shortage_of_some_nodes_kills_who_may_use_them() -> None:
+    with Machine(nodes=("96M", "24M"), overcommit_memory=1, aslr=False) as machine:
+        everywhere, bound_elsewhere, asks = machine.spawn(), machine.spawn(), machine.spawn()
+        nodes = machine.system.nodes
+        machine.system.has_policies = True
+        bound_elsewhere._task.mempolicy = MemPolicy(MPOL_BIND, 0, 0b01, 0b01)
+        bound_elsewhere.touch(bound_elsewhere.mmap(20 * MB), 20 * MB)
+        everywhere._task.mempolicy = MemPolicy(MPOL_BIND, 0, 0b10, 0b10)
+        everywhere.touch(everywhere.mmap(8 * MB), 8 * MB)
+        everywhere._task.mempolicy = None
+        asks._task.mempolicy = MemPolicy(MPOL_BIND, 0, 0b10, 0b10)
+        asks.oom_score_adj = -900
+        while not machine.kernel.oom.kills:
+            asks.touch(asks.mmap(16 << 12), 16 << 12)
+        (kill,) = machine.kernel.oom.kills
+        assert kill.victim.pid == everywhere.pid
+        assert bound_elsewhere.alive
+        assert "constraint=CONSTRAINT_MEMORY_POLICY,nodemask=1,cpuset=/,mems_allowed=0-1,global_oom" in machine.dmesg()
+        (report,) = parse_log(machine.dmesg())
+        found = rank_report(report)
+        assert found.totalpages == sum(zone.present_pages for zone in nodes[1].zones)
+        check_machine(machine)

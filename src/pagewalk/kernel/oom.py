@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from pagewalk.kernel.exit import do_group_exit
 from pagewalk.kernel.lmk import LowMemory
-from pagewalk.kernel.oom_tasks import memcg_lines, oom_task, process_ended, total_swap_pages, totalpages
+from pagewalk.kernel.oom_tasks import constrain, memcg_lines, oom_task, process_ended, total_swap_pages, totalpages
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE
@@ -105,6 +105,7 @@ class KernelOom(OomKiller):
             return False
         mask = int(gfp | GFP_COMP) if gfp & GFP_MOVABLE else int(gfp)
         oc = OomControl(totalpages(self.kernel), mask, int(order))
+        constrain(self.kernel, oc, int(node.nodemask))
         return self.kill_for(task, oc, self.candidates())
 
     def must_fail(self) -> bool:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pagewalk.mm.memcg_stat import memory_stat
 from pagewalk.mm.memcontrol import MemCgroup
+from pagewalk.mm.mempolicy import MPOL_BIND
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
-from pagewalk.mm.oom_kill import OomTask, oom_badness, proc_oom_score
+from pagewalk.mm.oom_kill import CONSTRAINT_MEMORY_POLICY, OomControl, OomTask, oom_badness, proc_oom_score
 
 if TYPE_CHECKING:
     from pagewalk.kernel.kernel import Kernel
@@ -51,9 +52,26 @@ def oom_task(leader: "Task") -> OomTask | None:
     entry.oom_skip = mm.oom_skip
     entry.memcg = task.kernel.system.memcg.groups[task.memcg].path()
     entry.victim = mm.oom_victim
+    policy = task.mempolicy
+    if policy is not None and policy.mode == MPOL_BIND:
+        entry.nodes = int(policy.nodes)
     parent = leader.vfork_parent
     entry.in_vfork = parent is not None and parent.mm is mm
     return entry
+
+
+def constrain(kernel: "Kernel", oc: OomControl, nodemask: int) -> None:
+    """constrained_alloc: a request that may use some of the nodes alone counts those."""
+    nodes = (1 << len(kernel.system.nodes)) - 1
+    oc.mems_allowed = nodes
+    if nodemask & nodes == nodes:
+        return
+    oc.constraint = CONSTRAINT_MEMORY_POLICY
+    oc.nodemask = nodemask & nodes
+    oc.totalpages = total_swap_pages(kernel)
+    for zone in kernel.system.zones:
+        if oc.nodemask >> int(zone.node_id) & 1:
+            oc.totalpages += zone.present_pages
 
 
 def totalpages(kernel: "Kernel") -> int:

@@ -70,6 +70,7 @@ class Node:
     nodes          all nodes of the machine
     lruvec         the pages that reclaim can take, and how it chooses
     gfp_zone       highest zone index by the low four bits of gfp flags
+    nodemask       nodes that the request in the slow path may use, for the OOM killer; -1: all
     memcg          whom pages of programs and requests with GFP_ACCOUNT are charged to (mm/memcg_seam.py)
     last_failure   the request that could last not be served, for the message; "" when none failed
     reclaim        whom the slow path asks for memory (mm/reclaim_seam.py), the same object in all nodes
@@ -94,31 +95,15 @@ class Node:
         self.last_failure = ""
         self.reclaim = ReclaimSeam()
         self.memcg = MemcgSeam()
+        self.nodemask: i64 = -1
 
     def __repr__(self) -> str:
         return f"<Node {self.node_id}: {sum([zone.managed_pages for zone in self.zones])} pages>"
 
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
         """2**order physically contiguous, aligned frames (order 0 to 10) with a reference count of 1, or None."""
-        if gfp & (GFP_MOVABLE | GFP_ACCOUNT) and self.memcg.enabled:
-            return self.alloc_pages_charged(gfp, order)
-        return self.alloc_pages_uncharged(gfp, order)
-
-    def alloc_pages_charged(self, gfp: i64, order: i64) -> Page | None:
-        """``alloc_pages`` for a memory cgroup, which has to afford it."""
-        ident = self.memcg.try_charge(gfp, order)
-        if ident < 0:
-            return None
-        page = self.alloc_pages_uncharged(gfp, order)
-        if page is None:
-            if ident > 0:
-                self.memcg.uncharge(ident, 1 << order)
-        else:
-            page.memcg = ident
-        return page
-
-    def alloc_pages_uncharged(self, gfp: i64, order: i64) -> Page | None:
-        """``alloc_pages`` that nobody pays for."""
+        if self.memcg.enabled and gfp & (GFP_MOVABLE | GFP_ACCOUNT):
+            return self.alloc_pages_charged(gfp, order, -1)
         highest: i64 = self.gfp_zone[gfp & 15]
         zonelist = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
         page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
@@ -126,18 +111,40 @@ class Node:
             return page
         return self.alloc_pages_slowpath(zonelist, gfp, order, highest)
 
+    def alloc_pages_charged(self, gfp: i64, order: i64, nodemask: i64) -> Page | None:
+        """``alloc_pages_of_nodes`` for a memory cgroup, which has to afford it."""
+        ident = self.memcg.try_charge(gfp, order)
+        if ident < 0:
+            return None
+        page = self.alloc_pages_of_nodes(gfp, order, nodemask)
+        if page is not None:
+            page.memcg = ident
+        elif ident > 0:
+            self.memcg.uncharge(ident, 1 << order)
+        return page
+
     def alloc_page(self, gfp: i64) -> Page | None:
         """One frame, or None."""
         return self.alloc_pages(gfp, 0)
 
     def alloc_pages_nodemask(self, gfp: i64, order: i64, nodemask: i64) -> Page | None:
         """As ``alloc_pages``, but from the nodes of ``nodemask`` alone (bit n: node n)."""
+        if self.memcg.enabled and gfp & (GFP_MOVABLE | GFP_ACCOUNT):
+            return self.alloc_pages_charged(gfp, order, nodemask)
+        return self.alloc_pages_of_nodes(gfp, order, nodemask)
+
+    def alloc_pages_of_nodes(self, gfp: i64, order: i64, nodemask: i64) -> Page | None:
+        """``alloc_pages_nodemask`` that nobody pays for."""
         highest: i64 = self.gfp_zone[gfp & 15]
-        zonelist = [zone for zone in self.zonelist if nodemask >> zone.node_id & 1]
+        here = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
+        zonelist = [zone for zone in here if nodemask >> zone.node_id & 1]
         page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
         if page is not None:
             return page
-        return self.alloc_pages_slowpath(zonelist, gfp, order, highest)
+        self.nodemask = nodemask
+        page = self.alloc_pages_slowpath(zonelist, gfp, order, highest)
+        self.nodemask = -1
+        return page
 
     def get_page_from_freelist(
         self, zonelist: list[Zone], gfp: i64, order: i64, highest: i64, alloc_flags: i64
