@@ -70,8 +70,9 @@ class Pressure:
     def __init__(self, seed: int, path: str, rw: list[str], *, policy: str = "lru", frames: int = 84) -> None:
         self.random = random.Random(seed)
         swap = "200K" if seed % 4 == 3 else "480K,480K:3"  # with too little, the OOM killer is part of the programs
+        swappiness = (0, 60, 100, 200) if policy == "lru" else (60, 100, 200)  # generations never swap at 0
         self.machine = Machine(
-            ram="64M", swap=swap, aslr=False, rw=rw, warm=False, swappiness=self.random.choice((0, 60, 100, 200)),
+            ram="64M", swap=swap, aslr=False, rw=rw, warm=False, swappiness=self.random.choice(swappiness),
             swap_rotational=bool(seed & 1), reclaim_policy=policy,
         )  # fmt: skip
         make_small(self.machine, frames)
