@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from pagewalk import Config
 from pagewalk.errors import ConfigError
+from pagewalk.hw.jit import cache_folder
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.lab import Curve, CurveRun, Curves, miss_curves
 from pagewalk.lab import stack_code as code
@@ -238,6 +240,21 @@ def test_fewer_points_are_true_ones() -> None:
     assert len(all_of_it["sizes"]) > 2000 and 30 <= len(some["sizes"]) <= 51
     assert (some["sizes"][0], some["sizes"][-1]) == (0, curve.largest)
     assert all(curve.misses(size) == misses for size, misses in zip(some["sizes"], some["misses"], strict=True))
+
+
+def test_machine_code_of_a_room_is_kept_by_the_sources_of_that_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    room = tmp_path / "room"
+    room.mkdir()
+    folder = cache_folder.__wrapped__
+    source = room / "code.py"
+    source.write_text("one = 1\n")
+    before = folder(room)
+    assert folder(room) == before != folder()
+    source.write_text("one = 2\n")
+    assert folder(room) != before
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
