@@ -13,6 +13,7 @@ from pagewalk import Config, Machine
 from pagewalk.cli import run_command
 from pagewalk.cpu import tlb_model
 from pagewalk.cpu.tlb_cpus import Cpus
+from pagewalk.cpu.tlb_model import Accesses
 from pagewalk.errors import OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
@@ -270,3 +271,23 @@ def test_the_command_line_replays_a_file(tmp_path: Path, capsys: pytest.CaptureF
     found = json.loads(capsys.readouterr().out)
     assert (found["minor"], found["counters"]["misses"]) == (2, 5)
     assert run_command(["replay", "--tlb", "zen", str(trace)]) == 125
+
+
+@pytest.mark.parametrize("crossing", [0, 1, 7, 200, 1000])
+def test_accesses_that_cross_a_page_are_two_of_one_kind_in_their_order(crossing: int) -> None:
+    rng = np.random.default_rng(crossing)
+    addrs = rng.integers(0, 1 << 40, 1000) & ~4095
+    kinds, sizes = rng.integers(0, 3, 1000).astype(np.uint8), rng.integers(2, 4097, 1000).astype(np.uint16)
+    addrs[np.sort(rng.choice(1000, crossing, replace=False))] += 4095
+    wanted = [
+        (int(addr), int(kind))
+        for first, size, kind in zip(addrs, sizes, kinds, strict=True)
+        for addr in ([first] if first & 4095 == 0 else [first, first + size - 1 & -4096])
+    ]
+    accesses = Accesses(addrs, kinds, sizes, 4096)
+    found = []
+    for start, end in ((0, 311), (311, 312), (312, 1000)):
+        for (some, their_kinds), first, last in accesses.pieces(start, end):
+            found += list(zip(some[first:last].tolist(), their_kinds[first:last].tolist(), strict=True))
+    assert found == wanted
+    assert len(accesses.crossing) == crossing

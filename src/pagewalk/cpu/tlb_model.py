@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ESTIMATE", "Accesses", "TlbModel", "feed"]
 
-FEW: Final = 512  # one access in so many may cross a page before arrays are copied to make two of it
+FEW: Final = 8192  # one access in so many may cross a page before arrays are copied to make two of it
 ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
 ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
 
@@ -48,7 +48,7 @@ class Accesses:
     """
 
     def __init__(self, addrs: Addrs, kinds: Kinds, sizes: Sizes, page: int) -> None:
-        from pagewalk.hw.tlb_native import crossings
+        from pagewalk.hw.tlb_native import crossings, spread
 
         addrs, kinds = np.ascontiguousarray(addrs), np.ascontiguousarray(kinds)
         self.crossing = at = crossings(addrs, np.ascontiguousarray(sizes), page)
@@ -58,7 +58,7 @@ class Accesses:
             self._second = ((addrs[at] + sizes[at].astype(np.int64) - 1) & -page, kinds[at])
             self._inserted = len(at) * FEW > len(addrs)
             if self._inserted:
-                self._arrays = (np.insert(addrs, at + 1, self._second[0]), np.insert(kinds, at + 1, self._second[1]))
+                self._arrays = spread(addrs, kinds, at, self._second[0])
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[tuple[Addrs, Kinds], int, int]]:
         """Accesses ``start`` to ``end`` as ranges of arrays: where few cross, their second halves stand in arrays of

@@ -141,6 +141,25 @@ def _crossings(addrs: int, sizes: int, count: int, page: int, found: int) -> int
     return n
 
 
+def _spread(addrs: int, kinds: int, count: int, at: int, seconds: int, n: int, new_addrs: int, new_kinds: int) -> int:
+    addr, kind, where, second = words_at(addrs), bytes_at(kinds), words_at(at), words_at(seconds)
+    new_addr, new_kind = words_at(new_addrs), bytes_at(new_kinds)
+    start = 0
+    for number in range(n + 1):
+        end = count
+        if number < n:
+            end = where[number] + 1
+        for k in range(start, end):
+            new_addr[k + number] = addr[k]
+        for k in range(start, end):
+            new_kind[k + number] = kind[k]
+        if number < n:
+            new_addr[end + number] = second[number]
+            new_kind[end + number] = kind[end - 1]
+        start = end
+    return count + n
+
+
 @functools.cache
 def machine_code() -> MachineCode:
     """All of it: seconds the first time ever, then a fraction of one."""
@@ -197,6 +216,7 @@ def machine_code() -> MachineCode:
     code.make(_translate, w, w, w, w, w, w, w)
     code.make(_invalidate, w, w, w, w, w, w)
     code.make(_crossings, w, w, w, w, w, w)
+    code.make(_spread, w, w, w, w, w, w, w, w, w)
     return code
 
 
@@ -259,6 +279,18 @@ def crossings(addrs: Any, sizes: Any, page: int) -> Any:
     found = np.empty(len(addrs) + 1, dtype=np.int64)
     count = machine_code()["_crossings"](addrs.ctypes.data, sizes.ctypes.data, len(addrs), page, found.ctypes.data)
     return found[:count].copy()
+
+
+def spread(addrs: Any, kinds: Any, at: Any, seconds: Any) -> tuple[Any, Any]:
+    """Copies of int64 addresses and uint8 kinds in which one more access follows each of those at the (ascending)
+    positions ``at``: to ``seconds``, of the same kind."""
+    new_addrs = np.empty(len(addrs) + len(at), dtype=np.int64)
+    new_kinds = np.empty(len(new_addrs), dtype=np.uint8)
+    machine_code()["_spread"](
+        addrs.ctypes.data, kinds.ctypes.data, len(addrs), at.ctypes.data, seconds.ctypes.data, len(at),
+        new_addrs.ctypes.data, new_kinds.ctypes.data,
+    )  # fmt: skip
+    return new_addrs, new_kinds
 
 
 _kept: Final[dict[Policy, tuple[Any, Any]]] = {}

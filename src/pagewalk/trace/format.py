@@ -98,7 +98,7 @@ def segment_starts(batch: Batch) -> list[int]:
     """Where the task or the CPU changes or an event stands, ascending; 0 is always among them."""
     cuts = [position for position, _ in batch.events if position < len(batch)]
     for column in (batch.task, batch.cpu):
-        if len(column) and not (column == column[0]).all():
+        if len(column) and column.min() != column.max():
             cuts += (np.flatnonzero(column[1:] != column[:-1]) + 1).tolist()
     return sorted({0, *cuts})
 
