@@ -38,22 +38,44 @@ def run(name: str) -> list[Measurement]:
         return [Measurement(name, None, "", detail=f"not measured: {type(error).__name__}: {first}")]
 
 
+def put_into(file: Path, name: str, rows: list[Measurement], title: str) -> None:
+    """The rows as a table in a text, between the marks of ``name`` where it has them."""
+    text = file.read_text()
+    before, mark, behind = text.partition(f"<!-- measured: {name} -->\n")
+    _, end, after = behind.partition("<!-- end -->")
+    if not mark or not end:
+        return
+    table = [f"{title}:", "", "| what | measured | budget | |", "|---|---|---|---|"]
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value:.3g} {row.unit}"
+        budget = "" if row.budget is None else f"{'≥' if row.least else '≤'} {row.budget:g} {row.unit}"
+        verdict = {True: "", False: "missed; ", None: ""}[row.met]
+        table.append(f"| {row.name} | {value} | {budget} | {verdict}{row.detail} |")
+    file.write_text(before + mark + "\n".join([*table, ""]) + end + after)
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all without any")
+    parser.add_argument("--into", metavar="FILE", help="put each name's table into a text, between its marks "
+                        "'<!-- measured: NAME -->' and '<!-- end -->'")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"expected some of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     why = _build.interpreted_because()
-    print(f"pagewalk, {'compiled' if not why else f'INTERPRETED ({why})'}, Python {platform.python_version()}, "
-          f"Linux {platform.release()}, {len(os.sched_getaffinity(0))} processors")  # fmt: skip
+    title = (f"pagewalk, {'compiled' if not why else f'INTERPRETED ({why})'}, Python {platform.python_version()}, "
+             f"Linux {platform.release().split('-')[0]}, {len(os.sched_getaffinity(0))} processors")  # fmt: skip
+    print(title)
     rows = []
     for name in arguments.names or NAMES:
-        for row in run(name):
+        found = run(name)
+        for row in found:
             print(line(row), flush=True)
-            rows.append(row)
+        rows += found
+        if arguments.into:
+            put_into(Path(arguments.into), name, found, title)
     if arguments.json:
         data = {"interpreted": why, "kernel": platform.release(), "rows": [{**asdict(r), "met": r.met} for r in rows]}
         Path(arguments.json).write_text(json.dumps(data, indent=2) + "\n")
