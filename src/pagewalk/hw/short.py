@@ -151,22 +151,19 @@ def geometry_or_none(s: Words, array: int) -> Geometry:
     return geometry(s, array)
 
 
-def short_data(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
-    """``short`` of reads and writes, for any geometry."""
-    second = s[S_SHORT_SECOND]
-    if s[S_SHORT_TURNS] > 1:
-        second += (addr >> s[S_PAGE_SHIFT]) % s[S_SHORT_TURNS]
-    return short(s, words, nr_words, addr, access, clock, geometry_or_none(s, s[S_SHORT]),
+def short_any(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
+    """``short`` for any geometry."""
+    side = access >> 1
+    second = s[S_SHORT_SECOND + side]
+    if s[S_SHORT_TURNS + side] > 1:
+        second += (addr >> s[S_PAGE_SHIFT]) % s[S_SHORT_TURNS + side]
+    return short(s, words, nr_words, addr, access, clock, geometry_or_none(s, s[S_SHORT + side]),
                  geometry_or_none(s, second), geometry_or_none(s, s[S_SHORT_WALK]), last_level(s))  # fmt: skip
 
 
-def short_fetch(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
-    """``short`` of fetches, for any geometry."""
-    second = s[S_SHORT_SECOND + 1]
-    if s[S_SHORT_TURNS + 1] > 1:
-        second += (addr >> s[S_PAGE_SHIFT]) % s[S_SHORT_TURNS + 1]
-    return short(s, words, nr_words, addr, access, clock, geometry_or_none(s, s[S_SHORT + 1]),
-                 geometry_or_none(s, second), geometry_or_none(s, s[S_SHORT_WALK]), last_level(s))  # fmt: skip
+# What ``unhinted`` calls: where it is compiled for one geometry, ``short_plain`` for each.
+short_data = short_any
+short_fetch = short_any
 
 
 def short_plain(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:

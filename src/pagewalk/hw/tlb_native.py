@@ -206,8 +206,8 @@ def machine_code() -> MachineCode:
     code.make(short.short_walk, w, a, a, w, w, w, w, g, last, inline=True)
     code.make(short.short, w, a, a, w, w, w, w, g, g, g, last, inline=True)
     code.make(short.geometry_or_none, g, a, w, inline=True)
-    code.make(short.short_data, w, a, a, w, w, w, w)
-    code.make(short.short_fetch, w, a, a, w, w, w, w)
+    code.make(short.short_any, w, a, a, w, w, w, w)
+    code.made["short_data"] = code.made["short_fetch"] = code["short_any"]
     code.make(short.array_of, w, a, w, w)
     code.make(short.count, types.void, a, w, w)
     code.make(short.unhinted, w, a, a, w, a, w, w)
