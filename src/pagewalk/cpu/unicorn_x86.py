@@ -177,7 +177,7 @@ class UnicornX86(Cpu):
     def record(self, sink: AccessSink) -> AccessHooks:
         """From now on everything that programs access goes to ``sink``. Raises NotModelled without machine code."""
         if not may_compile():
-            raise NotModelled("recording accesses needs Numba, and PAGEWALK_INTERPRETED not to be set")
+            raise NotModelled("--record and --tlb need Numba, and PAGEWALK_INTERPRETED not to be set")
         if not self._mmu.has_machine_code:
             self._use_machine_code()
         from pagewalk.hw import record
