@@ -14,14 +14,14 @@ from pagewalk.cli import run_command
 from pagewalk.cpu import tlb_model
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.cpu.tlb_model import Accesses
-from pagewalk.errors import OutOfMemory
+from pagewalk.errors import ConfigError, OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.hw.walker import OK, PEEK, walk
 from pagewalk.mm.asid import AsidAllocator
-from pagewalk.trace.events import Brk, Event, Exec, Exit, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
+from pagewalk.trace.events import Brk, Event, Exec, Exit, Fault, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch
-from pagewalk.trace.replay import Replay, replay
+from pagewalk.trace.replay import Replay, ReplayReport, replay
 
 A = 0x10_0000_0000
 SMALL = Config(ram="64M", aslr=False)
@@ -291,3 +291,18 @@ def test_accesses_that_cross_a_page_are_two_of_one_kind_in_their_order(crossing:
             found += list(zip(some[first:last].tolist(), their_kinds[first:last].tolist(), strict=True))
     assert found == wanted
     assert len(accesses.crossing) == crossing
+
+
+def test_events_that_cannot_be_are_told_or_left_out() -> None:
+    def one(event: Event) -> ReplayReport:
+        return replay([Batch.of([], events=[(0, event)])], parse_tlb("none"), SMALL)
+
+    with pytest.raises(ConfigError, match="expected a fault of kind 0 to 2, got 9"):
+        one(Fault(task=1, addr=A, access=9))
+    with pytest.raises(ConfigError, match="expected pages such as 0-3,7, got 'x'"):
+        one(Mmap(task=1, addr=A, length=4096, prot=3, flags=1, name="/memfd:x", file=1, size=4096, pages="x"))
+    with pytest.raises(ConfigError, match="expected a file of up to"):
+        one(Mmap(task=1, addr=A, length=4096, prot=3, flags=1, name="/SYSV1", file=1, size=-1))
+    assert one(Fault(task=1, addr=1 << 62, access=1)).refused == 1
+    for addr, length in ((A + 5, 4096), (-4096, 8192)):
+        assert one(Mmap(task=1, addr=addr, length=length, prot=1, flags=2, name="[vdso]")).refused == 0

@@ -27,6 +27,13 @@ _VDSO: Final = ("[vdso]", "[vvar]", "[vvar_vclock]")
 _MREMAP_MAYMOVE_FIXED: Final = 3
 
 
+def is_free(mm: MmStruct, addr: int, length: int) -> bool:
+    """[addr, addr + length) is whole pages of user space, and nothing is mapped there."""
+    end = addr + length
+    whole = 0 <= addr < end <= int(mm.task_size) and not (addr | length) % mm.system.page_size
+    return whole and mm.find_vma_intersection(addr, end) is None
+
+
 @dataclass
 class Space:
     """A process, the tasks of the trace that share it, and where its heap ends."""
@@ -113,8 +120,7 @@ class Spaces:
         if event.file and not flags & Map.ANONYMOUS:
             self._map_memory_file(space, event, flags)
             return
-        end = event.addr + event.length
-        if event.name in _VDSO and space.mm.find_vma_intersection(event.addr, end) is None:
+        if event.name in _VDSO and is_free(space.mm, event.addr, event.length):
             map_vdso_part(space.task, event.addr, event.length, event.name)
             return
         path = None
