@@ -24,6 +24,7 @@ PACKAGE = ROOT / "src" / "pagewalk"
 ROOMS = ("arch", "mm", "kernel", "fs")
 WORK = Path("build") / f"mypyc-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
 OPT_LEVEL = os.environ.get("PAGEWALK_OPT", "3")
+LARGE = 3 << 20  # bytes of C: a table, whose initialiser runs once and takes a minute to optimise
 
 sys.path.insert(0, str(ROOT / "src"))
 from pagewalk._build import STAMP, fingerprint  # noqa: E402
@@ -95,6 +96,9 @@ def one_by_one(compile_all: Callable[..., list[str]]) -> Callable[..., list[str]
             newest = max(headers, os.stat(source).st_mtime_ns, os.stat(__file__).st_mtime_ns)
             if made.exists() and made.stat().st_mtime_ns > newest:
                 return [str(made)]
+            if os.stat(source).st_size > LARGE:
+                options_here = {**options, "extra_postargs": [*(options.get("extra_postargs") or []), "-O0"]}
+                return compile_all([source], output_dir=output_dir, **options_here)
             return compile_all([source], output_dir=output_dir, **options)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
