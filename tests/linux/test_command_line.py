@@ -108,8 +108,8 @@ def test_a_32_bit_program(work: Path) -> None:
     )
     if done.returncode != 0:
         pytest.skip("gcc cannot link 32-bit programs here")
-    line = complaint(modelled([str(work / "small")]), 126)
-    assert "32" in line or "i386" in line
+    outcome = modelled([str(work / "small")])
+    assert (outcome.status, outcome.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 16, 52, 63, 64, 65, 100, 119])
