@@ -130,6 +130,12 @@ class OomControl:
         self.chosen_points = UNKILLABLE
         self.waiting = False
 
+    def start(self) -> None:
+        """Forgets an earlier answer. (Written out where it is asked for, it would stand for None to the compiler.)"""
+        self.chosen = None
+        self.chosen_points = UNKILLABLE
+        self.waiting = False
+
     def eligible(self, task: OomTask) -> bool:
         """Whether the process has to do with what ran out: it may use one of the nodes (a cgroup's shortage looks at
         the cgroup's processes alone, and they are all eligible)."""
@@ -157,9 +163,7 @@ def evaluate_task(oc: OomControl, task: OomTask) -> bool:
 def select_bad_process(oc: OomControl, tasks: list[OomTask]) -> OomTask | None:
     """The process to be killed: the one with the largest badness, the later one of two that are equal. ``tasks`` are
     in the order in which they were made. None where there is none, or where ``oc.waiting``."""
-    oc.chosen = None
-    oc.chosen_points = UNKILLABLE
-    oc.waiting = False
+    oc.start()
     for task in tasks:
         if not evaluate_task(oc, task):
             break
