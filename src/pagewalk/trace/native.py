@@ -3,7 +3,7 @@
 Columns: ``addr`` int64, ``kind`` uint8 (0 read, 1 write, 2 fetch), ``size`` uint16, ``task`` int32, ``cpu`` uint8. Any
 tool that reads Arrow (Feather version 2) reads them. What is ours alone is JSON in Arrow's metadata: of the schema,
 what is known of the trace (``TraceInfo`` and the format's version); of each record batch, its events with their
-positions, its instructions and a checksum of its columns.
+positions, its instructions, a checksum of its columns and one of the rest.
 
 Writer and reader hold one batch at a time, whatever the length of the trace: the file is read as a stream, not mapped,
 so that it does not count as this process's memory. Other tools may map it (``pyarrow.memory_map``). A file whose writer
@@ -15,6 +15,7 @@ at 350 million accesses a second. Importing pyarrow takes 80 ms and is left to t
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ from pagewalk.trace.readers.base import FileTrace
 __all__ = ["MAGIC", "NativeTrace", "NativeWriter"]
 
 MAGIC: Final = b"ARROW1\0\0"
-VERSION: Final = 2
+VERSION: Final = 3
 _KEY: Final = b"pagewalk"
 _COLUMNS: Final = (("addr", "int64"), ("kind", "uint8"), ("size", "uint16"), ("task", "int32"), ("cpu", "uint8"))
 _MOST: Final = 1 << 24  # rows that a batch may have: a corrupt length must not take all memory
@@ -103,6 +104,7 @@ class NativeWriter:
     def _write_one(self, batch: Batch) -> None:
         events = [[at, as_fields(event)] for at, event in batch.events]
         about = {"sum": _checksum(batch), "instructions": batch.instructions, "events": events}
+        about["text"] = _text_sum(about)
         arrays = [self._arrow.array(column) for column in batch.columns]
         rows = self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._out.write_batch(rows, custom_metadata={_KEY: json.dumps(about).encode()})
@@ -179,17 +181,18 @@ class NativeTrace(FileTrace):
         if any(column.null_count for column in columns):
             raise TraceError(f"{self.path}: batch {number}: values are missing")
         arrays = [column.to_numpy() for column in columns]
-        instructions = about.get("instructions", 0)
-        events = about.get("events", [])
+        instructions = about.get("instructions")
+        events = about.get("events")
         if not isinstance(instructions, int) or not isinstance(events, list):
             raise TraceError(f"{self.path}: batch {number}: its metadata are malformed")
+        whole = about.get("text") == _text_sum(about)  # before the events are taken apart
         found = [self._event(item, number, rows.num_rows) for item in events]
         batch = Batch.of_columns(arrays, found, instructions)
         if len(batch) and int(batch.kind.max()) >= len(KINDS):
             raise TraceError(f"{self.path}: batch {number}: expected a kind of 0 to 2, got {int(batch.kind.max())}")
         if any(before[0] > after[0] for before, after in zip(batch.events, batch.events[1:], strict=False)):
             raise TraceError(f"{self.path}: batch {number}: its events are not in order")
-        if about.get("sum") != _checksum(batch):
+        if about.get("sum") != _checksum(batch) or not whole:
             raise TraceError(f"{self.path}: batch {number} is corrupt: its checksum is another one")
         return batch
 
@@ -273,6 +276,11 @@ def _parts(batch: Batch) -> Iterator[Batch]:
     for start in range(0, len(batch), most):
         part = batch[start : start + most]
         yield Batch.of_columns(part.columns, part.events, batch.instructions if start == 0 else 0)
+
+
+def _text_sum(about: dict[str, Any]) -> int:
+    """The CRC-32 of what a batch's metadata say beside its columns."""
+    return zlib.crc32(json.dumps([about["instructions"], about["events"]]).encode())
 
 
 def _json(path: Path, text: bytes | None) -> dict[str, Any]:

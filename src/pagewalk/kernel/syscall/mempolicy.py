@@ -8,7 +8,7 @@ Differs: no cpusets: every node with memory is allowed.
 import errno
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.word import signed32
+from pagewalk.kernel.word import signed, signed32
 from pagewalk.mm.mbind import (
     MPOL_MF_MOVE,
     MPOL_MF_MOVE_ALL,
@@ -235,9 +235,10 @@ def sys_move_pages(task: "Task", pid: int, nr_pages: int, pages: int, nodes: int
         return -errno.EINVAL
     place = 0
     while place < (nr_pages & _WORD):
-        addr = get_user_u64(task.mm, pages + place * 8)
-        if addr is None:
+        word = get_user_u64(task.mm, pages + place * 8)
+        if word is None:
             return -errno.EFAULT
+        addr = signed(word)
         if nodes:
             nid = get_user_u32(task.mm, nodes + place * 4)
             if nid is None:
