@@ -26,6 +26,15 @@ def double(number: i64) -> i64:
 '''
 
 
+# What the command line imports of the rooms.
+COMMANDS = {
+    "trace": ["commands.py", "replay_command.py"],
+    "lab": ["curve_command.py"],
+    "oom": ["commands.py"],
+    "view": ["zones_command.py"],
+}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project with nothing but ``arch/small.py`` to compile."""
@@ -38,9 +47,10 @@ def project(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, copy)
     for name in ("__init__.py", "__main__.py", "_build.py", "errors.py", "cli.py", "path.py", "py.typed"):
         shutil.copy(ROOT / "src" / "pagewalk" / name, package)
-    (package / "trace").mkdir()
-    for name in ("__init__.py", "commands.py", "replay_command.py"):
-        shutil.copy(ROOT / "src" / "pagewalk" / "trace" / name, package / "trace")
+    for room, names in COMMANDS.items():
+        (package / room).mkdir()
+        for name in ("__init__.py", *names):
+            shutil.copy(ROOT / "src" / "pagewalk" / room / name, package / room)
     (package / "arch").mkdir()
     (package / "arch" / "__init__.py").write_text("")
     (package / "arch" / "small.py").write_text(SMALL)
