@@ -210,23 +210,16 @@ def vma_modify_flags(vma: Vma, start: i64, end: i64, flags: i64) -> Vma | int:
 
     Returns it (the caller sets the flags), or -ENOMEM (too many mappings), -EINVAL (cannot be split).
     """
-    merged = _merge_existing(vma, start, end, flags, vma.vm_policy)
-    if merged is not None:
-        return merged
-    if vma.vm_start < start:
-        failed = split_vma(vma, start, new_below=True)
-        if failed:
-            return failed
-    if vma.vm_end > end:
-        failed = split_vma(vma, end, new_below=False)
-        if failed:
-            return failed
-    return vma
+    return _modify(vma, start, end, flags, vma.vm_policy)
 
 
 def vma_modify_policy(vma: Vma, start: i64, end: i64, policy: MemPolicy | None) -> Vma | int:
     """As ``vma_modify_flags``, for a NUMA policy: the caller sets it."""
-    merged = _merge_existing(vma, start, end, vma.vm_flags, policy)
+    return _modify(vma, start, end, vma.vm_flags, policy)
+
+
+def _modify(vma: Vma, start: i64, end: i64, flags: i64, policy: MemPolicy | None) -> Vma | int:
+    merged = _merge_existing(vma, start, end, flags, policy)
     if merged is not None:
         return merged
     if vma.vm_start < start:
