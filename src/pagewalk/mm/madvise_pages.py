@@ -14,7 +14,7 @@ from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MM_SWAPENTS
 from pagewalk.mm.mmu_gather import zap_pte_range
 from pagewalk.mm.page import Page, PG_active, PG_dirty, PG_referenced, PG_swapcache, PG_unevictable, PG_workingset
-from pagewalk.mm.pgtable import next_table, present_ptes, pte_alloc, pte_lookup
+from pagewalk.mm.pgtable import next_table, present_ptes, pte_alloc, pte_lookup, swap_ptes
 from pagewalk.mm.rmap import anon_vma_prepare, page_mappers, pte_maps
 from pagewalk.mm.swap import folio_deactivate, folio_mark_lazyfree
 from pagewalk.mm.swap_state import read_swap_cache
@@ -65,24 +65,6 @@ def drop_swap_entries(vma: Vma, start: i64, end: i64) -> None:
         system.ram.words[index] = 0
         mm.rss_stat[MM_SWAPENTS] -= 1
         system.swap.free_swap_and_cache(entry)
-
-
-def swap_ptes(vma: Vma, start: i64, end: i64) -> list[int]:
-    """Addresses in [start, end) whose pages are in swap."""
-    mm = vma.vm_mm
-    fmt = mm.system.format
-    found: list[int] = []
-    addr = start
-    while addr < end:
-        index = pte_lookup(mm, addr)
-        if index < 0:
-            addr = next_table(addr, index)
-            continue
-        pte: i64 = mm.system.ram.words[index]
-        if pte != fmt.guard and fmt.is_swap_pte(pte):
-            found.append(int(addr))
-        addr += fmt.page_size
-    return found
 
 
 def swapin_walk(vma: Vma, start: i64, end: i64) -> None:

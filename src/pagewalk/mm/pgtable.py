@@ -147,6 +147,15 @@ def next_table(addr: i64, missing: i64) -> i64:
 
 def present_ptes(vma: "Vma", start: i64, end: i64) -> list[int]:
     """Addresses in [start, end) whose entries are present, also where all access is forbidden."""
+    return _ptes(vma, start, end, False)
+
+
+def swap_ptes(vma: "Vma", start: i64, end: i64) -> list[int]:
+    """Addresses in [start, end) whose pages are in swap."""
+    return _ptes(vma, start, end, True)
+
+
+def _ptes(vma: "Vma", start: i64, end: i64, swapped: bool) -> list[int]:
     mm = vma.vm_mm
     fmt = mm.system.format
     found: list[int] = []
@@ -157,7 +166,11 @@ def present_ptes(vma: "Vma", start: i64, end: i64) -> list[int]:
             addr = next_table(addr, index)
             continue
         pte: i64 = mm.system.ram.words[index]
-        if fmt.present.test(pte) or fmt.protnone.test(pte):
+        if swapped:
+            wanted = pte != fmt.guard and fmt.is_swap_pte(pte)
+        else:
+            wanted = fmt.present.test(pte) or fmt.protnone.test(pte)
+        if wanted:
             found.append(int(addr))
         addr += fmt.page_size
     return found

@@ -254,16 +254,7 @@ def sys_getresgid16(task: "Task", rgid: int, egid: int, sgid: int) -> int:
 
 def sys_getgroups16(task: "Task", size: int, addr: int) -> int:
     """getgroups(2)."""
-    size = signed32(size)
-    if size < 0:
-        return -errno.EINVAL
-    count = len(task.groups)
-    if size == 0:
-        return count
-    if count > size:
-        return -errno.EINVAL
-    data = struct.pack(f"<{count}H", *[high2low(group) for group in task.groups])
-    return count if copy_to_user(task.mm, addr, data) else -errno.EFAULT
+    return cred.put_groups(task, size, addr, "H", [high2low(group) for group in task.groups])
 
 
 def sys_setgroups16(task: "Task", size: int, addr: int) -> int:

@@ -218,16 +218,20 @@ def sys_setfsgid(task: "Task", gid: int) -> int:
 
 def sys_getgroups(task: "Task", size: int, groups: int) -> int:
     """getgroups(2)."""
+    return put_groups(task, size, groups, "I", task.groups)
+
+
+def put_groups(task: "Task", size: int, addr: int, letter: str, groups: list[int]) -> int:
+    """Writes ids, each as struct's ``letter``, to a room of ``size``; how many there are."""
     size = signed32(size)
     if size < 0:
         return -errno.EINVAL
-    count = len(task.groups)
+    count = len(groups)
     if size == 0:
         return count
     if count > size:
         return -errno.EINVAL
-    data = struct.pack(f"<{count}I", *task.groups)
-    return count if copy_to_user(task.mm, groups, data) else -errno.EFAULT
+    return count if copy_to_user(task.mm, addr, struct.pack(f"<{count}{letter}", *groups)) else -errno.EFAULT
 
 
 def sys_setgroups(task: "Task", size: int, groups: int) -> int:
