@@ -79,12 +79,17 @@ static int facts(void)
 	p = CHILD(abort()); waited("abort", p, 0);
 	p = CHILD(*(volatile int *)8 = 1); waited("SIGSEGV", p, 0);
 	p = CHILD(raise(SIGQUIT)); waited("SIGQUIT", p, 0);
-	p = CHILD(raise(SIGSTOP); _exit(3));
+	/* It ends when it is told: whoever continues and ends at once is reported ended, and nobody sees it continued. */
+	sigset_t usr1;
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	p = CHILD(int got; sigprocmask(SIG_BLOCK, &usr1, 0); raise(SIGSTOP); sigwait(&usr1, &got); _exit(3));
 	waited("stop, not asked for", p, WNOHANG);
 	waited("stop", p, WUNTRACED);
 	waited("stop again", p, WUNTRACED | WNOHANG);
 	kill(p, SIGCONT);
 	waited("continue", p, WCONTINUED);
+	kill(p, SIGUSR1);
 	waited("exit after it", p, 0);
 	p = CHILD(for (;;) pause());
 	kill(p, SIGTSTP);
