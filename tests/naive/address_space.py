@@ -1,7 +1,8 @@
 """The naive twin: one address space as a dict of pages. Obvious and slow; nothing of pagewalk is used.
 
-Every mapped page is an entry of ``pages``: its rights, what it shows, and what its page-table entry would be. Addresses
-and lengths are in pages. Calls answer 0, a page number, or a negative errno.
+Every mapped page is an entry of ``pages`` (naive_pages.py: what is mapped, and accesses): its rights, what it shows,
+and what its page-table entry would be. Addresses and lengths are in pages. Calls answer 0, a page number, or a
+negative errno.
 
 What Linux makes depend on history is not modelled but told to the twin: where one VMA ends and the next of the same
 kind begins (``seams``: whether two neighbours merge depends on the anon_vma that each got by its first write fault).
@@ -9,200 +10,14 @@ kind begins (``seams``: whether two neighbours merge depends on the anon_vma tha
 which page tables are there (``has_table``: an empty one stays or goes with its neighbours).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
+from naive_pages import NaivePages
 from pages import EACCES, EEXIST, EFAULT, EINVAL, ENOMEM, GAP, MARKS, Object, Page, R, W, writable_after_mprotect
 
 
-class NaiveAddressSpace:
-    """One process's memory. ``base``: the page below which mmap searches; ``low``: the lowest that it may pick;
-    ``huge``: pages that a last-level table maps; ``around``: those that a read of a file may map."""
-
-    def __init__(
-        self, base: int, low: int, top: int, brk: int, stack_limit: int, max_map_count: int, huge: int = 512,
-        around: int = 16,
-    ) -> None:  # fmt: skip
-        self.base, self.low, self.top = base, low, top
-        self.start_brk = self.brk_page = brk
-        self.stack_limit = stack_limit
-        self.huge, self.around = huge, around
-        self.max_map_count = max_map_count
-        self.pages: dict[int, Page] = {}
-        self.seams: set[int] = set()
-        self.has_table: Callable[[int], bool] = lambda at: True
-        self.faults = 0
-
-    # Looking.
-
-    def vmas(self) -> list[tuple[int, int, Page]]:
-        """(first page, end, first Page) of every run of pages of one kind, cut at the seams."""
-        runs: list[tuple[int, int, Page]] = []
-        for at in sorted(self.pages):
-            page = self.pages[at]
-            if runs and runs[-1][1] == at and at not in self.seams and self.same_run(at):
-                runs[-1] = (runs[-1][0], at + 1, runs[-1][2])
-            else:
-                runs.append((at, at + 1, page))
-        return runs
-
-    def same_run(self, at: int) -> bool:
-        """Whether page ``at`` continues the page before it."""
-        low, high = self.pages[at - 1], self.pages[at]
-        return low.kind() == high.kind() and (high.obj is None or high.off == low.off + 1)
-
-    def vma_of(self, at: int) -> tuple[int, int]:
-        """The bounds of the VMA that page ``at`` lies in."""
-        start = at
-        while start not in self.seams and start - 1 in self.pages and self.same_run(start):
-            start -= 1
-        end = at + 1
-        while end in self.pages and end not in self.seams and self.same_run(end):
-            end += 1
-        return start, end
-
-    def parts(self, start: int, end: int) -> list[tuple[int, int]]:
-        """[start, end) cut into the parts that lie in one VMA each, holes left out."""
-        found = []
-        at = start
-        while at < end:
-            if at in self.pages:
-                upto = min(self.vma_of(at)[1], end)
-                found.append((at, upto))
-                at = upto
-            else:
-                at += 1
-        return found
-
-    def same_as(self, vmas: list[tuple[int, int, tuple[object, ...], int]]) -> str:
-        """Compares with another model's VMAs (first, end, kind, offset); "" or what differs. Takes over its seams."""
-        if sum(end - start for start, end, _, _ in vmas) != len(self.pages):
-            return f"{sum(end - start for start, end, _, _ in vmas)} pages mapped, expected {len(self.pages)}"
-        for start, end, kind, off in vmas:
-            for at in range(start, end):
-                page = self.pages.get(at)
-                if page is None:
-                    return f"page {at:#x} should not be mapped"
-                if page.kind() != kind or (page.obj is not None and page.off != off + at - start):
-                    return f"page {at:#x} is {kind} at {off}, expected {page.kind()} at {page.off}"
-        self.seams = {start for start, _, _, _ in vmas}
-        return ""
-
-    def rss(self) -> dict[str, int]:
-        """Resident pages by kind."""
-        counts = {"anon": 0, "file": 0, "shmem": 0}
-        for page in self.pages.values():
-            if page.entry == "anon":
-                counts["anon"] += 1
-            elif page.entry == "cache" and page.obj is not None:
-                counts["shmem" if page.obj.shmem else "file"] += 1
-        return counts
-
-    # Accesses.
-
-    def access(self, at: int, write: bool, byte: int = 0) -> str:
-        """A load or store of the page's first byte: "ok" or the signal."""
-        if at not in self.pages and not self.grow(at):
-            return "maperr"
-        page = self.pages[at]
-        if not page.prot or (write and not page.prot & W):
-            return "accerr"
-        outcome = self.fault(at, write)
-        if outcome == "ok" and write:
-            page.dirty = True
-            if page.obj is not None and page.entry == "cache":
-                page.obj.data[page.off] = byte
-            page.byte = byte
-        return outcome
-
-    def load(self, at: int) -> int:
-        """The byte that a load just saw."""
-        page = self.pages[at]
-        return page.obj.data.get(page.off, 0) if page.obj is not None and page.entry == "cache" else page.byte
-
-    def fault(self, at: int, write: bool) -> str:
-        """Brings the page's entry to what the access needs."""
-        page = self.pages[at]
-        if page.entry == "guard":
-            return "maperr"
-        if page.entry and (not write or page.writable):
-            return "ok"
-        if page.obj is not None and not page.entry and page.off >= page.obj.size:
-            if not write:
-                self.map_around(at)
-            return "bus"
-        self.faults += 1
-        if page.obj is None and not write:
-            page.entry, page.byte = "zero", 0
-        elif write and not page.shared:
-            if page.entry != "anon":
-                page.byte = page.obj.data.setdefault(page.off, 0) if page.obj is not None else 0
-            page.entry, page.writable, page.dirty = "anon", bool(page.prot & W), True
-        elif write and page.obj is not None:
-            page.entry, page.writable, page.dirty = "cache", bool(page.prot & W), True
-            page.obj.data.setdefault(page.off, 0)
-        else:
-            self.map_around(at)
-        return "ok"
-
-    def map_around(self, at: int) -> None:
-        """A read of a file page maps its cached neighbours: of the aligned 64 KiB, cut at the VMA and at 2 MiB."""
-        page = self.pages[at]
-        obj = page.obj
-        assert obj is not None
-        start, end = self.vma_of(at)
-        first = max(at & -self.around, start, at & -self.huge)
-        last = min(first + self.around, end, (at & -self.huge) + self.huge)
-        if not obj.shmem and self.pages[first].off == obj.size - 1 and not self.table_there(at):
-            last = first  # no page table is made for the file's last page alone
-        for near in range(first, last):
-            other = self.pages[near]
-            cached = other.off < obj.size and (not obj.shmem or other.off in obj.data)
-            if not other.entry and cached:
-                self.map_cache(other)
-        if not page.entry and page.off < obj.size:
-            self.map_cache(page)
-            obj.data.setdefault(page.off, 0)
-
-    def table_there(self, at: int) -> bool:
-        """Whether the page table that serves ``at`` exists."""
-        neighbours = range(at & -self.huge, (at & -self.huge) + self.huge)
-        return self.has_table(at) or any(near in self.pages and self.pages[near].entry for near in neighbours)
-
-    def map_cache(self, page: Page) -> None:
-        """The page of the file itself, read-only where the first store must be noticed."""
-        page.entry, page.dirty = "cache", False
-        page.writable = page.shared and bool(page.prot & W) and not page.notify
-
-    def populate(self, start: int, end: int, strict: bool = False) -> int:
-        """Faults in what can be; the first error ends a VMA's part (``strict``: ends all, and is answered)."""
-        for first, last in self.parts(start, end):
-            page = self.pages[first]
-            if "lf" in page.marks:
-                continue
-            write = bool(page.prot & W) and not page.shared
-            for at in range(first, last):
-                if not page.prot or self.fault(at, write) != "ok":
-                    if strict:
-                        return -EFAULT
-                    break
-        return 0
-
-    def grow(self, at: int) -> bool:
-        """A touch below a stack."""
-        above = min((page for page in self.pages if page > at), default=None)
-        if above is None or "gd" not in self.pages[above].marks:
-            return False
-        below = max((page for page in self.pages if page < at), default=None)
-        if below is not None and at - below - 1 < GAP:
-            near = self.pages[below]
-            if near.prot and "gd" not in near.marks:
-                return False
-        if self.vma_of(above)[1] - at > self.stack_limit:
-            return False
-        for page in range(at, above):
-            self.pages[page] = replace(self.pages[above], entry="", writable=False, dirty=False, byte=0)
-        return True
+class NaiveAddressSpace(NaivePages):
+    """One process's memory, and the calls that change it."""
 
     # Choosing an address.
 
@@ -287,7 +102,7 @@ class NaiveAddressSpace:
                     page.writable = writable_after_mprotect(page)
             if lock_and_write:
                 self.populate(start, end)
-        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+        return self.whole(addr, addr + length)
 
     def parts_until_hole(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) up to the first hole, cut by the VMAs as they are now."""
@@ -304,14 +119,12 @@ class NaiveAddressSpace:
         end = addr + length
         for start, upto in self.parts_until_hole(addr, end):
             self.mark(start, upto, "lo lf" if onfault else "lo", "" if onfault else "lf")
-        if any(page not in self.pages for page in range(addr, end)):
-            return -ENOMEM
-        return -ENOMEM if self.populate(addr, end, strict=True) else 0
+        return self.whole(addr, end) or (-ENOMEM if self.populate(addr, end, strict=True) else 0)
 
     def munlock(self, addr: int, length: int) -> int:
         for start, upto in self.parts_until_hole(addr, addr + length):
             self.mark(start, upto, "", "lo lf")
-        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+        return self.whole(addr, addr + length)
 
     def drop(self, at: int) -> None:
         """The page's entry goes; a private copy is lost."""
@@ -328,7 +141,7 @@ class NaiveAddressSpace:
             failed = self.advise(start, upto, advice)
             if failed:
                 return failed
-        return 0 if all(page in self.pages for page in range(addr, end)) else -ENOMEM
+        return self.whole(addr, end)
 
     def madvise_populate(self, addr: int, end: int, write: bool) -> int:
         at = addr
@@ -403,7 +216,7 @@ class NaiveAddressSpace:
             for page in self.pages.values() if model.notify else ():
                 if page.obj is model.obj and page.shared and page.dirty and page.entry == "cache" and page.off in offs:
                     page.dirty = page.writable = False
-        return 0 if all(page in self.pages for page in range(addr, addr + length)) else -ENOMEM
+        return self.whole(addr, addr + length)
 
     def truncate(self, obj: Object, size: int) -> int:
         """The object's new length in pages."""
@@ -458,21 +271,20 @@ class NaiveAddressSpace:
                 return -EFAULT
             return self.move(addr, min(old, new), new, fixed, keep)
         if not keep and old == end - addr and not any(page in self.pages for page in range(end, end + new - old)):
-            self.extend(addr, old, new)
+            self.continue_as(self.pages[addr], addr, old, new)
             return addr
         if not maymove:
             return -ENOMEM
         page = self.pages[addr]
         return self.move(addr, old, new, self.pick(0, new, page.obj is None, not page.shared), keep)
 
-    def extend(self, addr: int, old: int, new: int) -> None:
-        """New pages behind a mapping that grew."""
-        model = self.pages[addr]
+    def continue_as(self, model: Page, at: int, old: int, new: int) -> None:
+        """Pages [at + old, at + new), untouched, of the mapping whose first page is ``model``."""
         for page in range(old, new):
             off = model.off + page if model.obj is not None else 0
-            self.pages[addr + page] = Page(model.prot, model.shared, model.obj, off, model.marks)
-        if "lo" in model.marks:
-            self.populate(addr + old, addr + new)
+            self.pages[at + page] = Page(model.prot, model.shared, model.obj, off, model.marks)
+        if "lo" in model.marks and new > old:
+            self.populate(at + old, at + new)
 
     def move_all(self, addr: int, length: int, to: int, keep: bool) -> int:
         """A plain move takes every mapping of the range along, gaps kept."""
@@ -500,9 +312,5 @@ class NaiveAddressSpace:
                 del self.pages[addr + page]
         if keep:
             self.mark(start, end, "", "lo lf")  # all of the VMA, though only a part has moved
-        for page in range(old, new):
-            off = model.off + page if model.obj is not None else 0
-            self.pages[to + page] = Page(model.prot, model.shared, model.obj, off, model.marks)
-        if "lo" in model.marks and new > old:
-            self.populate(to + old, to + new)
+        self.continue_as(model, to, old, new)
         return to
