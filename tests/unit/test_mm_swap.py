@@ -181,6 +181,20 @@ def test_a_stream_is_read_ahead_and_a_random_walk_is_not(rotational: bool) -> No
         assert machine.system.vmstat.pswpin - reads < 2 * len(pages)
 
 
+def test_what_swapoff_brings_back_into_a_locked_mapping_is_locked() -> None:
+    with small_machine(swap="4M") as machine:
+        process = machine.spawn()
+        area = process.mmap(8 * PAGE)
+        fill(process, area, 8)
+        process.madvise(area, 8 * PAGE, MADV_PAGEOUT)
+        process.mlock(area, 8 * PAGE, onfault=True)
+        assert machine.system.vmstat.nr_mlock == 0
+        assert swapoff(machine.system, "/dev/vda") == 0
+        assert machine.system.vmstat.nr_mlock == 8
+        check_machine(machine)
+        verify(process, area, 8)
+
+
 def test_swapoff_brings_everything_back() -> None:
     with small_machine(swap="4M:1,4M:2") as machine:
         process = machine.spawn()

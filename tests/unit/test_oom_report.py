@@ -26,6 +26,17 @@ STAMPS = (
     "Nov  3 10:20:30 box kernel: [ 1.5] ",
     "[Tue Nov  3 10:20:30 2026] ",
     "2026-11-03T10:20:30+0000 box kernel: ",
+    "2026-11-03T10:20:30.123456+01:00 box kernel: [    1.500000] ",
+    "2026-11-03T10:20:30,123456+00:00 ",
+    "Nov 03 10:20:30.123456 box.example.org kernel: ",
+    "Tue 2026-11-03 10:20:30 UTC box kernel: ",
+    "1793701230.123456 box kernel: ",
+    "[   12.345678] box kernel: ",
+    "[   12.345678 <    0.000010>] ",
+    "[Nov 3 10:20] ",
+    "kern  :warn  : [   12.345678] ",
+    "<4>1 2026-11-03T10:20:30.1Z box kernel - - - ",
+    "\ufeff",
 )
 TABLE = """\
 [  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name
@@ -33,6 +44,10 @@ TABLE = """\
 [    101]  1000   101    20000    10000    90112     5000             0 first
 [    102]     0   102    20000    15000    90112        0             0 second
 """
+SUMMARY = (
+    "oom-kill:constraint=CONSTRAINT_NONE,nodemask={},cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=first,pid=101,"
+    "uid=0\n"
+)
 
 
 def spoken(text: str) -> list[str]:
@@ -142,6 +157,13 @@ def test_who_was_reaped_before_is_not_chosen_again() -> None:
     ("", "expected an OOM report of a kernel, got no table of tasks"),
     ("hello\n[ 5.0] world\n", "got no table of tasks"),
     ("a invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n", "a report without its table"),
+    (TABLE.splitlines()[0], "got the heading of a table of tasks and no row below it"),
+    (TABLE.replace(" rss ", " all "), "FILE:1: expected a table with a column rss, got uid tgid total_vm all pgtables"),
+    (TABLE.replace("    49        1", "    49       -1"), "FILE:2: expected rss of 0 to 9223372036854775807, got -1"),
+    (TABLE.replace("     0 first", "  1001 first"), "FILE:3: expected oom_score_adj of -1000 to 1000, got 1001"),
+    (TABLE.replace("[    101]", "[9999999]"), "FILE:3: expected pid of 0 to 4194304, got 9999999"),
+    (TABLE + SUMMARY.format("0-99999999999"), "FILE:5: expected a list of memory nodes .*, got '0-99999999999'"),
+    (TABLE + SUMMARY.format("1--3"), "FILE:5: expected a list of memory nodes such as 0-2,5, got '1--3'"),
     (TABLE.replace("24576", "many"), r"FILE:2: expected \[pid\] and 7 numbers \(uid .*\), then a name, got '\[ .*many"),
 ])  # fmt: skip
 def test_what_is_no_report_is_refused_in_one_line(text: str, complaint: str) -> None:
@@ -167,6 +189,11 @@ def test_the_command_says_who_dies() -> None:
     assert told.splitlines()[-1] == "dies: second (102)"
 
 
+def test_a_log_in_utf_16_is_read() -> None:
+    done = run_cli("--table", "-", data=TABLE.encode("utf-16"))
+    assert done.stdout.decode().splitlines()[-1] == "dies: second (102)"
+
+
 @pytest.mark.parametrize(("words", "complaint"), [
     ([], "expected either --table FILE or --live"),
     (["--table", "x", "--live"], "expected either --table FILE or --live"),
@@ -176,7 +203,7 @@ def test_the_command_says_who_dies() -> None:
     (["--table", "-", "--ram", "much"], "--ram: expected bytes or text like '64M', got 'much'"),
 ])  # fmt: skip
 def test_the_command_refuses_in_one_line(words: list[str], complaint: str) -> None:
-    done = run_cli(*words, data=b"\xff\xfe nothing")
+    done = run_cli(*words, data=b"\xff nothing")
     assert done.returncode == 125
     assert len(done.stderr.decode().splitlines()) == 1
     assert complaint in done.stderr.decode()

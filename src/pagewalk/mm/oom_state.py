@@ -42,10 +42,24 @@ _LETTERS: tuple[tuple[str, int], ...] = (
     ("I", MIGRATE_ISOLATE),
 )  # fmt: skip
 
+# Sizes of huge pages in KiB, in the order in which the kernel knows them; arm64's by the size of its pages.
+_HUGE: dict[str, tuple[int, ...]] = {
+    "x86_64": (1 << 20, 2048), "x86_pae": (2048,), "x86_32": (4096,), "riscv64": (1 << 20, 2048), "riscv32": (4096,),
+    "arm64/4": (1 << 20, 32 << 10, 2048, 64), "arm64/16": (1 << 20, 32 << 10, 2048),
+    "arm64/64": (16 << 20, 512 << 10, 2048),
+}  # fmt: skip
+
+
+def huge_sizes(system: "System") -> tuple[int, ...]:
+    """The sizes of huge pages that the machine's kernel has, in KiB."""
+    arch = system.config.arch
+    return _HUGE[f"{arch}/{int(system.page_size) >> 10}" if arch == "arm64" else arch]
+
 
 def mem_info(system: "System") -> MemInfo:
     """All nodes and zones now. What is counted for the whole machine stands with its first node."""
     info = MemInfo()
+    info.numa = system.config.arch in ("x86_64", "arm64", "riscv64")  # as distributions configure them
     kb = int(system.page_size) >> 10
     stats = node_stats(system)
     for node in system.nodes:
@@ -54,6 +68,7 @@ def mem_info(system: "System") -> MemInfo:
             state.kb[name] = 0
         for name in _NODE_PAGES:
             state.pages[name] = 0
+        state.all_unreclaimable = node.reclaim.hopeless(node)
         info.nodes.append(state)
     first = info.nodes[0]
     for name, counter in _NODE.items():
@@ -65,7 +80,7 @@ def mem_info(system: "System") -> MemInfo:
         if zone.present_pages:
             info.zones.append(zone_state(system, zone))
     for state in info.nodes:
-        info.huge += [HugePages(state.nid, 1 << 20), HugePages(state.nid, 2 << 10)]
+        info.huge += [HugePages(state.nid, size_kb) for size_kb in huge_sizes(system)]
     info.swapcache_pages = stats.get("nr_swapcached", 0)
     info.free_swap_kb = int(system.swap.nr_swap_pages) * kb
     info.total_swap_kb = int(system.swap.total_swap_pages) * kb

@@ -82,6 +82,10 @@ class ReclaimSeam:
         """Pages of ``zone`` that could be reclaimed at best (zone_reclaimable_pages)."""
         return 0
 
+    def hopeless(self, node: "Node") -> bool:
+        """kswapd has given up on the node (the report's all_unreclaimable)."""
+        return False
+
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """The rounds are used up. True: something was or is being killed, and the request is tried again (or
         fails at once where the caller itself is the victim, as ``memalloc`` then says); False: the request fails."""

@@ -20,10 +20,12 @@ from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_special, PG_sw
 from pagewalk.mm.pgtable import next_table, pte_lookup
 from pagewalk.mm.rmap import anon_vma_prepare
 from pagewalk.mm.shmem_swap import shmem_swapin_folio
+from pagewalk.mm.swap import mlock_folio
 from pagewalk.mm.swap_area import SwapArea
 from pagewalk.mm.swap_state import read_swap_cache
 from pagewalk.mm.swapfile import MAX_SWAPFILES, SWP_OFFSET_BITS, pte_to_swp_entry
 from pagewalk.mm.util import vm_enough_memory
+from pagewalk.mm.vma import VM_LOCKED, VM_SPECIAL
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -183,6 +185,8 @@ def unuse_pte(vma: "Vma", addr: i64, index: i64, page: Page) -> None:
         system.vmstat.nr_anon_mapped += 1
     mm.rss_stat[MM_ANONPAGES] += 1
     mm.rss_stat[MM_SWAPENTS] -= 1
+    if vma.vm_flags & (VM_LOCKED | VM_SPECIAL) == VM_LOCKED:
+        mlock_folio(system, page)
     new = fmt.accessed.clear((page.pfn << fmt.pfn_shift) | vma.vm_page_prot)
     system.ram.words[index] = fmt.sync_rdonly(new) if fmt.rdonly else new
     system.swap.try_to_free_swap(page)

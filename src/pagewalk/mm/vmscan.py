@@ -106,6 +106,10 @@ class Reclaim(ReclaimSeam):
         self.killer.reclaiming()
         return freed
 
+    def hopeless(self, node: "Node") -> bool:
+        """See ``ReclaimSeam.hopeless``."""
+        return self.kswapd.failures >= MAX_RECLAIM_RETRIES
+
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """Reclaim's own requests kill nobody."""
         return not self.running and super().out_of_memory(node, gfp, order)

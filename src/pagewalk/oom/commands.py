@@ -63,9 +63,9 @@ def oom_command(table: str | None, live: bool, ram: str | None, swap: str | None
 
 
 def read_text(name: str) -> str:
-    """A file's text, whatever bytes it has; "-" is standard input."""
+    """A file's text, whatever bytes it has (UTF-16 where its mark says so); "-" is standard input."""
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise ConfigError(f"oom: cannot read {name!r}: {error.strerror}") from None
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")

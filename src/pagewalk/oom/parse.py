@@ -9,19 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pagewalk.errors import ConfigError
-from pagewalk.mm.oom_kill import CONSTRAINT_NAMES, CONSTRAINT_NONE, OomTask
-from pagewalk.mm.oom_report import TASKS_TITLE, HugePages, MemInfo, NodeState, ZoneState
+from pagewalk.mm.oom_kill import CONSTRAINT_NAMES, CONSTRAINT_NONE, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OomTask
+from pagewalk.mm.oom_report import TASKS_TITLE, MemInfo
+from pagewalk.oom.parse_mem import parse_mem_line
+from pagewalk.oom.stamps import strip_stamp
 
 __all__ = ["Killed", "OomReport", "parse_log"]
 
-# <4>, the stamp of dmesg or of journald or of syslog, and the id of the caller.
-_PREFIX: Final = re.compile(
-    r"""^(?:<\d+>)?\s*
-    (?:(?:[A-Z][a-z]{2}\s+\d+\s+[\d:.]+|\d{4}-\d\d-\d\d[T\ ][\d:.,+Z-]+(?:[ ][+-]\d{4})?)\s+(?:\S+\s+)?kernel:\s?)?
-    (?:\[\s*\d+\.\d+\]\s?|\[[A-Z][a-z]{2}\s+[A-Z][a-z]{2}\s+\d+\s+[\d:]+\s+\d{4}\]\s?)?
-    (?:\[\s*[TC]\d+\]\s?)?""",
-    re.VERBOSE,
-)
 _INVOKED: Final = re.compile(
     r"^(?:(?P<comm>.*) )?invoked oom-killer: gfp_mask=(?P<gfp>0x[0-9a-f]+)(?:\((?P<names>[^)]*)\))?"
     r"(?:, nodemask=\S+)?, order=(?P<order>-?\d+), oom_(?:score_)?adj=(?P<adj>-?\d+)"
@@ -40,27 +34,16 @@ _KILLED: Final = re.compile(
 )
 _SELECTED: Final = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*)\) score \d+ or sacrifice child")
 _REAPED: Final = re.compile(r"oom_reaper: (?:reaped process|unable to reap pid:)\s?(?P<pid>\d+)")
-_NODE: Final = re.compile(r"^Node (?P<nid>\d+) (?=active_anon:)(?P<rest>.*)$")
-_ZONE: Final = re.compile(
-    r"^(?:Node (?P<nid>\d+) )?(?P<name>DMA|DMA32|Normal|HighMem|Movable|Device) (?=free:)(?P<rest>.*)$"
-)
-_AREAS: Final = re.compile(
-    r"^(?:Node (?P<nid>\d+) )?(?P<name>DMA|DMA32|Normal|HighMem|Movable|Device): (?P<rest>\d+\*.*) = \d+kB"
-)
-_HUGE: Final = re.compile(
-    r"^Node (?P<nid>\d+) hugepages_total=(?P<total>\d+) hugepages_free=(?P<free>\d+) hugepages_surp=(?P<surp>\d+) "
-    r"hugepages_size=(?P<size>\d+)kB"
-)
-_FIGURE: Final = re.compile(r"([\w()]+):\s*(-?\d+)[kK]B")
-_GLOBAL: Final = re.compile(r"^\s?(?:[a-z_]+:\d+)(?:\s[a-z_]+:\d+)*$")
-_BLOCKS: Final = re.compile(r"(\d+)\*(\d+)kB(?: \(([A-Z]*)\))?")
 _MEMCG: Final = re.compile(
     r"^(?P<what>memory|swap|memory\+swap): usage (?P<usage>\d+)kB, limit (?P<limit>\d+)kB, failcnt \d+"
 )
-_COUNT: Final = re.compile(
-    r"^(?P<value>\d+) (?P<what>total pagecache pages|pages in swap cache|pages cma reserved|pages hwpoisoned)$"
-)
-_SWAP: Final = re.compile(r"^(?P<what>Free|Total) swap\s+= (?P<kb>\d+)kB$")
+MAX_NUMNODES: Final = 1024
+_NEEDED: Final = ("rss", "oom_score_adj")  # columns without which nothing can be ranked
+# What a column of the table can hold, where it is not any number of pages or bytes.
+_RANGES: Final = {
+    "pid": (0, 1 << 22), "tgid": (0, 1 << 22), "uid": (-(1 << 31), (1 << 32) - 1), "cpu": (-1, 8192),
+    "oom_adj": (-17, 15), "oom_score_adj": (OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX),
+}  # fmt: skip
 # The columns of a table without heading, by their number: 6.8 and later, 4.15 and later.
 _COLUMNS: Final = {
     10: "uid tgid total_vm rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj".split(),
@@ -117,12 +100,6 @@ class OomReport:
     lines: list[str] = field(default_factory=list)
 
 
-def strip_stamp(line: str) -> str:
-    """A line of a log without what the logger has put before the kernel's words."""
-    match = _PREFIX.match(line)
-    return line[match.end() :] if match is not None else line
-
-
 def parse_log(text: str, name: str = "table") -> list[OomReport]:
     """Every report of a log, in order. ConfigError, with the name and the line, where a table cannot be read or
     there is none at all."""
@@ -132,22 +109,26 @@ def parse_log(text: str, name: str = "table") -> list[OomReport]:
     found = [report for report in parser.reports if report.tasks]
     if not found:
         what = "no table of tasks (its heading begins with [  pid  ]   uid  tgid total_vm)"
-        if parser.reports:
+        if any(report.columns for report in parser.reports):
+            what = "the heading of a table of tasks and no row below it"
+        elif parser.reports:
             what = "a report without its table of tasks (vm.oom_dump_tasks was 0?)"
         raise ConfigError(f"oom: {name}: expected an OOM report of a kernel, got {what}")
     return found
 
 
-def parse_nodes(text: str) -> int:
-    """A mask from "0-2,5"; -1 for "(null)"."""
+def parse_nodes(text: str, where: str = "oom") -> int:
+    """A mask from "0-2,5"; -1 for "(null)". ConfigError where it is no list of nodes (0 to 1023, as many as Linux
+    knows)."""
     if text == "(null)":
         return -1
     mask = 0
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first:
-            for node in range(int(first), int(last or first) + 1):
-                mask |= 1 << node
+    for part in text.split(",") if text else ():
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match is not None else (1, 0)
+        if not first <= last < MAX_NUMNODES:
+            raise ConfigError(f"{where}: expected a list of memory nodes such as 0-2,5, got {text!r}")
+        mask |= (1 << last + 1) - (1 << first)
     return mask
 
 
@@ -181,7 +162,7 @@ class _Parser:
         if match is not None:
             self.reaped.add(int(match["pid"]))
         if self.reports:
-            self._more(self.reports[-1], line)
+            self._more(number, self.reports[-1], line)
 
     def _begin(self, number: int) -> OomReport:
         report = OomReport(number, reaped=set(self.reaped))
@@ -195,6 +176,11 @@ class _Parser:
         return self.reports[-1]
 
     def _heading(self, number: int, line: str, columns: list[str]) -> None:
+        for name in _NEEDED:
+            if name not in columns:
+                raise ConfigError(
+                    f"oom: {self.name}:{number}: expected a table with a column {name}, got {' '.join(columns)}"
+                )
         report = self._open(number)
         report.columns = columns
         report.linux = "6.18" if "rss_anon" in columns else "6.1"
@@ -222,13 +208,17 @@ class _Parser:
                 f"({' '.join(report.columns)}), then a name, got {line!r}"
             )
         values = dict(zip(report.columns, [int(word) for word in words[: len(report.columns)]], strict=True))
+        for name, value in [("pid", pid), *values.items()]:
+            low, high = _RANGES.get(name, (0, (1 << 63) - 1))
+            if not low <= value <= high:
+                raise ConfigError(f"oom: {self.name}:{number}: expected {name} of {low} to {high}, got {value}")
         report.tasks.append(
             make_task(pid, values, words[len(report.columns)] if len(words) > len(report.columns) else "")
         )
         report.lines.append(line)
         return True
 
-    def _more(self, report: OomReport, line: str) -> None:
+    def _more(self, number: int, report: OomReport, line: str) -> None:
         """A line of the report's other parts."""
         if line == "Mem-Info:":
             report.mem = MemInfo()
@@ -237,9 +227,9 @@ class _Parser:
             report.mem.hwpoisoned = -1
             known = True
         else:
-            known = line == TASKS_TITLE or parse_ending(report, line)
+            known = line == TASKS_TITLE or parse_ending(report, line, f"oom: {self.name}:{number}")
             if not known and report.mem is not None and not report.tasks:
-                known = parse_mem_line(report, report.mem, line)
+                known = parse_mem_line(report.mem, line)
         if known:
             report.lines.append(line)
 
@@ -261,90 +251,9 @@ def make_task(pid: int, values: dict[str, int], comm: str) -> OomTask:
     return task
 
 
-def parse_mem_line(report: OomReport, mem: MemInfo, line: str) -> bool:
-    """A line of Mem-Info; False where it is something else."""
-    match = _NODE.match(line)
-    if match is not None:
-        node = node_of(mem, int(match["nid"]))
-        node.kb = {name: int(value) for name, value in _FIGURE.findall(match["rest"])}
-        node.all_unreclaimable = "all_unreclaimable? yes" in line
-        mem.thp = "anon_thp" in node.kb
-        return True
-    match = _ZONE.match(line)
-    if match is not None:
-        zone = ZoneState(int(match["nid"] or 0), match["name"])
-        mem.numa = match["nid"] is not None
-        zone.kb = {name: int(value) for name, value in _FIGURE.findall(match["rest"])}
-        mem.zones.append(zone)
-        return True
-    if line.startswith("lowmem_reserve[]:") and mem.zones:
-        mem.zones[-1].lowmem_reserve = [int(word) for word in line.partition(":")[2].split()]
-        return True
-    match = _AREAS.match(line)
-    if match is not None:
-        for zone in mem.zones:
-            if zone.name == match["name"] and zone.nid == int(match["nid"] or 0):
-                blocks = _BLOCKS.findall(match["rest"])
-                zone.nr_free = [int(count) for count, _, _ in blocks]
-                zone.types = [letters for _, _, letters in blocks]
-        return True
-    return parse_count_line(mem, line)
-
-
-def parse_count_line(mem: MemInfo, line: str) -> bool:
-    """A line with one figure, or one of the sums in pages of which only what has no column elsewhere is kept."""
-    match = _HUGE.match(line)
-    if match is not None:
-        huge = HugePages(int(match["nid"]), int(match["size"]))
-        huge.total, huge.free, huge.surp = int(match["total"]), int(match["free"]), int(match["surp"])
-        mem.huge.append(huge)
-        return True
-    match = _SWAP.match(line)
-    if match is not None:
-        if match["what"] == "Free":
-            mem.free_swap_kb = int(match["kb"])
-        else:
-            mem.total_swap_kb = int(match["kb"])
-        return True
-    match = _COUNT.match(line)
-    if match is not None:
-        value = int(match["value"])
-        if match["what"].startswith("total"):
-            node_of(mem, first_node(mem)).pages["pagecache"] = value
-        elif match["what"].endswith("swap cache"):
-            mem.swapcache_pages = value
-        elif "cma" in match["what"]:
-            mem.cma_reserved = value
-        else:
-            mem.hwpoisoned = value
-        return True
-    if re.fullmatch(r"\d+ pages (RAM|HighMem/MovableOnly|reserved)", line):
-        return True
-    if _GLOBAL.match(line):
-        for word in line.split():
-            name, _, figure = word.partition(":")
-            if name in ("slab_reclaimable", "slab_unreclaimable", "kernel_misc_reclaimable"):
-                node_of(mem, first_node(mem)).pages[name] = int(figure)
-        return True
-    return False
-
-
-def first_node(mem: MemInfo) -> int:
-    """The node that figures of the whole machine are kept with."""
-    return mem.nodes[0].nid if mem.nodes else 0
-
-
-def node_of(mem: MemInfo, nid: int) -> NodeState:
-    """The node, made at its first line."""
-    for node in mem.nodes:
-        if node.nid == nid:
-            return node
-    mem.nodes.append(NodeState(nid))
-    return mem.nodes[-1]
-
-
-def parse_ending(report: OomReport, line: str) -> bool:
-    """The cgroup's figures, the line that names the victim, and the kill; False where it is something else."""
+def parse_ending(report: OomReport, line: str, where: str) -> bool:
+    """The cgroup's figures, the line that names the victim, and the kill; False where it is something else. ``where``
+    begins the text of errors."""
     match = _MEMCG.match(line)
     if match is not None:
         if match["what"] == "memory":
@@ -359,8 +268,8 @@ def parse_ending(report: OomReport, line: str) -> bool:
         report.constraint = (
             CONSTRAINT_NAMES.index(match["constraint"]) if match["constraint"] in CONSTRAINT_NAMES else CONSTRAINT_NONE
         )
-        report.nodemask = parse_nodes(match["nodemask"])
-        report.mems_allowed = parse_nodes(match["mems"])
+        report.nodemask = parse_nodes(match["nodemask"], where)
+        report.mems_allowed = parse_nodes(match["mems"], where)
         report.cpuset = match["cpuset"]
         report.memcg = match["memcg"] or ""
         report.summary_pid = int(match["pid"])
