@@ -25,10 +25,10 @@ from pagewalk.mm.gfp import (
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
+    gfp_to_alloc_flags,
 )
 from pagewalk.mm.numa import set_reclaim
 from pagewalk.mm.page import Page
-from pagewalk.mm.page_alloc import gfp_to_alloc_flags
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.system import System
 from pagewalk.mm.watermark_ok import zone_watermark_ok

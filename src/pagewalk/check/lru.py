@@ -2,7 +2,7 @@
 
 from pagewalk.check.census import Census, require
 from pagewalk.mm.lru_names import LRU_NAMES, LRU_UNEVICTABLE, NR_LRU_LISTS
-from pagewalk.mm.lruvec import folio_lru_list
+from pagewalk.mm.lruvec import ReclaimPolicy, folio_lru_list
 from pagewalk.mm.mglru import Mglru
 from pagewalk.mm.page import Page, PG_active, PG_lru, PG_mlocked, PG_swapcache, PG_unevictable
 from pagewalk.mm.vma import VM_LOCKED, VM_SPECIAL
@@ -12,7 +12,13 @@ __all__ = ["a_page_is_on_one_list", "locked_pages_are_unevictable", "lru_lists_a
 
 def lru_lists_are_well_linked(census: Census) -> None:
     """A list of reclaim reads the same forwards and backwards, and is as long as nr_pages says."""
-    lruvec = census.system.node.lruvec
+    for node in census.system.nodes:
+        for lruvec in node.lruvecs:
+            lists_of_are_well_linked(lruvec)
+
+
+def lists_of_are_well_linked(lruvec: ReclaimPolicy) -> None:
+    """The same of one node's and group's."""
     lists = list(lruvec.lists)
     if isinstance(lruvec, Mglru):
         lists = [lruvec.lists[LRU_UNEVICTABLE], *lruvec.gens[0], *lruvec.gens[1]]
@@ -30,14 +36,18 @@ def lru_lists_are_well_linked(census: Census) -> None:
 
 
 def a_page_is_on_one_list(census: Census) -> None:
-    """Every page of user space, and no other, is on the one list that its flags name."""
+    """Every page of user space, and no other, is on the one list that its flags name, of its node and group."""
     found: dict[int, list[int]] = {}
-    lruvec = census.system.node.lruvec
-    for number in range(NR_LRU_LISTS):
-        for page in lruvec.all_pages(number):
-            found.setdefault(int(page.pfn), []).append(number)
-            if page.refcount <= 0:
-                require(False, "a free page is on no list", f"{LRU_NAMES[number]}: {_show(page)}")
+    node = census.system.node
+    for lruvec in [each for other in census.system.nodes for each in other.lruvecs]:
+        for number in range(NR_LRU_LISTS):
+            for page in lruvec.all_pages(number):
+                found.setdefault(int(page.pfn), []).append(number)
+                if page.refcount <= 0:
+                    require(False, "a free page is on no list", f"{LRU_NAMES[number]}: {_show(page)}")
+                if node.folio_lruvec(page) is not lruvec:
+                    whose = f"node {lruvec.node_id}, group {lruvec.memcg}"
+                    require(False, "a page is on the lists of its node and group", f"{whose}: {_show(page)}")
     wanted = {int(page.pfn) for space in census.spaces for page in space.i_pages.values()}
     wanted |= {pfn for pfn in census.mappers if census.system.page(pfn).flags & PG_lru}
     for page in census.pages:
@@ -47,7 +57,7 @@ def a_page_is_on_one_list(census: Census) -> None:
         page = census.system.page(pfn)
         lists = found.get(pfn, [])
         expected = folio_lru_list(page)
-        if isinstance(lruvec, Mglru) and expected != LRU_UNEVICTABLE:  # young or old is not told by a flag
+        if isinstance(node.lruvec, Mglru) and expected != LRU_UNEVICTABLE:  # young or old is not told by a flag
             lists = [lru & ~1 for lru in lists]
         if lists != [expected]:
             require(False, "a page is on the list of its flags", f"{lists}: {_show(page)}")

@@ -98,8 +98,7 @@ class LowMemory:
                 seen.high_mark += reserve + zone.watermark_high
         seen.swap_total = int(system.swap.total_swap_pages)
         seen.swap_free = int(system.swap.nr_swap_pages)
-        lruvec = system.node.lruvec
-        seen.file_lru = int(lruvec.nr(LRU_INACTIVE_FILE) + lruvec.nr(LRU_ACTIVE_FILE))
+        seen.file_lru = system.page_state(LRU_INACTIVE_FILE) + system.page_state(LRU_ACTIVE_FILE)
         seen.refaults = system.vmstat.workingset_refault[1]
         stalls = sum(system.vmstat.allocstall)
         seen.direct_reclaim = stalls > self.seen_stalls

@@ -6,6 +6,8 @@ Differs: only the flags that the model's own requests use have names.
 
 from typing import Final
 
+from mypy_extensions import i64
+
 # Which zones.
 GFP_DMA: Final = 0x01
 GFP_HIGHMEM: Final = 0x02
@@ -64,3 +66,17 @@ MIGRATE_HIGHATOMIC: Final = 3
 MIGRATE_ISOLATE: Final = 4
 MIGRATE_TYPES: Final = 5
 MIGRATE_NAMES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate")
+
+
+def gfp_to_alloc_flags(gfp: i64, order: i64) -> i64:
+    """What a request may do once kswapd is awake: go down to min, and below it where it is urgent (GFP_HIGH) or cannot
+    wait for reclaim."""
+    alloc_flags: i64 = ALLOC_CPUSET | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
+    if not gfp & GFP_DIRECT_RECLAIM:
+        if not gfp & GFP_NOMEMALLOC:
+            alloc_flags |= ALLOC_NON_BLOCK
+            if order > 0 and alloc_flags & ALLOC_MIN_RESERVE:
+                alloc_flags |= ALLOC_HIGHATOMIC
+        if alloc_flags & ALLOC_MIN_RESERVE:
+            alloc_flags &= ~ALLOC_CPUSET
+    return alloc_flags

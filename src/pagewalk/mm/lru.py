@@ -55,12 +55,15 @@ class ClassicLru(ReclaimPolicy):
             else:
                 page.flags |= PG_active
             page.flags &= ~PG_referenced
-            self.nonresident_age += 1
+            self.age_nonresident()
+
+    def prepare(self, sc: "ScanControl") -> None:
+        """prepare_scan_control."""
+        prepare_scan_control(self, sc)
 
     def shrink(self, sc: "ScanControl") -> None:
         """shrink_lruvec: takes from the four lists in turns of 32 pages until enough is reclaimed, and then lets the
         kind that was to give less stop, in proportion."""
-        prepare_scan_control(self, sc)
         nr = get_scan_count(self, sc)
         targets = list(nr)
         proportional = not sc.kswapd and sc.priority == DEF_PRIORITY and not sc.cgroup
@@ -88,8 +91,8 @@ class ClassicLru(ReclaimPolicy):
     def inactive_is_low(self, inactive_lru: int) -> bool:
         """The inactive list is too short for a page on it to have a chance: shorter than the active one by more than
         sqrt(10 * GiB)."""
-        inactive: i64 = self.lists[inactive_lru].nr_pages
-        active: i64 = self.lists[inactive_lru + 1].nr_pages
+        inactive: i64 = self.page_state(inactive_lru)
+        active: i64 = self.page_state(inactive_lru + 1)
         gigabytes = int(inactive + active) >> 18
         ratio = isqrt(10 * gigabytes) if gigabytes else 1
         return inactive * ratio < active
@@ -192,21 +195,23 @@ def stop_the_smaller(nr: list[int], targets: list[int]) -> bool:
 
 
 def prepare_scan_control(lruvec: ClassicLru, sc: "ScanControl") -> None:
-    """What is known before a pass: whether active pages are to be deactivated, and whether the page cache alone can,
-    or cannot, give what is wanted."""
+    """What is known before a pass over these lists and those of the groups below: whether active pages are to be
+    deactivated, whether the page cache alone can, or cannot, give what is wanted, and what each kind has cost."""
+    sc.anon_cost = lruvec.anon_cost
+    sc.file_cost = lruvec.file_cost
     if sc.force_deactivate:
         sc.may_deactivate = DEACTIVATE_ANON | DEACTIVATE_FILE
     else:
         sc.may_deactivate = 0
-        if lruvec.activated[0] != lruvec.refaults[0] or lruvec.inactive_is_low(LRU_INACTIVE_ANON):
+        if lruvec.activated_state(0) != lruvec.refaults[0] or lruvec.inactive_is_low(LRU_INACTIVE_ANON):
             sc.may_deactivate |= DEACTIVATE_ANON
-        if lruvec.activated[1] != lruvec.refaults[1] or lruvec.inactive_is_low(LRU_INACTIVE_FILE):
+        if lruvec.activated_state(1) != lruvec.refaults[1] or lruvec.inactive_is_low(LRU_INACTIVE_FILE):
             sc.may_deactivate |= DEACTIVATE_FILE
-    inactive_file: i64 = lruvec.nr(LRU_INACTIVE_FILE)
+    inactive_file: i64 = lruvec.page_state(LRU_INACTIVE_FILE)
     sc.cache_trim_mode = inactive_file >> sc.priority > 0 and not sc.may_deactivate & DEACTIVATE_FILE
     if not sc.cgroup:
-        file: i64 = inactive_file + lruvec.nr(LRU_ACTIVE_FILE)
-        anon: i64 = lruvec.nr(LRU_INACTIVE_ANON)
+        file: i64 = inactive_file + lruvec.page_state(LRU_ACTIVE_FILE)
+        anon: i64 = lruvec.page_state(LRU_INACTIVE_ANON)
         tiny = file + sc.nr_free() <= sc.total_high_wmark()
         sc.file_is_tiny = tiny and not sc.may_deactivate & DEACTIVATE_ANON and anon >> sc.priority > 0
 
@@ -226,16 +231,16 @@ def get_scan_count(lruvec: ClassicLru, sc: "ScanControl") -> list[int]:
     elif sc.cache_trim_mode:
         shares[0] = 0
     else:
-        costs = int(lruvec.anon_cost + lruvec.file_cost)
-        anon_cost = costs + int(lruvec.anon_cost)
-        file_cost = costs + int(lruvec.file_cost)
+        costs = int(sc.anon_cost + sc.file_cost)
+        anon_cost = costs + int(sc.anon_cost)
+        file_cost = costs + int(sc.file_cost)
         costs = anon_cost + file_cost
         shares[0] = swappiness * (costs + 1) // (anon_cost + 1)
         shares[1] = (200 - swappiness) * (costs + 1) // (file_cost + 1)
         total = shares[0] + shares[1]
     nr = [0] * LRU_UNEVICTABLE
     for lru in EVICTABLE:
-        scan = sc.lru_size(lru) >> sc.priority
+        scan = sc.lru_size(lruvec, lru) >> sc.priority
         if not equal:
             scan = scan * shares[lru >> 1] // total
         nr[lru] = scan

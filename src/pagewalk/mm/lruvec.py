@@ -5,8 +5,13 @@ cache, shared memory. It is told when a page comes, goes or is accessed through 
 pages back. The five lists here are Linux's; their counts are what meminfo and vmstat tell. A policy of one's own
 subclasses ``ReclaimPolicy`` and overrides ``shrink``, and what else it wants to know.
 
-Mirrors: include/linux/mm_inline.h, include/linux/mmzone.h (struct lruvec) (6.18)
-Differs: pages enter the lists at once, not in batches of each CPU; pages of one folio stand on the list one by one.
+Each node has such a set of lists for every memory cgroup, the root's group included, and a page stands on those of its
+own node and group (``Node.folio_lruvec``). What reclaim wants to know of a group it asks of its lists and those of the
+groups below it: the sets of one node form a tree as the groups do.
+
+Mirrors: include/linux/mm_inline.h, include/linux/mmzone.h (struct lruvec), mm/swap.c (lru_note_cost) (6.18)
+Differs: pages enter the lists at once, not in batches of each CPU; pages of one folio stand on the list one by one;
+    sums over groups are taken when they are asked for.
 """
 
 from typing import TYPE_CHECKING, final
@@ -130,10 +135,14 @@ class ReclaimPolicy:
     """Which pages go when memory is short. One object for each set of lists: a node's, or a memory cgroup's on it.
 
     lists           by LRU_*; ``add`` and ``remove`` keep them by the pages' flags
+    node_id, memcg  whose they are: the number of the node, the ident of the memory cgroup (0: the root)
+    parent, children  the lists of the group above it and of those below, on the same node
+    next_child      where reclaim of the group goes on among the groups below it
     anon_cost, file_cost  what taking pages of the kind has cost lately: pages looked at in vain, and I/O
     nonresident_age  pages that have left and pages that were activated: the clock of refault distances
-    refaults        activations by refault when the lists were last shrunk, anon and file
-    activated       refaulted pages that were activated at once, anon and file, since boot
+    refaults        activations by refault, of those below too, when the lists were last shrunk, anon and file
+    refaulted_pages, activated, restored  pages that came back, those of them that were activated at once, and those
+                    that had been active before; anon and file, since boot
     """
 
     name = "none"
@@ -144,8 +153,15 @@ class ReclaimPolicy:
         self.anon_cost: i64 = 0
         self.file_cost: i64 = 0
         self.nonresident_age: i64 = 0
+        self.node_id: i64 = 0
+        self.memcg: i64 = 0
+        self.parent: ReclaimPolicy | None = None
+        self.children: list[ReclaimPolicy] = []
+        self.next_child = 0
         self.refaults: list[int] = [0, 0]
+        self.refaulted_pages: list[int] = [0, 0]
         self.activated: list[int] = [0, 0]
+        self.restored: list[int] = [0, 0]
 
     # What the policy is told.
 
@@ -172,15 +188,23 @@ class ReclaimPolicy:
         which.add_tail(page)
 
     def evicted(self, page: Page) -> i64:
-        """A page has gone: what is to be remembered of it, 0 or more (its shadow). Here: the age of the lists, and
-        whether it had been active (workingset_eviction)."""
+        """A page has gone: what is to be remembered of it, from 0 to 2**36 (its shadow). Here: the age of the lists,
+        and whether it had been active (workingset_eviction)."""
         shadow: i64 = self.nonresident_age << 1
-        self.nonresident_age += 1
+        self.age_nonresident()
         return shadow | (1 if page.flags & PG_workingset else 0)
 
+    def evictor(self, target: "ReclaimPolicy") -> "ReclaimPolicy":
+        """Whose ``evicted`` is told when a page of these lists goes for the sake of ``target``, the lists of the group
+        that has to give (the root's where the machine has). Here: those, whose clock all below it share."""
+        return target
+
     def refaulted(self, system: "System", page: Page, shadow: i64) -> None:
-        """A page that has left ``shadow`` is back, and about to be added."""
+        """A page is back, and about to be added to its lists; these here left ``shadow`` when it went."""
         workingset_refault(system, self, page, shadow)
+
+    def prepare(self, sc: "ScanControl") -> None:
+        """A pass begins over these lists and those of the groups below: each is asked to ``shrink`` in turn."""
 
     # What the policy is asked for.
 
@@ -194,6 +218,13 @@ class ReclaimPolicy:
 
     # For everybody.
 
+    def age_nonresident(self) -> None:
+        """workingset_age_nonresident: the clock of refault distances goes on, here and above."""
+        at: ReclaimPolicy | None = self
+        while at is not None:
+            at.nonresident_age += 1
+            at = at.parent
+
     def all_pages(self, lru: int) -> list[Page]:
         """The pages of one list; for reports and checks."""
         return self.lists[lru].pages()
@@ -201,6 +232,17 @@ class ReclaimPolicy:
     def nr(self, lru: int) -> i64:
         """Pages of one list."""
         return self.lists[lru].nr_pages
+
+    def page_state(self, lru: int) -> i64:
+        """Pages of one list, those of the groups below included (lruvec_page_state)."""
+        pages: i64 = self.nr(lru)
+        for child in self.children:
+            pages += child.page_state(lru)
+        return pages
+
+    def activated_state(self, kind: int) -> int:
+        """Refaulted pages that were activated, those of the groups below included."""
+        return self.activated[kind] + sum([child.activated_state(kind) for child in self.children])
 
     def nr_evictable(self, anon: bool) -> i64:
         """Pages that could go: the page cache's, and with ``anon`` those that need swap."""
@@ -210,14 +252,25 @@ class ReclaimPolicy:
         return pages
 
     def note_cost(self, file: bool, nr_io: i64, nr_rotated: i64) -> None:
-        """lru_note_cost: pages of the kind had to be written, or were looked at in vain. Old costs fade."""
+        """lru_note_cost: pages of the kind had to be written, or were looked at in vain. Old costs fade; the groups
+        above have the cost too."""
         cost: i64 = nr_io * 32 + nr_rotated
         if cost == 0:
             return
-        if file:
-            self.file_cost += cost
-        else:
-            self.anon_cost += cost
-        if self.file_cost + self.anon_cost > self.nr_evictable(True) // 4:
-            self.file_cost //= 2
-            self.anon_cost //= 2
+        at: ReclaimPolicy | None = self
+        while at is not None:
+            if file:
+                at.file_cost += cost
+            else:
+                at.anon_cost += cost
+            if at.file_cost + at.anon_cost > at.subtree_evictable() // 4:
+                at.file_cost //= 2
+                at.anon_cost //= 2
+            at = at.parent
+
+    def subtree_evictable(self) -> i64:
+        """Pages that could go, those of the groups below included."""
+        pages: i64 = self.nr_evictable(True)
+        for child in self.children:
+            pages += child.subtree_evictable()
+        return pages

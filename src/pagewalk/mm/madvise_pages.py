@@ -76,7 +76,7 @@ def swapin_walk(vma: Vma, start: i64, end: i64) -> None:
         index = pte_lookup(vma.vm_mm, addr)
         pte: i64 = system.ram.words[index]
         if system.format.is_swap_pte(pte):
-            read_swap_cache(system, pte_to_swp_entry(system.format, pte), ahead=False)
+            read_swap_cache(system, pte_to_swp_entry(system.format, pte), False, vma, addr)
 
 
 def shmem_swapin_range(vma: Vma, start: i64, end: i64) -> None:

@@ -1,78 +1,52 @@
-"""Reclaim within a memory cgroup: the pages that are charged to it, and to the groups below it, and nobody else's.
+"""Reclaim over memory cgroups: each group's lists on a node in turn, and nobody else's.
 
-Mirrors: mm/vmscan.c (try_to_free_mem_cgroup_pages) (6.18)
-Differs: all groups' pages stand on one set of lists: a group's are taken off for the run, in their order, and put back
-    at the young end; so a run takes a 64th of the group rather than 32 pages.
+A pass of kswapd asks all groups. A task that reclaims stops where it has enough, and the next one goes on with the
+group behind, so that no group gives for all.
+
+Mirrors: mm/vmscan.c (shrink_node_memcgs), mm/memcontrol.c (mem_cgroup_iter) (6.18)
+Differs: memory.low and memory.min protect nobody.
 """
 
 from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from pagewalk.mm.lru import ClassicLru
-from pagewalk.mm.lru_names import NR_LRU_LISTS
 from pagewalk.mm.lruvec import ReclaimPolicy
-from pagewalk.mm.page import Page
-from pagewalk.mm.scan_control import ScanControl
 
 if TYPE_CHECKING:
     from pagewalk.mm.memcontrol import MemCgroup
+    from pagewalk.mm.scan_control import ScanControl
     from pagewalk.mm.system import System
 
 
-def group_scan_control(system: "System", group: "MemCgroup", nr_pages: i64) -> ScanControl:
-    """A run that wants ``nr_pages`` of a group; it may swap as far as the group may."""
-    wanted: i64 = max(nr_pages, max(32, group.usage >> 6))
-    sc = ScanControl(system, system.node, wanted)
-    sc.cgroup = True
-    sc.allow_swap = may_swap(group)
-    return sc
+def subtree(target: ReclaimPolicy) -> list[ReclaimPolicy]:
+    """The lists of a group and of those below it on a node, parents before children."""
+    found = [target]
+    for child in target.children:
+        found += subtree(child)
+    return found
 
 
-def may_swap(group: "MemCgroup") -> bool:
-    """Whether the group and those above it may have more in swap."""
-    at: MemCgroup | None = group
-    while at is not None:
-        if at.swap_usage >= at.swap_max:
-            return False
-        at = at.parent
-    return True
+def group_evictable(system: "System", group: "MemCgroup") -> i64:
+    """Pages of a group, and of those below it, that could go."""
+    count: i64 = 0
+    for node in system.nodes:
+        for lruvec in subtree(node.lruvecs[group.ident]):
+            count += lruvec.nr_evictable(system.memcg.get_nr_swap_pages(lruvec.memcg) > 0)
+    return count
 
 
-def take_group(system: "System", group: "MemCgroup") -> ReclaimPolicy:
-    """Lists with the group's pages alone, which stand on the node's no more."""
-    full = system.node.lruvec
-    mine = ClassicLru(system.mem_map)
-    copy_clock(full, mine)
-    idents = {other.ident for other in system.memcg.groups if group.contains(other)}
-    for lru in range(NR_LRU_LISTS):
-        move_pages(full, mine, lru, idents)
-    return mine
-
-
-def give_back(system: "System", mine: ReclaimPolicy, full: ReclaimPolicy) -> None:
-    """The pages stand on the node's lists again."""
-    copy_clock(mine, full)
-    for lru in range(NR_LRU_LISTS):
-        move_pages(mine, full, lru, None)
-
-
-def move_pages(source: ReclaimPolicy, target: ReclaimPolicy, lru: int, idents: set[int] | None) -> None:
-    """Moves a list's pages, those of the groups in ``idents`` or all, in their order."""
-    chosen: list[Page] = []
-    for page in source.all_pages(lru):
-        if idents is None or int(page.memcg) in idents:
-            chosen.append(page)
-    chosen.reverse()  # the oldest is added first
-    for page in chosen:
-        source.remove(page)
-        target.add(page)
-
-
-def copy_clock(source: ReclaimPolicy, target: ReclaimPolicy) -> None:
-    """What refaults are measured by goes on from where it was."""
-    target.nonresident_age = source.nonresident_age
-    target.refaults = list(source.refaults)
-    target.activated = list(source.activated)
-    target.anon_cost = source.anon_cost
-    target.file_cost = source.file_cost
+def shrink_node_memcgs(sc: "ScanControl", target: ReclaimPolicy) -> None:
+    """One pass over the lists of a node, from the place where the last partial one ended."""
+    lruvecs = subtree(target)
+    partial = not sc.full_walk
+    at = target.next_child if partial and target.next_child < len(lruvecs) else 0
+    while at < len(lruvecs):
+        lruvec = lruvecs[at]
+        at += 1
+        sc.may_swap = sc.may_swap_of(lruvec)
+        lruvec.shrink(sc)
+        if partial and sc.nr_reclaimed >= sc.nr_to_reclaim:
+            break
+    if partial:
+        target.next_child = at

@@ -31,5 +31,9 @@ class MemcgSeam:
         """The group has the swap slot ``entry``; False where it may not have more."""
         return True
 
+    def get_nr_swap_pages(self, ident: i64) -> i64:
+        """Swap slots that the group may still have (mem_cgroup_get_nr_swap_pages)."""
+        return 0
+
     def uncharge_swap(self, entry: i64) -> None:
         """The slot is free."""

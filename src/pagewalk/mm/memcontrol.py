@@ -142,6 +142,7 @@ class MemCgroupTree(MemcgSeam):
         """A new group below ``parent``, which has none of that name."""
         group = MemCgroup(len(self.groups), name, parent)
         self.groups.append(group)
+        self.system.add_lruvecs(parent.ident)
         parent.children[name] = group
         self.enabled = True
         return group
@@ -263,6 +264,17 @@ class MemCgroupTree(MemcgSeam):
         while at is not None:
             at.swap_usage -= 1
             at = at.parent
+
+    def get_nr_swap_pages(self, ident: i64) -> i64:
+        """See ``MemcgSeam.get_nr_swap_pages``."""
+        free: i64 = self.system.swap.nr_swap_pages
+        at: MemCgroup | None = self.groups[ident] if ident else None
+        while at is not None:
+            left: i64 = at.swap_max - at.swap_usage
+            if left < free:
+                free = left
+            at = at.parent
+        return free
 
     def check_high(self, group: MemCgroup, gfp: i64) -> None:
         """Groups above their ``high`` give the excess back, as far as they can."""

@@ -182,11 +182,19 @@ class Mglru(ReclaimPolicy):
         seq: i64 = self.min_seq[kind]
         return seq << 4 | tier << 1 | (1 if page.flags & PG_workingset else 0)
 
+    def evictor(self, target: ReclaimPolicy) -> ReclaimPolicy:
+        """Generations are each list's own."""
+        return self
+
     def refaulted(self, system: "System", page: Page, shadow: i64) -> None:
-        """lru_gen_refault: a page of the last generations is back; its tier had gone too early."""
+        """lru_gen_refault: a page of the last generations is back; its tier had gone too early. One that comes back to
+        another node or group tells nothing."""
+        if system.node.folio_lruvec(page) is not self:
+            return
         kind = FILE if folio_is_file_lru(page) else ANON
         vmstat = system.vmstat
         vmstat.workingset_refault[kind] += 1
+        self.refaulted_pages[kind] += 1
         if shadow >> 4 < self.max_seq - MAX_NR_GENS:
             return
         tier = int(shadow >> 1 & 7)
@@ -195,6 +203,7 @@ class Mglru(ReclaimPolicy):
         self.activated[kind] += 1
         if tier or shadow & 1:
             page.flags |= PG_workingset
+            self.restored[kind] += 1
             vmstat.workingset_restore[kind] += 1
 
     # Ageing and eviction.

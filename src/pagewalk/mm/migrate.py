@@ -46,7 +46,7 @@ def migrate_page(system: "System", page: Page, nid: int) -> int:
     system.ram.copy_page(new.pfn, page.pfn)
     listed = page.flags & PG_lru != 0
     if listed:
-        system.node.lruvec.remove(page)
+        system.node.folio_lruvec(page).remove(page)
     flags = page.flags
     new.flags = flags & ~PG_lru
     new.mapping = page.mapping
@@ -59,7 +59,7 @@ def migrate_page(system: "System", page: Page, nid: int) -> int:
     if cache is not None:
         cache.i_pages[page.index] = new
     if listed:
-        system.node.lruvec.add(new)
+        system.node.folio_lruvec(new).add(new)
     page.flags = 0
     page.memcg = 0
     page.mapcount = 0

@@ -1,12 +1,12 @@
 """What /sys/devices/system/node says of each node.
 
 Mirrors: drivers/base/node.c (6.18)
-Differs: counters that the model keeps for the whole machine (LRU lists, page cache, slabs) are node 0's.
+Differs: tasks' stacks and what is written to files and swap are node 0's.
 """
 
 from pagewalk.mm.mempolicy import node_list
 from pagewalk.mm.mm_init import node_of_cpu
-from pagewalk.mm.show_mem import NODE_STATS, node_stats, zone_stats
+from pagewalk.mm.show_mem import NODE_STATS, added_up, all_zone_stats, node_stats
 from pagewalk.mm.system import System
 from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS
 
@@ -30,12 +30,8 @@ _MEMINFO = (
 
 def node_counters(system: System, nid: int) -> dict[str, int]:
     """Counters of one node: of its zones, added up, and its own."""
-    found: dict[str, int] = {}
-    for zone in system.zones:
-        if zone.node_id == nid:
-            for name, value in zone_stats(system, zone).items():
-                found[name] = found.get(name, 0) + value
-    return found | (node_stats(system) if nid == 0 else {})
+    zones = added_up([stats for key, stats in all_zone_stats(system).items() if key[0] == nid])
+    return zones | node_stats(system, nid)
 
 
 def node_meminfo(system: System, nid: int) -> str:

@@ -1,7 +1,7 @@
 """The machine's figures as the OOM report has them.
 
 Mirrors: mm/show_mem.c (show_free_areas) (6.18)
-Differs: one node's counters; what the model does not count is 0.
+Differs: what the model does not count is 0.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ from pagewalk.mm.gfp import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
 )
+from pagewalk.mm.node_stat import key_of
 from pagewalk.mm.oom_report import NODE_FIELDS, HugePages, MemInfo, NodeState, ZoneState
-from pagewalk.mm.show_mem import node_stats, zone_stats
+from pagewalk.mm.show_mem import all_zone_stats, node_stats
 from pagewalk.mm.zone import NR_PAGE_ORDERS
 
 if TYPE_CHECKING:
@@ -57,42 +58,38 @@ def huge_sizes(system: "System") -> tuple[int, ...]:
 
 
 def mem_info(system: "System") -> MemInfo:
-    """All nodes and zones now. What is counted for the whole machine stands with its first node."""
+    """All nodes and zones now."""
     info = MemInfo()
     info.numa = system.config.arch in ("x86_64", "arm64", "riscv64")  # as distributions configure them
     kb = int(system.page_size) >> 10
-    stats = node_stats(system)
     for node in system.nodes:
         state = NodeState(int(node.node_id))
+        stats = node_stats(system, int(node.node_id))
         for name in NODE_FIELDS:
             state.kb[name] = 0
-        for name in _NODE_PAGES:
-            state.pages[name] = 0
         state.all_unreclaimable = node.reclaim.hopeless(node)
+        for name, counter in _NODE.items():
+            state.kb[name] = stats.get(counter, 0) * kb
+        for name, counter in _NODE_PAGES.items():
+            state.pages[name] = stats.get(counter, 0)
+        state.kb["kernel_stack"] = stats.get("nr_kernel_stack", 0)
         info.nodes.append(state)
-    first = info.nodes[0]
-    for name, counter in _NODE.items():
-        first.kb[name] = stats.get(counter, 0) * kb
-    for name, counter in _NODE_PAGES.items():
-        first.pages[name] = stats.get(counter, 0)
-    first.kb["kernel_stack"] = stats.get("nr_kernel_stack", 0)
+    zones = all_zone_stats(system)
     for zone in system.zones:
         if zone.present_pages:
-            info.zones.append(zone_state(system, zone))
+            info.zones.append(zone_state(zone, zones[key_of(zone)], kb))
     for state in info.nodes:
         info.huge += [HugePages(state.nid, size_kb) for size_kb in huge_sizes(system)]
-    info.swapcache_pages = stats.get("nr_swapcached", 0)
+    info.swapcache_pages = int(system.vmstat.nr_swapcached)
     info.free_swap_kb = int(system.swap.nr_swap_pages) * kb
     info.total_swap_kb = int(system.swap.total_swap_pages) * kb
     return info
 
 
-def zone_state(system: "System", zone: "Zone") -> ZoneState:
-    """One zone."""
+def zone_state(zone: "Zone", stats: dict[str, int], kb: int) -> ZoneState:
+    """One zone; ``kb``: of a page."""
     state = ZoneState(int(zone.node_id), zone.name)
-    state.page_kb = int(system.page_size) >> 10
-    kb = int(system.page_size) >> 10
-    stats = zone_stats(system, zone)
+    state.page_kb = kb
     for name, counter in _ZONE.items():
         state.kb[name] = stats.get(counter, 0) * kb
     boost = int(zone.watermark_boost)

@@ -24,7 +24,6 @@ from pagewalk.mm.gfp import (
     ALLOC_CPUSET,
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
-    ALLOC_MIN_RESERVE,
     ALLOC_NO_WATERMARKS,
     ALLOC_NOFRAGMENT,
     ALLOC_NON_BLOCK,
@@ -33,7 +32,6 @@ from pagewalk.mm.gfp import (
     ALLOC_WMARK_LOW,
     GFP_ACCOUNT,
     GFP_DIRECT_RECLAIM,
-    GFP_HIGH,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_MOVABLE,
@@ -45,6 +43,7 @@ from pagewalk.mm.gfp import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
+    gfp_to_alloc_flags,
 )
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memcg_seam import MemcgSeam
@@ -68,7 +67,9 @@ class Node:
     zonelist       zones with frames, its own first, then of ever more distant nodes; of each node the highest first
     zonelist_here  the same without other nodes (GFP_THISNODE)
     nodes          all nodes of the machine
-    lruvec         the pages that reclaim can take, and how it chooses
+    lruvec         the pages that reclaim can take, and how it chooses: those of the root's group
+    lruvecs        the same for each memory cgroup by its ident, ``lruvec`` first
+    one_lruvec     the machine has no other lists: one node, and no group but the root
     gfp_zone       highest zone index by the low four bits of gfp flags
     nodemask       nodes that the request in the slow path may use, for the OOM killer; -1: all
     memcg          whom pages of programs and requests with GFP_ACCOUNT are charged to (mm/memcg_seam.py)
@@ -92,6 +93,8 @@ class Node:
         self.ram = ram
         self.vmstat = vmstat
         self.lruvec: ReclaimPolicy = ReclaimPolicy(mem_map)
+        self.lruvecs: list[ReclaimPolicy] = [self.lruvec]
+        self.one_lruvec = True
         self.last_failure = ""
         self.reclaim = ReclaimSeam()
         self.memcg = MemcgSeam()
@@ -295,11 +298,11 @@ class Node:
     def free_pages(self, page: Page, order: i64) -> None:
         """Gives 2**order frames back; nothing refers to them any more (refcount and mapcount 0)."""
         assert page.refcount == 0 and page.mapcount == 0, f"freeing pfn {page.pfn} in use"
+        if page.flags & (PG_lru | PG_mlocked):
+            self._page_cache_release(page)
         if page.memcg:
             self.memcg.uncharge(page.memcg, 1 << order)
             page.memcg = 0
-        if page.flags & (PG_lru | PG_mlocked):
-            self._page_cache_release(page)
         page.flags = 0
         page.mapping = None
         zone = self.zone_of(page.pfn)
@@ -323,7 +326,7 @@ class Node:
     def _page_cache_release(self, page: Page) -> None:
         """A page that was user space's goes."""
         if page.flags & PG_lru:
-            self.lruvec.remove(page)
+            self.folio_lruvec(page).remove(page)
         if page.flags & PG_mlocked:
             self.vmstat.nr_mlock -= 1
             self.vmstat.unevictable_pgs_cleared += 1
@@ -333,6 +336,18 @@ class Node:
         page.refcount -= 1
         if page.refcount == 0:
             self.free_pages(page, page.order)
+
+    def folio_lruvec(self, page: Page) -> ReclaimPolicy:
+        """The lists that a page belongs on: those of its node and of the group that it is charged to."""
+        if self.one_lruvec:
+            return self.lruvec
+        if len(self.nodes) == 1:
+            return self.lruvecs[page.memcg]
+        return self.nodes[self.zone_of(page.pfn).node_id].lruvecs[page.memcg]
+
+    def page_state(self, lru: int) -> int:
+        """Pages of one list of all groups on the node (node_page_state)."""
+        return int(self.lruvec.page_state(lru))
 
     def zone_of(self, pfn: i64) -> Zone:
         """The zone that a frame lies in (page_zone)."""
@@ -381,17 +396,3 @@ class Node:
     def _free_summary(self) -> str:
         zones = ", ".join(f"{zone.name} {zone.free_pages * self.ram.page_size >> 10} KiB" for zone in self.zonelist)
         return f"the zones {zones} free"
-
-
-def gfp_to_alloc_flags(gfp: i64, order: i64) -> i64:
-    """What a request may do once kswapd is awake: go down to min, and below it where it is urgent (GFP_HIGH) or cannot
-    wait for reclaim."""
-    alloc_flags: i64 = ALLOC_CPUSET | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
-    if not gfp & GFP_DIRECT_RECLAIM:
-        if not gfp & GFP_NOMEMALLOC:
-            alloc_flags |= ALLOC_NON_BLOCK
-            if order > 0 and alloc_flags & ALLOC_MIN_RESERVE:
-                alloc_flags |= ALLOC_HIGHATOMIC
-        if alloc_flags & ALLOC_MIN_RESERVE:
-            alloc_flags &= ~ALLOC_CPUSET
-    return alloc_flags

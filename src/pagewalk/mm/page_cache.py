@@ -13,6 +13,7 @@ from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
 from pagewalk.mm.mempolicy import alloc_page_current
 from pagewalk.mm.page import Page, PG_readahead, PG_uptodate
 from pagewalk.mm.system import System
+from pagewalk.mm.workingset import page_refaulted
 
 
 def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page | int:
@@ -32,8 +33,8 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     if mapping.shadows:
         shadow = mapping.shadows.pop(index, -1)
         if shadow >= 0:
-            system.node.lruvec.refaulted(system, page, shadow)
-    system.node.lruvec.add(page)
+            page_refaulted(system, page, shadow)
+    system.node.folio_lruvec(page).add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.pgpgin += 4
     return page

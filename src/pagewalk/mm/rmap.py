@@ -142,7 +142,7 @@ def add_new_anon_rmap(page: Page, vma: Vma, address: i64) -> None:
     page.flags |= PG_anon | PG_anon_exclusive | PG_swapbacked
     page.mapping = vma.anon_vma
     page.index = vma.pgoff_of(address)
-    vma.vm_mm.system.node.lruvec.add(page)
+    vma.vm_mm.system.node.folio_lruvec(page).add(page)
     if vma.vm_flags & (VM_LOCKED | VM_SPECIAL) == VM_LOCKED:
         mlock_folio(vma.vm_mm.system, page)
 

@@ -12,6 +12,8 @@ from pagewalk.mm.page import Page, PG_swapbacked, PG_unevictable
 from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
+    from pagewalk.mm.lruvec import ReclaimPolicy
+    from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.page_alloc import Node
     from pagewalk.mm.system import System
 
@@ -20,17 +22,21 @@ if TYPE_CHECKING:
 class ScanControl:
     """One run.
 
-    node            whose pages
+    node            whose pages, of the node that is looked at now
+    target          the lists there of the group that has to give, the root's where the machine has; None before a pass
+    group           that group, None where the machine has to give
     nr_to_reclaim   pages wanted
     priority        12 looks at 1/4096 of the lists, 0 at all of them
     kswapd, proactive  who runs: kswapd, or somebody who asks for it (memory.reclaim); else a task that needs a page
-    cgroup          the lists are those of a memory cgroup
-    may_swap        anonymous pages may go: ``allow_swap``, and there is swap space left
+    cgroup          a memory cgroup has to give
+    full_walk       a pass asks every group below, even where it has enough before (kswapd does so, too)
+    may_swap        anonymous pages may go: ``allow_swap``, and there is swap space left for the lists' group
     ignore_references  a program has said that the pages may go, used or not
     swappiness      0 to 200: how ready anonymous pages are to go, against file pages
     reclaim_idx     the highest zone that is of use to the request; ``all_zones`` where that is all of them
     nr_reclaimed, nr_scanned  so far
     nr_pageout      pages that the last list had to be written for
+    anon_cost, file_cost  of the target's lists when the pass began
     may_deactivate, force_deactivate, skipped_deactivate, cache_trim_mode, file_is_tiny  the classic policy's notes
     nr_unqueued_dirty  dirty file pages met that nobody is writing
     """
@@ -38,6 +44,11 @@ class ScanControl:
     def __init__(self, system: "System", node: "Node", nr_to_reclaim: i64) -> None:
         self.system = system
         self.node = node
+        self.target: ReclaimPolicy | None = None
+        self.group: MemCgroup | None = None
+        self.full_walk = False
+        self.anon_cost: i64 = 0
+        self.file_cost: i64 = 0
         self.nr_to_reclaim: i64 = nr_to_reclaim
         self.priority = 12
         self.kswapd = False
@@ -47,7 +58,7 @@ class ScanControl:
         self.may_swap = True
         self.ignore_references = False
         self.swappiness: int = system.config.swappiness
-        self.reclaim_idx: i64 = 0
+        self.reclaim_idx: i64 = len(node.zones) - 1
         self.all_zones = True
         self.nr_reclaimed: i64 = 0
         self.nr_scanned: i64 = 0
@@ -62,7 +73,16 @@ class ScanControl:
     def set_reclaim_idx(self, highest_zoneidx: i64) -> None:
         """Zones up to that index are of use."""
         self.reclaim_idx = highest_zoneidx
-        self.all_zones = highest_zoneidx >= self.node.zonelist_here[0].index and len(self.system.nodes) == 1
+        self.set_node(self.node)
+
+    def set_node(self, node: "Node") -> None:
+        """The run goes on with another node."""
+        self.node = node
+        self.all_zones = not node.zonelist_here or self.reclaim_idx >= node.zonelist_here[0].index
+
+    def may_swap_of(self, lruvec: "ReclaimPolicy") -> bool:
+        """Whether anonymous pages of these lists may go (can_reclaim_anon_pages)."""
+        return self.allow_swap and self.system.memcg.get_nr_swap_pages(lruvec.memcg) > 0
 
     def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
         """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
@@ -93,9 +113,8 @@ class ScanControl:
         zone = self.node.zone_of(page.pfn)
         return zone.index <= self.reclaim_idx and zone.node_id == self.node.node_id
 
-    def lru_size(self, lru: int) -> int:
+    def lru_size(self, lruvec: "ReclaimPolicy", lru: int) -> int:
         """Pages of a list in zones that are of use (lruvec_lru_size)."""
-        lruvec = self.node.lruvec
         if self.all_zones:
             return int(lruvec.nr(lru))
         count = 0
@@ -106,7 +125,7 @@ class ScanControl:
 
     def nr_free(self) -> i64:
         """Free pages of the node."""
-        return self.node.nr_free_pages()
+        return sum([int(zone.free_pages) for zone in self.node.zones])
 
     def total_high_wmark(self) -> i64:
         """The high marks of the node's zones, added up."""

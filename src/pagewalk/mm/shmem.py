@@ -90,7 +90,7 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
     page.index = index
     page.flags |= PG_swapbacked | PG_uptodate
     mapping.i_pages[index] = page
-    system.node.lruvec.add(page)
+    system.node.folio_lruvec(page).add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.nr_shmem += 1
     return page

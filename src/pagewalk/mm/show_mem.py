@@ -1,14 +1,15 @@
 """Counters as Linux prints them: /proc/vmstat, zoneinfo, buddyinfo and meminfo, from the model's own state.
 
 Mirrors: mm/vmstat.c, fs/proc/meminfo.c, mm/show_mem.c (6.18)
-Differs: what the model does not have yet (slab, kernel stacks, huge pages) prints as 0; pages on the lists of reclaim
-    are accounted to the highest zone.
+Differs: what the model does not have yet (huge pages) prints as 0; what is written to files and swap is counted for the
+    machine, and told of node 0.
 """
 
 from typing import Final
 
 from pagewalk.arch.zone_limits import KIND_NAMES, MAX_DMA32_PFN, ZONE_KINDS
-from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE
+from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES, NR_LRU_LISTS
+from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingset_of
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_commit_limit
 from pagewalk.mm.vmstat import VmStat
@@ -57,48 +58,38 @@ EVENTS: Final = """
 """.split()
 
 
-def zone_stats(system: System, zone: Zone) -> dict[str, int]:
-    """Counters of one zone. User pages are accounted to the highest zone with memory, from which they come first."""
-    vmstat = system.vmstat
-    stats = {
+def all_zone_stats(system: System) -> dict[tuple[int, int], dict[str, int]]:
+    """Counters of each zone, by (node, index)."""
+    found = {key_of(zone): zone_stats(zone) for zone in system.zones}
+    for key, stats in lru_of_zones(system).items():
+        found[key] |= stats
+    return found
+
+
+def zone_stats(zone: Zone) -> dict[str, int]:
+    """Counters of one zone that it keeps itself."""
+    blocks = range(int(zone.pageblock_order), NR_PAGE_ORDERS)
+    return {
         "nr_free_pages": int(zone.free_pages),
-        "nr_free_pages_blocks": sum(
-            zone.nr_free(order) << order for order in range(int(zone.pageblock_order), NR_PAGE_ORDERS)
-        ),
+        "nr_free_pages_blocks": sum([zone.nr_free(order) << order for order in blocks]),
         **numa_stats(zone),
     }
-    if system.node.zonelist[0] is zone:
-        for lru in system.node.lruvec.lists:
-            stats[f"nr_zone_{lru.name}"] = int(lru.nr_pages)
-        stats["nr_zone_write_pending"] = int(vmstat.nr_dirty)
-        stats["nr_mlock"] = int(vmstat.nr_mlock)
-    return stats
 
 
-def node_stats(system: System) -> dict[str, int]:
-    """Counters of the node."""
+def node_stats(system: System, nid: int) -> dict[str, int]:
+    """Counters of one node; tasks' stacks and what is written to files and swap are node 0's."""
+    node = system.nodes[nid]
+    stats = {f"nr_{name}": node.page_state(lru) for lru, name in enumerate(LRU_NAMES)}
+    stats |= pages_of_node(system, node) | workingset_of(system, node)
+    if nid:
+        return stats
     vmstat = system.vmstat
-    stats = {f"nr_{lru.name}": int(lru.nr_pages) for lru in system.node.lruvec.lists}
     return stats | {
-        "nr_anon_pages": int(vmstat.nr_anon_mapped),
-        "nr_mapped": int(vmstat.nr_file_mapped),
-        "nr_file_pages": int(vmstat.nr_file_pages),
-        "nr_dirty": int(vmstat.nr_dirty),
-        "nr_shmem": int(vmstat.nr_shmem),
         "nr_dirtied": int(vmstat.nr_dirtied),
         "nr_written": int(vmstat.nr_written),
-        "nr_slab_unreclaimable": system.slab.nr_pages(),
         "nr_kernel_stack": kernel_stack_kb(system),
-        "nr_page_table_pages": int(vmstat.nr_page_table_pages),
-        "nr_swapcached": int(vmstat.nr_swapcached),
         "nr_vmscan_write": int(vmstat.nr_vmscan_write),
         "nr_vmscan_immediate_reclaim": int(vmstat.nr_vmscan_immediate_reclaim),
-        "workingset_refault_anon": vmstat.workingset_refault[0],
-        "workingset_refault_file": vmstat.workingset_refault[1],
-        "workingset_activate_anon": vmstat.workingset_activate[0],
-        "workingset_activate_file": vmstat.workingset_activate[1],
-        "workingset_restore_anon": vmstat.workingset_restore[0],
-        "workingset_restore_file": vmstat.workingset_restore[1],
     }
 
 
@@ -168,16 +159,26 @@ def reclaim_events(vmstat: VmStat) -> dict[str, int]:
 
 def vmstat_text(system: System) -> str:
     """/proc/vmstat."""
-    zones: dict[str, int] = {}
-    for zone in system.zones:
-        for name, value in zone_stats(system, zone).items():
-            zones[name] = zones.get(name, 0) + value
-    node = node_stats(system)
+    zones = added_up([zone_stats(zone) for zone in system.zones])
+    for lru, name in enumerate(LRU_NAMES):
+        zones[f"nr_zone_{name}"] = system.page_state(lru)
+    zones["nr_zone_write_pending"] = int(system.vmstat.nr_dirty)
+    zones["nr_mlock"] = int(system.vmstat.nr_mlock)
+    node = added_up([node_stats(system, nid) for nid in range(len(system.nodes))])
     events = event_stats(system)
     lines = [f"{name} {zones.get(name, 0)}\n" for name in ZONE_STATS + NUMA_STATS]
     lines += [f"{name} {node.get(name, 0)}\n" for name in NODE_STATS]
     lines += [f"{name} {events.get(name, 0)}\n" for name in EVENTS]
     return "".join(lines)
+
+
+def added_up(counters: list[dict[str, int]]) -> dict[str, int]:
+    """Counters of zones or nodes, added up by name."""
+    total: dict[str, int] = {}
+    for stats in counters:
+        for name, value in stats.items():
+            total[name] = total.get(name, 0) + value
+    return total
 
 
 def buddyinfo_text(system: System) -> str:
@@ -194,22 +195,22 @@ def zoneinfo_text(system: System) -> str:
     """/proc/zoneinfo: every zone of every node, the node's own counters with its first zone that has memory."""
     parts = []
     told: set[int] = set()
+    stats_of = all_zone_stats(system)
     for zone in system.zones:
         nid = int(zone.node_id)
         parts.append(f"Node {nid}, zone {zone.name:>8}")
         if zone.present_pages and nid not in told:
             told.add(nid)
-            node = node_stats(system) if nid == 0 else {}
+            node = node_stats(system, nid)
             parts.append("\n  per-node stats")
             parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in NODE_STATS]
-        parts.append(zone_text(zone, zone_stats(system, zone), system.config.cpus, int(system.page_shift)))
+        parts.append(zone_text(zone, stats_of[key_of(zone)], system.config.cpus, int(system.page_shift)))
     return "".join(parts)
 
 
 def file_lru_pages(system: System) -> int:
     """Pages on the lists of file pages."""
-    lruvec = system.node.lruvec
-    return int(lruvec.nr(LRU_INACTIVE_FILE) + lruvec.nr(LRU_ACTIVE_FILE))
+    return system.page_state(LRU_INACTIVE_FILE) + system.page_state(LRU_ACTIVE_FILE)
 
 
 def kernel_stack_kb(system: System) -> int:
@@ -231,7 +232,7 @@ def meminfo_text(system: System) -> str:
     vmstat = system.vmstat
     kb = int(system.page_size) >> 10  # of a page
     inactive_anon, active_anon, inactive_file, active_file, unevictable = [
-        int(lru.nr_pages) * kb for lru in system.node.lruvec.lists
+        system.page_state(lru) * kb for lru in range(NR_LRU_LISTS)
     ]
     rows: list[tuple[str, int]] = [
         ("MemTotal", system.totalram_pages * kb),

@@ -33,6 +33,7 @@ from pagewalk.mm.shmem_swap import shmem_writeout
 from pagewalk.mm.try_to_unmap import try_to_unmap
 from pagewalk.mm.util import vm_unacct_memory
 from pagewalk.mm.vma import VM_EXEC, VM_LOCKED
+from pagewalk.mm.workingset import pack_shadow
 
 if TYPE_CHECKING:
     from pagewalk.mm.scan_control import ScanControl
@@ -144,7 +145,7 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
             return ACTIVATE
     entry = page.swap
     swap = system.swap
-    swap.shadows[entry] = sc.node.lruvec.evicted(page)
+    swap.shadows[entry] = pack_shadow(sc, page)
     swap.delete_from_swap_cache(page)
     system.node.put_page(page)
     sc.nr_reclaimed += 1
@@ -199,7 +200,7 @@ def dirty_file_folio(sc: "ScanControl", page: Page) -> int:
 def remove_mapping(sc: "ScanControl", page: Page, mapping: AddressSpace) -> None:
     """A clean page leaves the cache, its shadow stays."""
     index = page.index
-    mapping.shadows[index] = sc.node.lruvec.evicted(page)
+    mapping.shadows[index] = pack_shadow(sc, page)
     delete_from_page_cache(sc.system, mapping, index)
     mapping.evict(index, index + 1)
     sc.nr_reclaimed += 1
@@ -225,7 +226,7 @@ def large_folio(sc: "ScanControl", page: Page, mapping: AddressSpace) -> list[Pa
     group = [mapping.i_pages[at] for at in range(first, end)]
     for other in group:
         if other.flags & PG_lru:
-            sc.node.lruvec.remove(other)
+            sc.node.folio_lruvec(other).remove(other)
     return group
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def folio_mark_accessed(system: "System", page: Page) -> None:
     """The kernel has accessed the page for a program."""
-    system.node.lruvec.accessed(page)
+    system.node.folio_lruvec(page).accessed(page)
 
 
 def folio_set_flags(system: "System", page: Page, flags: i64) -> None:
@@ -34,7 +34,7 @@ def folio_set_flags(system: "System", page: Page, flags: i64) -> None:
     if not page.flags & PG_lru:
         page.flags = flags
         return
-    lruvec = system.node.lruvec
+    lruvec = system.node.folio_lruvec(page)
     lruvec.remove(page)
     page.flags = flags & ~PG_lru
     lruvec.add(page)
@@ -57,7 +57,7 @@ def folio_mark_lazyfree(system: "System", page: Page) -> None:
 def folio_rotate_reclaimable(system: "System", page: Page) -> None:
     """Its write-back is done: it is the next to be looked at (the tail of its inactive list)."""
     if page.flags & PG_lru and not page.flags & PG_unevictable:
-        lruvec = system.node.lruvec
+        lruvec = system.node.folio_lruvec(page)
         lruvec.remove(page)
         page.flags &= ~PG_active
         lruvec.add(page)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
-from pagewalk.mm.mempolicy import alloc_page_current
+from pagewalk.mm.mempolicy import alloc_page_current, vma_alloc_page
 from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
 from pagewalk.mm.page_io import swap_read_folio
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK, pte_to_swp_entry, swp_entry
 from pagewalk.mm.vma import Vma, VmFault
+from pagewalk.mm.workingset import page_refaulted
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -50,16 +51,20 @@ def swap_update_readahead(system: "System", page: Page, vma: Vma | None, addr: i
             system.swap.hits += 1
 
 
-def read_swap_cache(system: "System", entry: i64, ahead: bool) -> Page | None:
+def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None = None, addr: i64 = 0) -> Page | None:
     """The page of a slot, in the cache, read where it was not there; None where there is no frame, or (``ahead``:
-    for read-ahead) the slot is empty or the page is there already."""
+    for read-ahead) the slot is empty or the page is there already. The frame comes from where the policy of ``vma`` for
+    ``addr`` says, or the running task's."""
     swap = system.swap
     if ahead and (entry in swap.cache or not swap.is_used(entry)):
         return None
     page = swap.cache.get(entry)
     if page is not None:
         return page
-    page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
+    if vma is None:
+        page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
+    else:
+        page = vma_alloc_page(vma, addr, GFP_HIGHUSER_MOVABLE)
     if page is None:
         return None
     found = swap.cache.get(entry)  # reclaim for the frame changes nothing here, but the slot may have gone
@@ -71,8 +76,8 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool) -> Page | None:
     swap_read_folio(system, page)
     shadow = swap.shadows.pop(entry, -1)
     if shadow >= 0:
-        system.node.lruvec.refaulted(system, page, shadow)
-    system.node.lruvec.add(page)
+        page_refaulted(system, page, shadow)
+    system.node.folio_lruvec(page).add(page)
     system.node.put_page(page)  # the cache holds it
     if ahead:
         page.flags |= PG_readahead
@@ -94,7 +99,7 @@ def swapin_window(prev_offset: i64, offset: i64, hits: i64, max_pages: i64, prev
     return max(min(pages, max_pages), prev_win // 2)
 
 
-def swap_cluster_readahead(system: "System", entry: i64) -> Page | None:
+def swap_cluster_readahead(system: "System", entry: i64, vma: Vma | None = None, addr: i64 = 0) -> Page | None:
     """Reads the slot with the aligned block of slots around it."""
     swap = system.swap
     offset: i64 = entry & SWP_OFFSET_MASK
@@ -112,9 +117,9 @@ def swap_cluster_readahead(system: "System", entry: i64) -> Page | None:
             last: i64 = min(offset | (pages - 1), swap.area_of(entry).max - 1)
             while first <= last:
                 if first != offset:
-                    read_swap_cache(system, swp_entry(kind, first), ahead=True)
+                    read_swap_cache(system, swp_entry(kind, first), True, vma, addr)
                 first += 1
-    return read_swap_cache(system, entry, ahead=False)
+    return read_swap_cache(system, entry, False, vma, addr)
 
 
 def swap_vma_readahead(vmf: VmFault, entry: i64) -> Page | None:
@@ -131,7 +136,7 @@ def swap_vma_readahead(vmf: VmFault, entry: i64) -> Page | None:
         vma.swap_ra_hits = 0
         if win > 1:
             read_neighbours(vmf, fault, prev, win)
-    return read_swap_cache(system, entry, ahead=False)
+    return read_swap_cache(system, entry, False, vma, vmf.address)
 
 
 def read_neighbours(vmf: VmFault, fault: i64, prev: i64, win: i64) -> None:
@@ -153,7 +158,7 @@ def read_neighbours(vmf: VmFault, fault: i64, prev: i64, win: i64) -> None:
         if first != fault:
             pte: i64 = system.ram.words[vmf.pte_index + first - fault]
             if fmt.is_swap_pte(pte) and pte != fmt.guard:
-                read_swap_cache(system, pte_to_swp_entry(fmt, pte), ahead=True)
+                read_swap_cache(system, pte_to_swp_entry(fmt, pte), True, vma, vmf.address)
         first += 1
 
 
@@ -161,7 +166,7 @@ def swapin_readahead(vmf: VmFault, entry: i64) -> Page | None:
     """The page of a slot that is not cached, read with its neighbours; None where there is no frame."""
     system = vmf.vma.vm_mm.system
     if system.swap.area_of(entry).synchronous:
-        return read_swap_cache(system, entry, ahead=False)
+        return read_swap_cache(system, entry, False, vmf.vma, vmf.address)
     if swap_use_vma_readahead(system):
         return swap_vma_readahead(vmf, entry)
-    return swap_cluster_readahead(system, entry)
+    return swap_cluster_readahead(system, entry, vmf.vma, vmf.address)

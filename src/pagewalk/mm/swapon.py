@@ -150,7 +150,7 @@ def unuse_mm(mm: MmStruct, kind: int) -> bool:
                 continue
             pte: i64 = words[index]
             if fmt.is_swap_pte(pte) and pte != fmt.guard and fmt.pte_swp_type(pte) == kind:
-                page = read_swap_cache(system, pte_to_swp_entry(fmt, pte), ahead=False)
+                page = read_swap_cache(system, pte_to_swp_entry(fmt, pte), False, vma, addr)
                 if page is None:
                     return False
                 if words[index] == pte:

@@ -107,9 +107,11 @@ class System:
         self.distances = distance_matrix(config.nr_nodes, given)
         self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
         self.node = self.nodes[0]
-        lruvec = make_policy(config, self.mem_map)
         for node in self.nodes:
-            node.lruvec = lruvec
+            node.lruvec = make_policy(config, self.mem_map)
+            node.lruvec.node_id = node.node_id
+            node.lruvecs = [node.lruvec]
+            node.one_lruvec = len(self.nodes) == 1
         self.swap = Swap(self.node, self.vmstat)
         self.psi = Psi()
         self.mmlist: dict[int, MmStruct] = {}
@@ -134,6 +136,23 @@ class System:
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None
+
+    def add_lruvecs(self, parent: int) -> None:
+        """A memory cgroup has been made below the one of ident ``parent``: every node gets lists for it, which have the
+        next ident."""
+        for node in self.nodes:
+            above = node.lruvecs[parent]
+            lruvec = make_policy(self.config, self.mem_map)
+            lruvec.node_id = node.node_id
+            lruvec.memcg = len(node.lruvecs)
+            lruvec.parent = above
+            above.children.append(lruvec)
+            node.lruvecs.append(lruvec)
+            node.one_lruvec = False
+
+    def page_state(self, lru: int) -> int:
+        """Pages of one list of all nodes and groups (global_node_page_state)."""
+        return sum([node.page_state(lru) for node in self.nodes])
 
     def ranges(self) -> list[tuple[int, int]]:
         """Where RAM is, as (first, end) frames."""

@@ -1,7 +1,8 @@
 """Reclaim: kswapd, direct reclaim, and what asks for pages back on purpose.
 
-kswapd is woken when a zone falls below its low mark and runs until the node is above its high marks again; a task that
-finds no page above the min mark reclaims 32 pages itself. Both lower the priority from 12 until they have enough: at
+Each node has a kswapd, which is woken when a zone falls below its low mark and runs until the node is above its high
+marks again; a task that finds no page above the min mark reclaims 32 pages itself, from the nodes of its zonelist, the
+nearest first. Both lower the priority from 12 until they have enough: at
 priority p a pass looks at 1 page in 2**p.
 
 Sources: Documentation/admin-guide/sysctl/vm.rst; Documentation/admin-guide/mm/concepts.rst.
@@ -24,7 +25,8 @@ from pagewalk.mm.lru_names import (
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
 )
-from pagewalk.mm.memcg_reclaim import give_back, group_scan_control, take_group
+from pagewalk.mm.lruvec import ReclaimPolicy
+from pagewalk.mm.memcg_reclaim import group_evictable, shrink_node_memcgs
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
@@ -54,13 +56,14 @@ class Reclaim(ReclaimSeam):
     """The machine's reclaim, as the allocator asks for it.
 
     running  somebody reclaims: what he allocates may go below every mark, and wakes nobody
+    kswapd   of each node
     """
 
     def __init__(self, system: "System") -> None:
         super().__init__()
         self.system = system
         self.running = False
-        self.kswapd = KswapdState()
+        self.kswapd = [KswapdState() for _ in system.nodes]
 
     def memalloc(self, gfp: i64) -> i64:
         """Reclaim itself may use the last page (PF_MEMALLOC)."""
@@ -68,7 +71,8 @@ class Reclaim(ReclaimSeam):
 
     def wake_kswapd(self, zone: "Zone", gfp: i64, order: i64, highest_zoneidx: i64) -> None:
         """wakeup_kswapd: it runs, unless the node is balanced or hopeless."""
-        if self.running or zone.managed_pages == 0 or self.kswapd.failures >= MAX_RECLAIM_RETRIES:
+        state = self.kswapd[zone.node_id]
+        if self.running or zone.managed_pages == 0 or state.failures >= MAX_RECLAIM_RETRIES:
             return
         node = self.node_of(zone)
         if pgdat_balanced(node, highest_zoneidx):
@@ -76,7 +80,7 @@ class Reclaim(ReclaimSeam):
             return
         self.running = True
         try:
-            balance_pgdat(self.system, node, self.kswapd, highest_zoneidx)
+            balance_pgdat(self.system, node, state, highest_zoneidx)
         finally:
             self.running = False
             for each in node.zones:
@@ -97,9 +101,11 @@ class Reclaim(ReclaimSeam):
             sc.set_reclaim_idx(node.gfp_zone[gfp & 15])
             kind = 3 if gfp & GFP_MOVABLE else int(min(sc.reclaim_idx, 2))
             self.system.vmstat.allocstall[kind] += 1
-            freed = do_try_to_free_pages(sc)
+            nodes = nodes_of(self.system, node, node.nodemask)
+            freed = do_try_to_free_pages(sc, nodes)
             if freed:
-                self.kswapd.failures = 0
+                for each in nodes:
+                    self.kswapd[each.node_id].failures = 0
             self.system.psi.memstall(self.system.config.reclaim_us * 1000)
         finally:
             self.running = False
@@ -108,7 +114,7 @@ class Reclaim(ReclaimSeam):
 
     def hopeless(self, node: "Node") -> bool:
         """See ``ReclaimSeam.hopeless``."""
-        return self.kswapd.failures >= MAX_RECLAIM_RETRIES
+        return self.kswapd[node.node_id].failures >= MAX_RECLAIM_RETRIES
 
     def out_of_memory(self, node: "Node", gfp: i64, order: i64) -> bool:
         """Reclaim's own requests kill nobody."""
@@ -118,21 +124,17 @@ class Reclaim(ReclaimSeam):
         """Pages of a memory cgroup: direct reclaim over its own lists."""
         if self.running:
             return 0
+        if group_evictable(self.system, group) == 0:
+            return -1
         self.running = True
-        node = self.system.node
-        full = node.lruvec
-        mine = take_group(self.system, group)
-        node.lruvec = mine
         try:
-            sc = group_scan_control(self.system, group, nr_pages)
-            if mine.nr_evictable(sc.allow_swap and self.system.swap.nr_swap_pages > 0) == 0:
-                return -1
-            freed = do_try_to_free_pages(sc)
+            sc = ScanControl(self.system, self.system.node, max(nr_pages, SWAP_CLUSTER_MAX))
+            sc.cgroup = group.parent is not None
+            sc.group = group
+            freed = do_try_to_free_pages(sc, nodes_of(self.system, self.system.node, -1))
             self.system.psi.memstall(self.system.config.reclaim_us * 1000)
             return freed
         finally:
-            node.lruvec = full
-            give_back(self.system, mine, full)
             self.running = False
 
     def reclaimable_pages(self, zone: "Zone") -> i64:
@@ -143,48 +145,74 @@ class Reclaim(ReclaimSeam):
             lists += [LRU_INACTIVE_ANON, LRU_ACTIVE_ANON]
         count: i64 = 0
         for lru in lists:
-            if len(node.zonelist_here) == 1 and len(self.system.nodes) == 1:
-                count += node.lruvec.nr(lru)
+            if len(node.zonelist_here) == 1:
+                count += node.page_state(lru)
                 continue
-            for page in node.lruvec.all_pages(lru):
-                if node.zone_of(page.pfn) is zone:
-                    count += 1
+            for lruvec in node.lruvecs:
+                for page in lruvec.all_pages(lru):
+                    if node.zone_of(page.pfn) is zone:
+                        count += 1
         return count
 
 
+def nodes_of(system: "System", node: "Node", nodemask: i64) -> "list[Node]":
+    """The nodes of ``nodemask`` in the order of a node's zonelist, those without memory left out."""
+    found: list[Node] = []
+    for zone in node.zonelist:
+        each = system.nodes[zone.node_id]
+        if nodemask >> zone.node_id & 1 and each not in found:
+            found.append(each)
+    return found
+
+
 def shrink_node(sc: ScanControl) -> None:
-    """One pass over a node at the priority of ``sc``."""
+    """One pass over a node at the priority of ``sc``: over the lists of the root's group, or of ``sc.group``, and those
+    of the groups below it."""
+    node = sc.node
     sc.nr_unqueued_dirty = 0
-    sc.may_swap = sc.allow_swap and sc.system.swap.nr_swap_pages > 0
+    target = node.lruvec if sc.group is None else node.lruvecs[sc.group.ident]
+    sc.target = target
     scanned: i64 = sc.nr_scanned
-    sc.node.lruvec.shrink(sc)
+    sc.may_swap = sc.may_swap_of(target)
+    target.prepare(sc)
+    if node.one_lruvec:
+        target.shrink(sc)
+    else:
+        shrink_node_memcgs(sc, target)
     if sc.nr_unqueued_dirty and sc.nr_unqueued_dirty >= sc.nr_scanned - scanned - sc.nr_reclaimed:
         wakeup_flusher_threads(sc.system)
 
 
-def do_try_to_free_pages(sc: ScanControl) -> i64:
-    """Passes at falling priority until enough is reclaimed; then once more, active pages included, where they were
-    spared. How many pages were reclaimed."""
+def do_try_to_free_pages(sc: ScanControl, nodes: "list[Node]") -> i64:
+    """Passes over the nodes at falling priority until enough is reclaimed; where nothing was, once more: over every
+    group to its share, then active pages included where they were spared. How many pages were reclaimed."""
     while True:
         priority = DEF_PRIORITY
         while priority >= 0:
             sc.priority = priority
-            shrink_node(sc)
+            for node in nodes:
+                sc.set_node(node)
+                shrink_node(sc)
             if sc.nr_reclaimed >= sc.nr_to_reclaim:
                 break
             priority -= 1
-        snapshot_refaults(sc.node)
-        if sc.nr_reclaimed or not sc.skipped_deactivate:
+        for node in nodes:
+            snapshot_refaults(node.lruvec if sc.group is None else node.lruvecs[sc.group.ident])
+        if sc.nr_reclaimed:
             return sc.nr_reclaimed
-        sc.force_deactivate = True
-        sc.skipped_deactivate = False
+        if not sc.full_walk and not nodes[0].one_lruvec:
+            sc.full_walk = True
+        elif sc.skipped_deactivate:
+            sc.force_deactivate = True
+            sc.skipped_deactivate = False
+        else:
+            return 0
 
 
-def snapshot_refaults(node: "Node") -> None:
+def snapshot_refaults(lruvec: ReclaimPolicy) -> None:
     """What was activated up to now counts as settled: only later refaults ask for deactivation."""
-    lruvec = node.lruvec
-    lruvec.refaults[0] = lruvec.activated[0]
-    lruvec.refaults[1] = lruvec.activated[1]
+    lruvec.refaults[0] = lruvec.activated_state(0)
+    lruvec.refaults[1] = lruvec.activated_state(1)
 
 
 def pgdat_balanced(node: "Node", highest_zoneidx: i64) -> bool:
@@ -202,6 +230,7 @@ def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zo
     system.vmstat.pageoutrun += 1
     sc = ScanControl(system, node, SWAP_CLUSTER_MAX)
     sc.kswapd = True
+    sc.full_walk = True
     sc.set_reclaim_idx(highest_zoneidx)
     wanted: i64 = 0
     for zone in node.zones:
@@ -216,13 +245,14 @@ def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zo
         sc.nr_reclaimed = 0
         sc.nr_scanned = 0
         sc.nr_to_reclaim = wanted
-        sc.may_swap = system.swap.nr_swap_pages > 0
-        node.lruvec.age(sc)
+        for lruvec in node.lruvecs:
+            sc.may_swap = sc.may_swap_of(lruvec)
+            lruvec.age(sc)
         shrink_node(sc)
         total += sc.nr_reclaimed
         if sc.nr_scanned < wanted or sc.nr_reclaimed == 0:
             priority -= 1
-    snapshot_refaults(node)
+    snapshot_refaults(node.lruvec)
     if total == 0 and not pgdat_balanced(node, highest_zoneidx):
         state.failures += 1
     elif total:
@@ -253,7 +283,7 @@ def reclaim_pages(system: "System", pages: list[Page]) -> i64:
     taken: list[Page] = []
     for page in pages:
         if page.flags & PG_lru:
-            node.lruvec.remove(page)
+            node.folio_lruvec(page).remove(page)
             taken.append(page)
     reclaim = node.reclaim
     entered = isinstance(reclaim, Reclaim) and not reclaim.running
@@ -261,7 +291,7 @@ def reclaim_pages(system: "System", pages: list[Page]) -> i64:
         reclaim.running = True
     try:
         for page in sc.shrink_folio_list(taken):
-            node.lruvec.add(page)
+            node.folio_lruvec(page).add(page)
     finally:
         if entered and isinstance(reclaim, Reclaim):
             reclaim.running = False
@@ -275,4 +305,4 @@ def try_to_free_memory(system: "System", nr_pages: i64, swappiness: int = -1) ->
     sc.proactive = True
     if swappiness >= 0:
         sc.swappiness = swappiness
-    return do_try_to_free_pages(sc)
+    return do_try_to_free_pages(sc, nodes_of(system, system.node, -1))
