@@ -358,12 +358,6 @@ static const struct {
 	C(read_timerfd), C(read_inotify), C(flock_), C(setlkw), C(ofd_setlkw), C(semop_), C(semtimedop_),
 };
 
-static void until_state(int child, char state)
-{
-	for (int i = 0; i < 20000 && state_of(child, child) != state; i++)
-		usleep(100);
-}
-
 static void one(int which, int mode)
 {
 	static const char *modes[] = { "handler", "restart", "stop" };
@@ -387,7 +381,7 @@ static void one(int which, int mode)
 	int early = s->done;
 	if (mode == 2) {
 		kill(child, SIGSTOP);
-		until_state(child, 'T');
+		until_state(child, child, 'T');
 		kill(child, SIGCONT);
 	} else {
 		kill(child, SIGUSR1);
@@ -441,7 +435,7 @@ static void in_time(int which)
 	until_asleep(child, child);
 	for (int i = 0; i < 3; i++) {
 		kill(child, SIGSTOP);
-		until_state(child, 'T');
+		until_state(child, child, 'T');
 		kill(child, SIGCONT);
 		until_asleep(child, child);
 	}

@@ -1,5 +1,6 @@
 /* flock, record locks of processes and of open files, deadlocks. usage: lock_calls WORKDIR */
 #include "say.h"
+#include "asleep.h"
 #include <sys/file.h>
 
 #define V(...) say_result(#__VA_ARGS__, (long)(__VA_ARGS__))
@@ -134,11 +135,11 @@ static void between_processes(void)
 		quit(3);
 	}
 	read(done[0], &byte, 1);
-	usleep(10000);
+	until_asleep(child, child);
 	lock(fd, F_SETLK, F_UNLCK, 0, 0, 10);
-	usleep(10000);
+	until_asleep(child, child);
 	lock(fd, OFD_SETLK, F_UNLCK, 0, 20, 10);
-	usleep(10000);
+	until_asleep(child, child);
 	SC(SYS_flock, fd, LOCK_UN);
 	waitpid(child, &status, 0);
 	say("status %x\n", status);
@@ -161,7 +162,7 @@ static void deadlock(void)
 		quit(r == 0 ? 4 : 5);
 	}
 	read(ready[0], &byte, 1);
-	usleep(20000);
+	until_asleep(child, child);
 	V(lock(fd, F_SETLKW, F_WRLCK, 0, 1, 1));
 	V(lock(fd, F_SETLK, F_UNLCK, 0, 0, 1));
 	waitpid(child, &status, 0);
@@ -176,13 +177,15 @@ static void interrupted(void)
 	int fd = open(in_work("locked"), O_RDWR), other = open(in_work("locked"), O_RDWR);
 	struct sigaction act = { .sa_handler = on_alarm };
 	sigaction(SIGALRM, &act, 0);
-	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } }, never = { { 0, 0 }, { 0, 0 } };
 	SC(SYS_flock, fd, LOCK_EX);
 	setitimer(ITIMER_REAL, &soon, 0);
 	V(SC(SYS_flock, other, LOCK_SH));
+	setitimer(ITIMER_REAL, &never, 0);
 	lock(fd, OFD_SETLK, F_WRLCK, 0, 0, 0);
 	setitimer(ITIMER_REAL, &soon, 0);
 	V(lock(other, OFD_SETLKW, F_RDLCK, 0, 0, 0));
+	setitimer(ITIMER_REAL, &never, 0);
 	close(fd);
 	V(SC(SYS_flock, other, LOCK_SH | LOCK_NB));
 	V(lock(other, OFD_SETLK, F_RDLCK, 0, 0, 0));

@@ -239,14 +239,14 @@ int main(int argc, char **argv)
 	/* alarms */
 	on(SIGALRM, tick, 0);
 	count = 0;
-	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } }; /* again, should the first come before pause() */
 	setitimer(ITIMER_REAL, &soon, 0);
 	r = pause();
-	printf("alarm: %d %d count %d\n", r, errno, count);
-	alarm(1);
+	printf("alarm: %d %d count %d\n", r, errno, count > 0);
+	alarm(100);
 	printf("left %d\n", alarm(0) > 0);
 	on(SIGALRM, tick, SA_RESTART);
-	soon.it_value.tv_usec = 10000;
+	soon.it_value.tv_usec = 10000, soon.it_interval.tv_usec = 0;
 	setitimer(ITIMER_REAL, &soon, 0);
 	count = 0;
 	while (!count) /* a busy loop is interrupted as well */

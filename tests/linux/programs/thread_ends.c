@@ -1,5 +1,6 @@
 /* How threads end: cancelled, by pthread_exit, by exec, with the process; and set*id, which reaches all of them. */
 #include "threads.h"
+#include <dirent.h>
 #include <sys/fsuid.h>
 
 static volatile int flag;
@@ -106,10 +107,13 @@ static void cancelling(void)
 }
 
 /* --- the leader ends first --- */
+static int told[2];
+
 static void *outlives(void *argument)
 {
-	until_asleep(getpid(), getpid());
-	usleep(3000);
+	char byte;
+	until_state(getpid(), getpid(), 'Z');
+	read(told[0], &byte, 1);
 	say("leader is %c, tid is pid %d\n", state_of(getpid(), getpid()), gettid_() == getpid());
 	quit(argument ? 9 : 5);
 	return 0;
@@ -117,13 +121,15 @@ static void *outlives(void *argument)
 
 static void *returns_(void *argument)
 {
-	usleep(5000);
+	char byte;
+	read(told[0], &byte, 1);
 	return 0;
 }
 
 static void leader_first(void)
 {
 	say("== the leader ends first\n");
+	pipe(told);
 	for (int how = 0; how < 3; how++) {
 		flush();
 		int child = fork(), status;
@@ -135,8 +141,9 @@ static void leader_first(void)
 			pthread_exit((void *)44);
 		}
 		siginfo_t info = { 0 };
-		usleep(2000);
+		until_state(child, child, 'Z');
 		V(SC(SYS_wait4, child, 0, WNOHANG, 0));
+		write(told[1], "x", 1);
 		waitpid(child, &status, 0);
 		say("how %d status %x\n", how, status);
 	}
@@ -266,13 +273,14 @@ static void process_ends(void)
 		waitpid(child, &status, WUNTRACED);
 		say("how %ld status %x\n", how, status);
 		if (WIFSTOPPED(status)) {
-			char path[64], state[8] = "";
+			char path[64];
 			int stopped = 0, all = 0;
-			for (int tid = child; tid < child + 40; tid++) {
-				char c = state_of(child, tid);
-				if (c != 'X')
-					all++, stopped += c == 'T';
-			}
+			sprintf(path, "/proc/%d/task", child);
+			DIR *tasks = opendir(path);
+			for (struct dirent *task; (task = readdir(tasks));)
+				if (task->d_name[0] != '.')
+					all++, stopped += state_of(child, atoi(task->d_name)) == 'T';
+			closedir(tasks);
 			say("stopped %d of %d\n", stopped, all);
 			kill(child, SIGCONT);
 			waitpid(child, &status, 0);

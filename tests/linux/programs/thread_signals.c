@@ -6,14 +6,15 @@
 static struct {
 	int sig, code, value, tid, pid_ok;
 } caught[NR_CAUGHT];
-static volatile int nr_caught;
+static volatile int nr_begun, nr_caught; /* the second: noted completely */
 static volatile int go;
 
 static void note(int sig, siginfo_t *info, void *context)
 {
-	int at = __sync_fetch_and_add(&nr_caught, 1);
+	int at = __sync_fetch_and_add(&nr_begun, 1);
 	caught[at].sig = sig, caught[at].code = info->si_code, caught[at].value = info->si_value.sival_int;
 	caught[at].tid = gettid_(), caught[at].pid_ok = info->si_pid == getpid();
+	__sync_fetch_and_add(&nr_caught, 1);
 }
 
 static void say_caught(const char *what)
@@ -22,7 +23,7 @@ static void say_caught(const char *what)
 	for (int i = 0; i < nr_caught; i++)
 		say("  signal %d code %d value %d in %s from %s\n", caught[i].sig, caught[i].code,
 		    caught[i].code == SI_QUEUE ? caught[i].value : 0, who(caught[i].tid), caught[i].pid_ok ? "me" : "another");
-	nr_caught = 0;
+	nr_begun = nr_caught = 0;
 }
 
 static void catch_all(int flags)
@@ -112,7 +113,7 @@ static void order(void)
 	say("interrupted %d %s\n", r, errno_name(errno));
 	setitimer(ITIMER_REAL, &never, 0);
 	say("alarm %d\n", nr_caught > 0);
-	nr_caught = 0;
+	nr_begun = nr_caught = 0;
 	block_all(SIG_UNBLOCK);
 }
 
@@ -216,7 +217,7 @@ static void waiting(void)
 	sigpending(&pending);
 	say("sent while ignored and blocked %lx\n", *(long *)&pending);
 	block_all(SIG_UNBLOCK);
-	nr_caught = 0;
+	nr_begun = nr_caught = 0;
 }
 
 /* --- RLIMIT_SIGPENDING --- */

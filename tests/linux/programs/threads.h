@@ -3,6 +3,7 @@
 #ifndef THREADS_H
 #define THREADS_H
 #include "say.h"
+#include "asleep.h"
 #include <linux/futex.h>
 #include <pthread.h>
 
@@ -43,9 +44,11 @@ static struct thread *start(char name, void (*body)(struct thread *), void *argu
 	return t;
 }
 
+/* Also waits until the task is gone: pthread_join comes back a little before that. */
 static long join(struct thread *t)
 {
 	pthread_join(t->handle, 0);
+	until_state(getpid(), t->tid, 'X');
 	return t->result;
 }
 
@@ -70,31 +73,6 @@ static void say_word(const char *what, unsigned word)
 {
 	say("%s: %s%s%s\n", what, who(word & FUTEX_TID_MASK), word & FUTEX_WAITERS ? " waiters" : "",
 	    word & FUTEX_OWNER_DIED ? " died" : "");
-}
-
-static char state_of(int pid, int tid)
-{
-	char path[64], text[512];
-	sprintf(path, "/proc/%d/task/%d/stat", pid, tid);
-	int fd = SC(SYS_open, path, O_RDONLY);
-	if (fd < 0)
-		return 'X';
-	long n = SC(SYS_read, fd, text, sizeof text - 1);
-	SC(SYS_close, fd);
-	if (n <= 0)
-		return 'X';
-	text[n] = 0;
-	return strrchr(text, ')')[2];
-}
-
-/* Comes back when the task sleeps (or is stopped or gone), and has done so twice in a row. */
-static void until_asleep(int pid, int tid)
-{
-	for (int seen = 0, tries = 0; seen < 2 && tries < 20000; tries++) {
-		usleep(300);
-		char state = state_of(pid, tid);
-		seen = state == 'R' || state == 'D' ? 0 : seen + 1;
-	}
 }
 
 static void asleep(struct thread *t)

@@ -23,6 +23,14 @@ static void nap(long ms)
 		;
 }
 
+/* A child that is to go on only when it is told: TOLD there, tell() here. */
+static int go[2];
+static void tell(void) { write(go[1], "\n", 1); }
+#define TOLD ({ char c_; read(go[0], &c_, 1); })
+
+/* Until the condition holds, which it does soon. */
+#define UNTIL(...) ({ for (int i_ = 0; i_ < 20000 && !(__VA_ARGS__); i_++) nap(1); })
+
 static const char *err(long r) { return r < 0 ? strerrorname_np(errno) : "ok"; }
 
 static void status(const char *what, int pid, int got, int st)
@@ -56,6 +64,7 @@ static void info(const char *what, idtype_t type, id_t id, int options, int chil
 static volatile int chld, chld_code, chld_status, got_sig;
 static void on_chld(int s, siginfo_t *i, void *c) { chld++; chld_code = i->si_code; chld_status = i->si_status; }
 static void on_sig(int s) { got_sig = s; }
+static void on_sig_tell(int s) { got_sig = s; tell(); }
 
 static void handle(int sig, void (*f)(int, siginfo_t *, void *), int flags)
 {
@@ -68,6 +77,7 @@ static int facts(void)
 {
 	int p, st = 0;
 	setvbuf(stdout, 0, _IOFBF, 1 << 16);
+	pipe(go);
 	p = CHILD(_exit(7)); waited("exit 7", p, 0);
 	p = CHILD(_exit(0x1234)); waited("exit 0x1234", p, 0);
 	p = CHILD(raise(SIGTERM)); waited("SIGTERM", p, 0);
@@ -110,14 +120,14 @@ static int facts(void)
 	info("waitid without options", P_ALL, 0, 0, 0);
 	info("waitid bad type", 9, 1, WEXITED, 0);
 	info("waitid pid 0", P_PID, 0, WEXITED, 0);
-	p = CHILD(nap(50)); waited("still running", p, WNOHANG); info("running, waitid", P_PID, p, WEXITED | WNOHANG, p); waited("ends", p, 0);
+	p = CHILD(TOLD); waited("still running", p, WNOHANG); info("running, waitid", P_PID, p, WEXITED | WNOHANG, p); tell(); waited("ends", p, 0);
 	p = CHILD(_exit(1)); printf("EFAULT %s\n", err(syscall(SYS_wait4, p, 8, 0, 0))); waited("after EFAULT", p, 0);
 	p = CHILD(setpgid(0, 0); nap(20)); setpgid(p, p); waited("own group, waited as ours", 0, 0); { int g = waitpid(-p, &st, 0); status("by group", p, g, st); }
 
 	handle(SIGCHLD, on_chld, 0);
 	p = CHILD(_exit(9)); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status); waited("then wait", p, 0);
-	chld = 0; p = CHILD(raise(SIGSTOP); nap(200)); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status);
-	chld = 0; kill(p, SIGCONT); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status); waited("wait", p, 0);
+	chld = 0; p = CHILD(raise(SIGSTOP); TOLD); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status);
+	chld = 0; kill(p, SIGCONT); while (!chld) nap(5); printf("SIGCHLD code %d status %d\n", chld_code, chld_status); tell(); waited("wait", p, 0);
 	handle(SIGCHLD, on_chld, SA_NOCLDSTOP);
 	chld = 0; p = CHILD(raise(SIGSTOP); _exit(2)); waited("nocldstop", p, WUNTRACED); printf("told %d\n", chld); kill(p, SIGCONT); waited("nocldstop end", p, 0); printf("told %d code %d\n", chld, chld_code);
 	handle(SIGCHLD, on_chld, SA_NOCLDWAIT);
@@ -126,21 +136,21 @@ static int facts(void)
 	p = CHILD(_exit(2)); waited("ignored", p, 0);
 	signal(SIGCHLD, SIG_DFL);
 	handle(SIGALRM, (void *)on_sig, 0);
-	p = CHILD(nap(900)); alarm(0); struct itimerval it = { { 0, 0 }, { 0, 50000 } }; setitimer(ITIMER_REAL, &it, 0);
-	waited("EINTR", p, 0); printf("signal %d\n", got_sig);
-	struct sigaction ra = { .sa_handler = on_sig, .sa_flags = SA_RESTART }; sigaction(SIGALRM, &ra, 0); got_sig = 0;
+	p = CHILD(TOLD); struct itimerval it = { { 0, 50000 }, { 0, 50000 } }, never = { { 0, 0 }, { 0, 0 } }; setitimer(ITIMER_REAL, &it, 0);
+	waited("EINTR", p, 0); setitimer(ITIMER_REAL, &never, 0); printf("signal %d\n", got_sig);
+	struct sigaction ra = { .sa_handler = on_sig_tell, .sa_flags = SA_RESTART }; sigaction(SIGALRM, &ra, 0); got_sig = 0; it.it_interval.tv_usec = 0;
 	setitimer(ITIMER_REAL, &it, 0); waited("restarted", p, 0); printf("signal %d\n", got_sig);
 
 	/* families */
 	int fd[2];
 	pipe(fd);
-	p = CHILD(int me = getpid(); int q = fork(); if (q == 0) { nap(60); int pp = getppid(); dprintf(fd[1], "%d", pp == me ? 2 : pp == 1 ? 1 : 3); _exit(0); });
+	p = CHILD(int me = getpid(); int q = fork(); if (q == 0) { UNTIL(getppid() != me); int pp = getppid(); dprintf(fd[1], "%d", pp == me ? 2 : pp == 1 ? 1 : 3); _exit(0); });
 	waited("father", p, 0); { char c = 0; read(fd[0], &c, 1); printf("orphan has init or another %d\n", c == '1' || c == '3'); }
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	int me = getpid();
-	p = CHILD(if (fork() == 0) { nap(60); _exit(getppid() == me ? 44 : 45); });
+	p = CHILD(int father = getpid(); if (fork() == 0) { UNTIL(getppid() != father); _exit(getppid() == me ? 44 : 45); });
 	waited("father", p, 0); st = 0; int g = wait(&st); printf("grandchild for the subreaper %d status %#x\n", g > 0 && g != p, st);
-	p = CHILD(prctl(PR_SET_PDEATHSIG, SIGUSR1); if (fork() == 0) { signal(SIGUSR2, on_sig); prctl(PR_SET_PDEATHSIG, SIGUSR2); nap(500); _exit(got_sig == SIGUSR2 ? 1 : 2); } nap(150); _exit(0));
+	p = CHILD(prctl(PR_SET_PDEATHSIG, SIGUSR1); if (fork() == 0) { signal(SIGUSR2, on_sig); prctl(PR_SET_PDEATHSIG, SIGUSR2); tell(); UNTIL(got_sig == SIGUSR2); _exit(got_sig == SIGUSR2 ? 1 : 2); } TOLD; _exit(0));
 	waited("father", p, 0); g = wait(&st); printf("pdeathsig status %#x\n", st);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	p = CHILD(setsid(); int q = fork(); if (q == 0) { sigset_t b2; sigemptyset(&b2); sigaddset(&b2, SIGHUP); sigaddset(&b2, SIGCONT); sigprocmask(SIG_BLOCK, &b2, 0); setpgid(0, 0); raise(SIGSTOP); sigset_t pend; sigpending(&pend); dprintf(fd[1], "%d", sigismember(&pend, SIGHUP) | sigismember(&pend, SIGCONT) << 1); _exit(0); } int s2; waitpid(q, &s2, WUNTRACED); _exit(0));
@@ -150,7 +160,8 @@ static int facts(void)
 	printf("setpgid to no group %s\n", err(setpgid(0, 999999)));
 	p = CHILD(printf("setsid %s\n", setsid() == getpid() ? "ok" : "no"); printf("setpgid of a leader %s\n", err(setpgid(0, 0))); printf("setsid twice %s\n", err(setsid())); printf("sid %d pgid %d\n", getsid(0) == getpid(), getpgid(0) == getpid()); fflush(stdout));
 	waited("session", p, 0);
-	p = CHILD(execl("/bin/sleep", "sleep", "0.2", (char *)0)); nap(100); printf("setpgid after exec %s\n", err(setpgid(p, p))); waited("it", p, 0);
+	int closes[2]; pipe2(closes, O_CLOEXEC);
+	p = CHILD(dup2(go[0], 0); execl("/bin/sh", "sh", "-c", "read x", (char *)0)); close(closes[1]); { char c; read(closes[0], &c, 1); } close(closes[0]); printf("setpgid after exec %s\n", err(setpgid(p, p))); tell(); waited("it", p, 0);
 	p = CHILD(setpgid(0, 0); int a = fork(); if (!a) { for (;;) pause(); } int b = fork(); if (!b) { for (;;) pause(); } signal(SIGTERM, SIG_IGN); nap(20); kill(0, SIGTERM); int n = 0, s; while (wait(&s) > 0) n += s == SIGTERM; _exit(n));
 	waited("kill 0", p, 0);
 	printf("kill nobody %s\n", err(kill(999999, 0)));
@@ -172,8 +183,8 @@ static int facts(void)
 	p = vfork(); if (p == 0) { shared = 2; _exit(5); } waited("vfork", p, 0); printf("shared %d\n", shared);
 	static const struct { const char *name; unsigned long flags; } bad[] = { { "THREAD", CLONE_THREAD }, { "SIGHAND", CLONE_SIGHAND }, { "THREAD|SIGHAND", CLONE_THREAD | CLONE_SIGHAND }, { "NEWNS|FS", CLONE_NEWNS | CLONE_FS }, { "PIDFD|DETACHED", CLONE_PIDFD | 0x400000 }, { "NEWUSER|FS", CLONE_NEWUSER | CLONE_FS } };
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) { errno = 0; long r = syscall(SYS_clone, bad[i].flags | SIGCHLD, 0, 0, 0, 0); if (r == 0) _exit(0); printf("clone %s: %s\n", bad[i].name, err(r)); if (r > 0) waitpid(r, 0, __WALL); }
-	signal(SIGUSR2, SIG_IGN); p = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0); if (p == 0) _exit(3); nap(30); waited("exit signal USR2, plain", p, WNOHANG); waited("with __WCLONE", p, __WCLONE);
-	signal(SIGUSR2, on_sig); got_sig = 0; p = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0); if (p == 0) _exit(3); nap(30); printf("signal %d\n", got_sig == SIGUSR2); waited("__WALL", p, __WALL);
+	signal(SIGUSR2, SIG_IGN); p = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0); if (p == 0) _exit(3); waited("exit signal USR2, plain", p, WNOHANG); waited("with __WCLONE", p, __WCLONE);
+	signal(SIGUSR2, on_sig); got_sig = 0; p = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0); if (p == 0) _exit(3); UNTIL(got_sig == SIGUSR2); printf("signal %d\n", got_sig == SIGUSR2); waited("__WALL", p, __WALL);
 	p = syscall(SYS_clone, 0, 0, 0, 0, 0); if (p == 0) _exit(4); waited("no exit signal", p, __WALL);
 	int tid = -1; p = syscall(SYS_clone, CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD, 0, &tid, &tid, 0); if (p == 0) _exit(tid == getpid() ? 6 : 7); printf("parent tid %d\n", tid == p); waited("child tid", p, 0);
 	p = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0); if (p == 0) { dup2(1, 77); _exit(0); } waited("CLONE_FILES", p, 0); printf("77 open %d\n", fcntl(77, F_GETFD) >= 0); close(77);
