@@ -41,7 +41,10 @@ BASH = {
     "two hundred children": "for i in $(seq 200); do (exit $((i % 7))) & done; wait; echo ok",
     "process substitution": "diff <(echo a) <(echo b); echo $?; mapfile -t a < <(seq 3); echo ${a[@]}",
     "a coprocess": "coproc cat; echo hi >&${COPROC[1]}; read x <&${COPROC[0]}; echo $x",
-    "job control": "set -m; sleep 5 & kill -STOP %1; until [[ $(jobs) == *Stopped* ]]; do :; done; jobs; kill %1; kill -CONT %1; wait; echo $?",
+    "job control": (
+        "set -m; sleep 5 & kill -STOP %1; until [[ $(jobs) == *Stopped* ]]; do :; done; "
+        "jobs; kill %1; kill -CONT %1; wait; echo $?"
+    ),
 }
 
 
