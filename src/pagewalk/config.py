@@ -73,7 +73,7 @@ def parse_size(size: int | str, what: str = "size") -> int:
 class Config:
     """One machine. Sizes are bytes or text (``"4G"``); sysctl fields carry Linux's names.
 
-    ram                       system RAM, at least 16 MiB, at most 64 TiB
+    ram                       system RAM, at least 4 MiB, at most 64 TiB
     arch                      "x86_64", "x86_32" (two levels), "x86_pae", "arm64", "riscv64", "riscv32" (Sv32); programs
                               run on x86_64, Python drives processes on all
     levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit); riscv64: 3 (Sv39), 4 or 5 too
@@ -125,7 +125,8 @@ class Config:
     percpu_pagelist_high_fraction  vm.percpu_pagelist_high_fraction, 0 = the low mark decides
     memory_map                where RAM is: (start, end) or (start, end, node) in bytes, end exclusive; () = as usual
                               for the architecture and ``ram``, which is not looked at where there is a map
-    nodes                     memory of each NUMA node, in ascending order of address; () = one node
+    nodes                     memory of each NUMA node, in ascending order of address, 0 for one that has CPUs alone;
+                              () = one node
     distances                 a row for each node, of distances to all; () = 10 and 20
     kernelcore, movablecore   boot parameters: how much is not, or is, ZONE_MOVABLE: a size or "25%"
     zone_dma_bits             arm64: bits of physical address that devices reach (30 on a Raspberry Pi 4)
@@ -190,8 +191,8 @@ class Config:
 
     def __post_init__(self) -> None:
         self._check_memory()
-        if not 16 << 20 <= int(self.ram) <= 64 << 40:
-            raise ConfigError(f"ram: expected 16M to 64T, got {self.ram} bytes")
+        if not 4 << 20 <= int(self.ram) <= 64 << 40:
+            raise ConfigError(f"ram: expected 4M to 64T, got {self.ram} bytes")
         self._check_arch()
         if self.ram % int(self.granule):
             raise ConfigError(f"ram: expected a multiple of {self.granule} bytes, got {self.ram}")
@@ -205,6 +206,10 @@ class Config:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{name}: expected {low} to {high}, got {value!r}")
+        if 0 < self.percpu_pagelist_high_fraction < 8:
+            raise ConfigError(
+                f"percpu_pagelist_high_fraction: expected 0, or 8 and more, got {self.percpu_pagelist_high_fraction}"
+            )
         if self.fault_around_bytes & (self.fault_around_bytes - 1):
             raise ConfigError(f"fault_around_bytes: expected a power of two, got {self.fault_around_bytes}")
         if self.lmk not in ("", "driver", "lmkd"):

@@ -44,8 +44,8 @@ def check_nodes(sizes: Sequence[int | str], rows: Sequence[Sequence[int]]) -> tu
     if len(found) > MAX_NODES:
         raise ConfigError(f"nodes: expected at most {MAX_NODES}, got {len(found)}")
     for size in found:
-        if size < 4 << 20 or size % 4096:
-            raise ConfigError(f"nodes: expected 4M or more in pages of 4096 bytes for each, got {size} bytes")
+        if (size and size < 4 << 20) or size % 4096:
+            raise ConfigError(f"nodes: expected 0 or 4M and more in pages of 4096 bytes for each, got {size} bytes")
     if found and any(row[2] for row in rows):
         raise ConfigError("nodes: the memory map names the nodes already")
     return found

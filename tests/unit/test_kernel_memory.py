@@ -1,9 +1,11 @@
 """The kernel's half of the address space: direct map, vmalloc, ioremap, kmap, and how processes share it."""
 
 import pytest
+from greenlet import getcurrent, greenlet
 
 from pagewalk import Machine
 from pagewalk.errors import NotModelled, PagewalkError
+from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE, Task
 from pagewalk.mm.highmem import KM_MAX_IDX
 
 PAE = {"arch": "x86_pae", "ram": "2G"}
@@ -206,10 +208,7 @@ def test_kmap_waits_when_all_slots_are_in_use(settings: dict[str, object], slots
     assert len(addresses) == slots
     with pytest.raises(BlockingIOError, match=f"kmap: all {slots} slots are in use"):
         kernel.kmap(pages[slots])
-    told: list[int] = []
-    kernel.highmem().on_unused = lambda: told.append(1)
     kernel.kunmap(pages[3])
-    assert told == [1]
     flushes = kernel.highmem().nr_flushes
     assert kernel.kmap(pages[slots]) in addresses
     assert kernel.highmem().nr_flushes == flushes + 1
@@ -304,3 +303,47 @@ def test_bad_requests_get_one_clear_line() -> None:
         machine.kernel.write(0xFFFF_FE00_0000_1000, b"x")
     with pytest.raises(NotModelled, match="the kernel's page table on riscv64"):
         Machine(arch="riscv64").kernel.vmalloc(4096)
+
+
+def test_tasks_sleep_in_kmap_until_a_slot_falls_free() -> None:
+    kernel = Machine(**PAE).kernel
+    slots = kernel.highmem().areas.last_pkmap
+    pages = [kernel.alloc_page(highmem=True) for _ in range(slots + 2)]
+    for page in pages[:slots]:
+        kernel.kmap(page)
+    got: list[tuple[int, int]] = []
+    sched = kernel.sched
+    sched.main = getcurrent()
+    tasks = [kernel.new_task() for _ in range(3)]
+    wanted = [pages[slots], pages[slots], pages[slots + 1]]  # two want the same page
+
+    def body(task: Task) -> None:
+        got.append((task.pid, kernel.kmap(wanted[tasks.index(task)], task)))
+
+    for task in tasks:
+        task.stack = greenlet(body, sched.main)
+        task.stack.switch(task)
+    assert got == []
+    assert [task.wchan for task in tasks] == ["map_new_virtual"] * 3
+    assert [task.state for task in tasks] == [TASK_UNINTERRUPTIBLE] * 3
+
+    def run_those_woken() -> None:
+        queue, sched.rqs[0].queue = sched.rqs[0].queue, []
+        for task in queue:
+            task.on_rq = False
+            task.stack.switch(task)
+
+    kernel.kunmap(pages[7])
+    run_those_woken()
+    assert [pid for pid, _ in got] == [tasks[0].pid, tasks[1].pid]
+    assert got[0][1] == got[1][1] == kernel.page_address(pages[slots])
+    assert kernel.highmem().pkmap_count[kernel.highmem().slot_of[int(pages[slots].pfn)]] == 3
+    assert tasks[2].state == TASK_UNINTERRUPTIBLE
+    kernel.kunmap(pages[slots])
+    run_those_woken()
+    assert len(got) == 2  # the slot has another user yet
+    kernel.kunmap(pages[slots])
+    run_those_woken()
+    assert got[2] == (tasks[2].pid, kernel.page_address(pages[slots + 1]))
+    assert kernel.page_address(pages[slots]) == 0  # flushed for the new one
+    assert not kernel.pkmap_map_wait.active()

@@ -139,7 +139,7 @@ def test_a_memory_map_may_have_holes_and_name_nodes() -> None:
         ({"memory_map": [(0, 1 << 30), (1 << 29, 1 << 31)]}, "memory_map: 0x20000000-0x7fffffff overlaps"),
         ({"memory_map": [(5, 5)]}, "memory_map: expected 0 <= start < end"),
         ({"memory_map": ["x"]}, "memory_map: expected (start, end)"),
-        ({"nodes": ["1M"]}, "nodes: expected 4M or more"),
+        ({"nodes": ["1M"]}, "nodes: expected 0 or 4M and more"),
         ({"nodes": ["1G", "1G"], "distances": [[10, 20]]}, "distances: expected 2 rows of 2"),
         ({"nodes": ["1G", "1G"], "distances": [[10, 5], [20, 10]]}, "distances: expected 11 to 254 from node 0 to 1"),
         ({"kernelcore": "101%"}, "kernelcore: expected at most 100%"),

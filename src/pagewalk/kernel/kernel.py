@@ -121,6 +121,7 @@ class Kernel(KernelMemory):
         self.nr_forks = 0
         self.clock = Clock()
         self.sched = Scheduler(self, self.config.cpus)
+        self.sleep_on = self.sched.sleep_on
         self.futexes = FutexTable()
         self.boot_ns = monotonic_ns()
         self.vdso = Vdso(system)

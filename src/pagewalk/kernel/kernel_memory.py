@@ -7,10 +7,12 @@ Differs: x86 only; a caller is a name.
 """
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import NotModelled, PagewalkError
 from pagewalk.fs.procfs.registry import TaskRegistry
+from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.mm.gfp import GFP_HIGHMEM, GFP_KERNEL, GFP_ZERO
 from pagewalk.mm.highmem import Highmem
 from pagewalk.mm.init_mm import InitMm
@@ -18,6 +20,7 @@ from pagewalk.mm.page import Page, PG_special
 from pagewalk.mm.vmalloc import Vmalloc
 
 if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
     from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.system import System
 
@@ -26,13 +29,19 @@ _PAGE: Final = 4096
 
 
 class KernelMemory(TaskRegistry):
-    """What a kernel does with its half of the address space; ``Kernel`` is one."""
+    """What a kernel does with its half of the address space; ``Kernel`` is one.
+
+    pkmap_map_wait  tasks that sleep until a persistent kmap slot falls free
+    sleep_on        how: Scheduler.sleep_on, None where there is no scheduler
+    """
 
     def __init__(self, system: "System") -> None:
         super().__init__()
         self.system = system
         self.vmalloc_areas: Vmalloc | None = None
         self.highmem_slots: Highmem | None = None
+        self.pkmap_map_wait = WaitQueueHead()
+        self.sleep_on: Callable[[Task, WaitQueueHead, str], None] | None = None
 
     def init_mm(self) -> InitMm:
         """The kernel's page table. NotModelled where there is none."""
@@ -51,6 +60,7 @@ class KernelMemory(TaskRegistry):
         """The kmap slots."""
         if self.highmem_slots is None:
             self.highmem_slots = Highmem(self.system, self.init_mm())
+            self.highmem_slots.on_unused = self.pkmap_unused
         return self.highmem_slots
 
     def page_of(self, page: Page | int) -> Page:
@@ -134,13 +144,23 @@ class KernelMemory(TaskRegistry):
         """The kernel's address of a page, 0 where it has none."""
         return self.highmem().page_address(self.page_of(page))
 
-    def kmap(self, page: Page | int) -> int:
-        """An address for a page until ``kunmap``. BlockingIOError: every slot is in use, and the kernel would sleep
-        until one falls free (``highmem().on_unused`` tells)."""
-        addr = self.highmem().kmap(self.page_of(page))
-        if addr == -errno.EAGAIN:
-            raise BlockingIOError(errno.EAGAIN, f"kmap: all {self.highmem().areas.last_pkmap} slots are in use")
-        return addr
+    def kmap(self, page: Page | int, task: "Task | None" = None) -> int:
+        """An address for a page until ``kunmap``.
+
+        Where every slot is in use, ``task``, which runs in the scheduler, sleeps until one falls free
+        (TASK_UNINTERRUPTIBLE); who is no task gets BlockingIOError."""
+        found = self.page_of(page)
+        while True:
+            addr = self.highmem().kmap(found)
+            if addr != -errno.EAGAIN:
+                return addr
+            if task is None or self.sleep_on is None:
+                raise BlockingIOError(errno.EAGAIN, f"kmap: all {self.highmem().areas.last_pkmap} slots are in use")
+            self.sleep_on(task, self.pkmap_map_wait, "map_new_virtual")
+
+    def pkmap_unused(self) -> None:
+        """A persistent slot has fallen free."""
+        self.pkmap_map_wait.wake_up()
 
     def kunmap(self, page: Page | int) -> None:
         """One user of the mapping less. PagewalkError where it has none."""

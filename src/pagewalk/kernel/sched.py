@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import getcurrent, greenlet
 
-from pagewalk.fs.wait import WaitEntry
+from pagewalk.fs.wait import WaitEntry, WaitQueueHead
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_INT80, EXIT_STOPPED, EXIT_SYSCALL, EXIT_SYSENTER, EXIT_TRAP
 from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
 from pagewalk.kernel.entry_ia32 import do_int80_syscall, do_sysenter
@@ -144,6 +144,13 @@ class Scheduler:
         self.schedule(task)
         task.wchan = ""
         task.state = TASK_RUNNING
+
+    def sleep_on(self, task: Task, queue: WaitQueueHead, what: str) -> None:
+        """Sleeps, whatever signal comes, until ``queue`` is woken."""
+        entry = TaskWait(task)
+        queue.add(entry)
+        self.sleep(task, TASK_UNINTERRUPTIBLE, what)
+        queue.remove(entry)
 
     def wait_killable(self, task: Task, what: str) -> bool:
         """Sleeps until woken; False where the task is to be killed."""

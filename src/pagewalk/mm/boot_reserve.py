@@ -4,7 +4,8 @@ A model cannot know either; here are estimates for a machine that is made from a
 real machine's boot log.
 
 Mirrors: arch/x86/mm/init.c (free_initmem), mm/mm_init.c (mem_init_print_info), init/initramfs.c (6.18)
-Differs: estimates. The image takes 40 MiB, struct pages 64 bytes a frame.
+Differs: estimates. The image takes 40 MiB, half of the RAM where that is less than 48 MiB; struct pages take 64 bytes a
+    frame, 40 on 32-bit machines.
 """
 
 import re
@@ -16,6 +17,8 @@ _LOW_MIB: Final = (0, 0x100)  # below 1 MiB: the kernel leaves it to firmware
 IMAGE: Final = 40 << 20  # bytes of the kernel's image
 _X86_IMAGE: Final = 0x1000  # 16 MiB, CONFIG_PHYSICAL_START
 _STRUCT_PAGE: Final = 64
+_STRUCT_PAGE_32: Final = 40  # ten words
+_SMALL: Final = 48 << 20
 _HUGE: Final = 2048  # KiB
 _DECRYPTED: Final = 509  # frames of padding behind .bss..decrypted
 _SMP_LOCKS: Final = 9  # frames of lock prefixes that a machine with one CPU frees early
@@ -37,11 +40,14 @@ def free_at_boot(arch: str, ranges: list[PfnRange], lowmem_end: int, page_shift:
     """What is left of RAM for the allocator: less the first MiB of a PC, the kernel's image, and struct pages at the
     top of the memory (below ``lowmem_end``) that the kernel can address."""
     start = image_pfn(arch, ranges[0][0])
+    total = frames_of(ranges)
+    image = IMAGE >> page_shift if total << page_shift >= _SMALL else total // 2
     free = ranges if arch == "arm64" else without(ranges, _LOW_MIB)
-    free = without(free, (start, start + (IMAGE >> page_shift)))
+    free = without(free, (start, start + image))
     high = without(free, (0, lowmem_end))
     low = without(free, (lowmem_end, 1 << 62))
-    return take_from_top(low, frames_of(ranges) * _STRUCT_PAGE >> page_shift) + high
+    struct_page = _STRUCT_PAGE_32 if arch in ("x86_32", "x86_pae", "riscv32") else _STRUCT_PAGE
+    return take_from_top(low, total * struct_page >> page_shift) + high
 
 
 @final

@@ -9,7 +9,8 @@ Sources: Documentation/mm/highmem.rst.
 
 Mirrors: mm/highmem.c (map_new_virtual, kunmap_high, __kmap_local_pfn_prot), arch/x86/mm/highmem_32.c,
     arch/x86/include/asm/kmap_size.h (6.18)
-Differs: who would sleep is told so (-EAGAIN), and ``on_unused`` says when to try again; one colour.
+Differs: who would sleep is told so (-EAGAIN), and ``on_unused`` says when to try again (kernel/kernel_memory.py
+    sleeps); one colour.
 """
 
 import errno

@@ -68,24 +68,26 @@ def usable_frames(ranges: list[tuple[int, int]], page_shift: int = 12) -> list[P
 
 def split_by_size(ranges: list[PfnRange], frames: list[int], page_shift: int = 12) -> list[MemRegion]:
     """Deals RAM out to nodes in ascending order: node n gets the next ``frames[n]`` frames of address space that is
-    RAM, where the hole below 1 MiB of a PC counts as RAM (firmware says so); the last node gets the rest."""
+    RAM, where the hole below 1 MiB of a PC counts as RAM (firmware says so); the last node that has any gets the
+    rest."""
     regions: list[MemRegion] = []
-    nid = 0
+    with_memory = [nid for nid in range(len(frames)) if frames[nid]] or [0]
+    nid, last = with_memory[0], with_memory[-1]
     counted = 0
-    limit = frames[0]
+    limit = frames[nid]
     for start, end in ranges:
         if end <= _HIGH_START and page_shift == 12:
-            regions.append(MemRegion(start, end, 0))
+            regions.append(MemRegion(start, end, nid))
             continue
         if start == _HIGH_START and page_shift == 12:
             counted = _HIGH_START
         at = start
         while at < end:
-            if nid < len(frames) - 1 and counted >= limit:
+            if nid < last and counted >= limit:
                 nid += 1
                 limit += frames[nid]
                 continue
-            stop = end if nid == len(frames) - 1 else min(end, at + limit - counted)
+            stop = end if nid == last else min(end, at + limit - counted)
             regions.append(MemRegion(at, stop, nid))
             counted += stop - at
             at = stop

@@ -55,7 +55,7 @@ def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap) -> 
     usable = max([i for i in range(len(kinds)) if kinds[i] not in (MOVABLE, DEVICE) and highest[i] > lowest[i]])
     high_start = lowest[kinds.index(HIGHMEM)] if HIGHMEM in kinds else end
     free = free_at_boot(config.arch, ranges, high_start, shift)
-    nr_nodes = max([region.nid for region in regions]) + 1
+    nr_nodes = config.nr_nodes
     movable = movable_starts(config, regions, nr_nodes, lowest[usable])
     zones = []
     for nid in range(nr_nodes):

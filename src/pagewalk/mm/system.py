@@ -124,7 +124,8 @@ class System:
         self.slab = SlabCaches(self.node, config.cpus)
         self.node_weights = [1] * len(self.nodes)
         zero = self.node.alloc_page(GFP_PGTABLE)
-        assert zero is not None
+        if zero is None:
+            raise ConfigError(f"ram: the kernel and its struct pages leave no page of {self.ram.size >> 20} MiB")
         zero.flags |= PG_reserved
         self.zero_pfn: i64 = zero.pfn
         self.memcg = MemCgroupTree(self)

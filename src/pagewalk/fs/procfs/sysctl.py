@@ -14,6 +14,7 @@ from typing import Final
 
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.sysctl_defaults import SYSCTL_DEFAULTS, USER_NAMESPACES
+from pagewalk.fs.procfs.sysctl_numbers import proc_get_long
 from pagewalk.fs.procfs.sysctl_zones import add_zone_sysctls
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.truncate import invalidate_mapping
@@ -119,11 +120,8 @@ class _VmSetting:
 
     def store(self, sb: ProcSuper, data: bytes) -> int:
         """A new value; EINVAL where it is no number or out of range."""
-        try:
-            value = int(data.split()[0])
-        except (ValueError, IndexError):
-            return -errno.EINVAL
-        if not self.low <= value <= self.high:
+        value = proc_get_long(data)
+        if value is None or not self.low <= value <= self.high:
             return -errno.EINVAL
         old = getattr(sb.system.config, self.name)
         setattr(sb.system.config, self.name, bool(value) if isinstance(old, bool) else value)

@@ -11,6 +11,7 @@ from typing import Final
 
 from pagewalk.arch.zone_limits import NORMAL, ZONE_KINDS
 from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.sysctl_numbers import proc_get_long
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.system import System
 from pagewalk.mm.watermarks import setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
@@ -26,11 +27,8 @@ def recompute(system: System) -> None:
 
 def parse(data: bytes, low: int, high: int) -> int:
     """A number of a write, -1 where it is none or out of range."""
-    try:
-        value = int(data.split()[0])
-    except (ValueError, IndexError):
-        return -1
-    return value if low <= value <= high else -1
+    value = proc_get_long(data)
+    return -1 if value is None or not low <= value <= high else value
 
 
 def min_free_kbytes(sb: ProcSuper) -> str:
@@ -109,11 +107,8 @@ def set_lowmem_reserve_ratio(sb: ProcSuper, data: bytes) -> int:
     if not words:
         return -errno.EINVAL
     for kind, word in zip(kinds, words, strict=False):
-        try:
-            value = int(word)
-        except ValueError:
-            return -errno.EINVAL
-        if not -_INT_MAX - 1 <= value <= _INT_MAX:
+        value = proc_get_long(word)
+        if value is None or not -_INT_MAX - 1 <= value <= _INT_MAX:
             return -errno.EINVAL
         if kind <= NORMAL:
             ratios[kind] = max(value, 0)
