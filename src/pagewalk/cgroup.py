@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from pagewalk.config import parse_size
 from pagewalk.errors import ConfigError
+from pagewalk.mm.lru import SWAPPINESS_ANON_ONLY
+from pagewalk.mm.mem_cgroup import PAGE_COUNTER_MAX, MemCgroup
+from pagewalk.mm.memcg_names import EVENT_NAMES, MEMCG_SWAP_HIGH, SWAP_EVENT_NAMES
 from pagewalk.mm.memcg_stat import memory_stat
-from pagewalk.mm.memcontrol import EVENT_NAMES, PAGE_COUNTER_MAX, MemCgroup
+from pagewalk.mm.memcontrol import MEM_CGROUP_ID_MAX
 
 if TYPE_CHECKING:
     from pagewalk.machine import Machine
@@ -52,16 +55,19 @@ class Cgroup:
 
     def add(self, process: "Process") -> None:
         """Moves a process here. What it has touched before stays charged where it was."""
-        for thread in process._task.signal.threads:
-            thread.memcg = self._group.ident
+        self.machine.kernel.memcg_attach(process._task, self._group)
 
     def set(self, **settings: Limit | bool) -> None:
-        """Changes ``memory_max``, ``memory_high``, ``memory_low``, ``memory_min``, ``swap_max`` or ``oom_group``.
+        """Changes ``memory_max``, ``memory_high``, ``memory_low``, ``memory_min``, ``swap_max``, ``swap_high``,
+        ``zswap_max``, ``zswap_writeback`` or ``oom_group``.
         ConfigError for another name, or a value that is no size. A limit below the usage reclaims, and kills."""
         tree = self.machine.system.memcg
         for name, value in settings.items():
             if name == "oom_group":
                 self._group.oom_group = bool(value)
+                continue
+            if name == "zswap_writeback":
+                self._group.zswap_writeback = bool(value)
                 continue
             if isinstance(value, bool):
                 raise ConfigError(f"{name}: expected bytes, text like '64M' or None, got {value!r}")
@@ -74,8 +80,15 @@ class Cgroup:
                 setattr(self._group, name[7:], 0 if value is None else pages)
             elif name == "swap_max":
                 self._group.swap_max = pages
+            elif name == "swap_high":
+                self._group.swap_high = pages
+            elif name == "zswap_max":
+                self._group.zswap_max = pages
             else:
-                known = "memory_max, memory_high, memory_low, memory_min, swap_max, oom_group"
+                known = (
+                    "memory_max, memory_high, memory_low, memory_min, swap_max, swap_high, zswap_max, zswap_writeback, "
+                    "oom_group"
+                )
                 raise ConfigError(f"a cgroup has no setting {name!r}; expected one of {known}")
 
     @property
@@ -96,7 +109,31 @@ class Cgroup:
     @property
     def events(self) -> dict[str, int]:
         """memory.events: low, high, max, oom, oom_kill, oom_group_kill."""
-        return dict(zip(EVENT_NAMES, self._group.events, strict=True))
+        return dict(zip(EVENT_NAMES, self._group.events, strict=False))
+
+    @property
+    def swap_events(self) -> dict[str, int]:
+        """memory.swap.events: high, max, fail."""
+        return dict(zip(SWAP_EVENT_NAMES, self._group.events[MEMCG_SWAP_HIGH:], strict=True))
+
+    @property
+    def throttled_us(self) -> int:
+        """Microseconds that its tasks were made to wait for being above memory.high."""
+        return int(self._group.throttled_ns) // 1000
+
+    @property
+    def pressure(self) -> str:
+        """memory.pressure."""
+        return self._group.psi.text(self.machine.kernel.monotonic_ns())
+
+    def reclaim(self, size: int | str, swappiness: int | None = None) -> bool:
+        """memory.reclaim: gives ``size`` bytes back, if it has so many that can go; whether it had. ``swappiness``: 0
+        to 200, or 201 for anonymous pages alone. ConfigError for another one."""
+        if swappiness is not None and not 0 <= swappiness <= SWAPPINESS_ANON_ONLY:
+            raise ConfigError(f"swappiness: expected 0 to {SWAPPINESS_ANON_ONLY}, got {swappiness}")
+        pages = limit_pages(size, "reclaim", self._page_size)
+        tree = self.machine.system.memcg
+        return tree.proactive_reclaim(self._group, pages, -1 if swappiness is None else swappiness) == 0
 
     @property
     def stat(self) -> dict[str, int]:
@@ -121,6 +158,9 @@ def make_cgroup(machine: "Machine", parent: MemCgroup, name: str, settings: dict
     if name in parent.children:
         raise ConfigError(f"cgroup: {parent.children[name].path()} exists already")
     parent.subtree_control = True
-    made = Cgroup(machine, machine.system.memcg.create(parent, name))
+    group = machine.system.memcg.create(parent, name)
+    if group is None:
+        raise ConfigError(f"cgroup: no room for {name!r}: there are {MEM_CGROUP_ID_MAX} groups")
+    made = Cgroup(machine, group)
     made.set(**settings)
     return made

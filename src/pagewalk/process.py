@@ -294,6 +294,8 @@ class Process:
         if self._task.mm.oom_victim:
             self._killed()
         self.machine.system.current = self._task
+        if self._task.memcg:
+            self.machine.system.memcg.settle()
         if self.machine.tlb is not None:
             self.machine.tlb.in_kernel(self._task.cpu)
 

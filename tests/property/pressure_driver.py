@@ -90,7 +90,7 @@ class Pressure:
         swap = self.machine.system.swap
         assert swap.nr_swap_pages == swap.total_swap_pages
         assert not swap.cache
-        assert self.machine.system.node.lruvec.nr(LRU_UNEVICTABLE) == 0
+        assert self.machine.system.page_state(LRU_UNEVICTABLE) == 0
         self.machine.close()
 
     def live(self) -> int:

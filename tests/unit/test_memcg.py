@@ -10,7 +10,7 @@ from pagewalk import Machine, Map, OutOfMemory, Process
 from pagewalk.cgroup import Cgroup
 from pagewalk.check import check_machine
 from pagewalk.errors import ConfigError, OomKilled
-from pagewalk.fs.procfs.cgroupfs import parse_limit
+from pagewalk.fs.procfs.memcg_files import parse_limit
 from pagewalk.oom.parse import parse_log
 from pagewalk.oom.rank import rank_report
 
@@ -39,6 +39,16 @@ def member(group: Cgroup) -> Process:
     return process
 
 
+def exact(group: Cgroup) -> int:
+    """What a group uses, in bytes, without what CPUs have charged for it in advance (up to 64 pages each)."""
+    tree = group.machine.system.memcg
+    ahead = sum(pages for stock in tree.stock for pages in stock.held().values())
+    assert group.current % PAGE == 0
+    tree.drain_all_stock(tree.root)
+    assert ahead <= 8 * 64 * len(tree.stock)
+    return group.current
+
+
 def test_pages_and_tables_are_charged_upwards_and_uncharged(machine: Machine) -> None:
     top = machine.cgroup("top")
     low = top.cgroup("low")
@@ -46,13 +56,19 @@ def test_pages_and_tables_are_charged_upwards_and_uncharged(machine: Machine) ->
     at = process.mmap(MB, addr=0x10_0000_0000)
     process.touch(at, MB)
     tables = sum(process._task.mm.nr_tables[1:])
-    assert low.current == top.current == (256 + tables) * PAGE
+    assert exact(low) == exact(top) == (256 + tables) * PAGE + kmem(low)
     assert low.stat["anon"] == MB
-    assert low.stat["pagetables"] == low.stat["kernel"] == tables * PAGE
+    assert low.stat["pagetables"] == tables * PAGE
+    assert low.stat["kernel"] == tables * PAGE + kmem(low)
     assert low.stat["inactive_anon"] + low.stat["active_anon"] == MB
     process.munmap(at, MB)
-    assert top.current == 0
-    assert top.peak == (256 + tables) * PAGE
+    assert exact(top) == kmem(low) == 0
+    assert (256 + tables) * PAGE <= top.peak <= (256 + tables + 64) * PAGE
+
+
+def kmem(group: Cgroup) -> int:
+    """What the kernel's objects and stacks for a group itself take, in bytes."""
+    return int(group._group.kmem_paid + group._group.stack_pages) * PAGE
 
 
 def test_a_forked_child_is_in_its_parent_s_group(machine: Machine) -> None:
@@ -60,14 +76,17 @@ def test_a_forked_child_is_in_its_parent_s_group(machine: Machine) -> None:
     parent = member(group)
     at = parent.mmap(MB)
     parent.touch(at, MB)
-    before = group.current
+    before = exact(group)
     child = parent.fork()
     assert group.pids == [parent.pid, child.pid]
     child.write(at, b"copied")
-    assert group.current >= before + PAGE
+    assert exact(group) >= before + 6 * PAGE
+    assert group.stat["kernel_stack"] == 4 * PAGE
+    assert group.stat["slab_unreclaimable"] >= 5888 + 1600
     child.exit()
     assert group.pids == [parent.pid]
-    assert group.current == before
+    assert exact(group) == before
+    assert group.stat["kernel_stack"] == group.stat["slab"] == 0
 
 
 def test_what_was_touched_before_a_move_stays_where_it_was_charged(machine: Machine) -> None:
@@ -75,13 +94,13 @@ def test_what_was_touched_before_a_move_stays_where_it_was_charged(machine: Mach
     process = member(one)
     at = process.mmap(2 * MB)
     process.touch(at, MB)
-    charged = one.current
+    charged = exact(one)
     two.add(process)
     process.touch(at + MB, MB)
-    assert one.current == charged
-    assert two.current >= MB
+    assert exact(one) == charged
+    assert exact(two) >= MB
     process.exit()
-    assert (one.current, two.current) == (one._group.swap_usage, 0)
+    assert (exact(one), exact(two)) == (one._group.swap_usage, 0)
 
 
 def test_shared_memory_belongs_to_who_touched_it_first(machine: Machine) -> None:
@@ -180,7 +199,7 @@ def test_a_group_over_its_limit_swaps_its_own_pages() -> None:
             assert process.read(at + page, 8) == page.to_bytes(8, "little")
         check_machine(machine)
         process.exit()
-        assert (group.current, group.swap_current) == (0, 0)
+        assert (exact(group), group.swap_current) == (0, 0)
         check_machine(machine)
 
 
@@ -245,9 +264,10 @@ def test_the_groups_are_files(capfd: pytest.CaptureFixture[str]) -> None:
         check_machine(machine)
     told = capfd.readouterr()
     assert told.out.split("\n")[:-1] == [
-        "memory", "memory", "0::/", "max", "memory", "0", "67108864", "4096", "1", "memory", "16", "1", "0::/a/b",
+        "memory", "memory", "0::/", "max", "memory", "1", "67108864", "4096", "1", "memory", "20", "1", "0::/a/b",
         "populated 1", "frozen 0", "member", "1", "charged", "cgroup.controllers", "cgroup.procs", "cgroup.stat",
-        "cgroup.subtree_control", "cgroup.threads", "memory.reclaim", "memory.stat",
+        "cgroup.subtree_control", "cgroup.threads", "memory.pressure", "memory.reclaim", "memory.stat",
+        "memory.zswap.writeback",
     ]  # fmt: skip
     assert "I/O error" in told.err
     assert "Device or resource busy" in told.err or "busy" in told.err

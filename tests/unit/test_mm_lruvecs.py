@@ -11,6 +11,7 @@ from pagewalk.check import check_machine
 from pagewalk.kernel.syscall import mempolicy as calls
 from pagewalk.mm.lru_names import LRU_INACTIVE_ANON
 from pagewalk.mm.node_texts import node_meminfo, node_vmstat
+from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.vmscan import try_to_free_memory
 
@@ -152,7 +153,7 @@ def test_a_group_gives_its_own_pages_and_those_of_the_groups_below() -> None:
         area = process.mmap(4 * MB, RW)
         process.touch(area, 4 * MB)
         group = machine.system.memcg.groups[outer.ident]
-        freed = machine.system.node.reclaim.try_to_free_mem_cgroup_pages(group, 100, 0)
+        freed = machine.system.node.reclaim.try_to_free_mem_cgroup_pages(group, 100, DEFAULT_SWAPPINESS)
         assert freed >= 100
         assert sum(other.mincore(kept, 4 * MB)) == 1024
         assert sum(process.mincore(area, 4 * MB)) == 1024 - freed

@@ -140,6 +140,11 @@ def cgroup_usage_equals_the_charged_frames(census: Census) -> None:
     """What a memory cgroup uses is what its frames and those of the groups below it make, and its swap likewise."""
     tree = census.system.memcg
     charged = [0] * len(tree.groups)
+    for stock in tree.stock:
+        for ident, pages in stock.held().items():
+            charged[ident] += pages
+    for group in tree.all_groups():
+        charged[group.ident] += int(group.kmem_paid + group.stack_pages) if group.ident else 0
     for section in census.system.mem_map.sections:
         for page in section or []:
             if page is not None and page.memcg:
@@ -148,10 +153,14 @@ def cgroup_usage_equals_the_charged_frames(census: Census) -> None:
     slots = [0] * len(tree.groups)
     for ident in tree.swap_owner.values():
         slots[ident] += 1
-    for group in tree.groups[1:]:
-        below = [other.ident for other in tree.groups if group.contains(other)]
+    for group in tree.all_groups()[1:]:
+        below = [other.ident for other in group.subtree_with_dying()]
         frames = sum(charged[ident] for ident in below)
         require(group.usage == frames, "a cgroup's usage equals its frames", f"{group}: found {frames}")
         swapped = sum(slots[ident] for ident in below)
         require(group.swap_usage == swapped, "a cgroup's swap equals its slots", f"{group}: found {swapped}")
+        paid = -(-int(group.kmem_bytes) // int(census.system.page_size))
+        require(group.kmem_paid == paid, "objects are paid for by the page", f"{group}: {group.kmem_paid}, {paid}")
+        needed = group.online or int(group.usage + group.swap_usage) + len(group.dying) > 0
+        require(needed, "an empty group is gone", f"{group}")
         require(group.usage <= group.watermark, "a peak is not below the usage", f"{group}: peak {group.watermark}")

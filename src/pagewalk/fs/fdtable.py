@@ -23,6 +23,7 @@ class FilesStruct:
     fd        open files by number, None where a number is free
     cloexec   numbers that execve closes
     count     tasks that share it
+    memcg     id of the memory cgroup that it is charged to, 0 for the root
     """
 
     def __init__(self, current: Current) -> None:
@@ -32,6 +33,7 @@ class FilesStruct:
         self.next_fd = 0  # no number below it is free
         self.max_fds = _NR_OPEN_DEFAULT
         self.count = 1
+        self.memcg = 0
 
     @property
     def nr_open(self) -> int:

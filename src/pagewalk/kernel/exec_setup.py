@@ -107,7 +107,8 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     if task.sighand.count > 1:
         task.sighand.count -= 1
         task.sighand = task.sighand.copy()
-        task.kernel.system.slab.sighand_cache.alloc()
+        task.sighand.memcg = task.kmem
+        task.kernel.system.slab.sighand_cache.alloc(task.kmem)
     task.sighand.flush_handlers()
     exit_posix_timers(task)
     task.sas_ss_sp = 0

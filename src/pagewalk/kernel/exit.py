@@ -86,17 +86,17 @@ def do_exit(task: "Task", code: int) -> None:
     mm_release(task)
     exit_sem(task, kernel.clock_ns(CLOCK_REALTIME) // 1_000_000_000)
     task.exit_code = code
-    if task.memcg:
-        group = kernel.system.memcg.groups[task.memcg]
-        group.pgfault += task.min_flt + task.maj_flt
-        group.pgmajfault += task.maj_flt
+    kernel.memcg_leave(task)
+    if task.stack_charged:
+        task.stack_charged = False
+        kernel.system.memcg.uncharge_stack(task.kmem)
     if kernel.on_mm_release is not None:
         kernel.on_mm_release(task)
     if not task.keep_mm:
         mmput(task.mm)
     task.files.exit()
     if task.files.count == 0:
-        task.kernel.system.slab.files_cache.free()
+        task.kernel.system.slab.files_cache.free(task.files.memcg)
     task.fs.exit()
     task.fpu.cpu_forget()
     if signal.live == 0 and signal.leader.held:
@@ -231,13 +231,13 @@ def release_task(task: "Task") -> None:
     if kernel.tasks_by_pid.get(task.pid) is task:
         del kernel.tasks_by_pid[task.pid]
     slab = kernel.system.slab
-    slab.task_struct.free()
-    slab.pid.free()
+    slab.task_struct.free(task.kmem)
+    slab.pid.free(task.kmem)
     task.sighand.count -= 1
     if task.sighand.count == 0:
-        slab.sighand_cache.free()
+        slab.sighand_cache.free(task.sighand.memcg)
     if task.is_leader():
-        slab.signal_cache.free()
+        slab.signal_cache.free(signal.memcg)
     parent = task.real_parent
     if task.is_leader():
         if parent is not None and task in parent.children:

@@ -84,12 +84,17 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     if isinstance(regs, int):
         return regs
     flags = args.flags
+    memcg = kernel.system.memcg
+    kmem = int(memcg.kmem_group()) if memcg.enabled else 0
+    if not memcg.charge_stack(kmem):
+        return -errno.ENOMEM
     if flags & CLONE_VM:
         mm = parent.mm
         mmget(mm)
     else:
         copied = dup_mm(parent.mm)
         if copied is None:
+            memcg.uncharge_stack(kmem)
             return -errno.ENOMEM
         mm = copied
     task = Task(kernel, kernel.alloc_pid(args.set_tid), mm, parent.fs)
@@ -135,14 +140,19 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     link_family(task, parent, args)
     kernel.tasks_by_pid[task.pid] = task
     slab = kernel.system.slab
-    slab.task_struct.alloc()
-    slab.pid.alloc()
+    task.kmem = kmem
+    task.stack_charged = True
+    slab.task_struct.alloc(kmem)
+    slab.pid.alloc(kmem)
     if not flags & CLONE_THREAD:
-        slab.signal_cache.alloc()
+        task.signal.memcg = kmem
+        slab.signal_cache.alloc(kmem)
     if not flags & CLONE_SIGHAND:
-        slab.sighand_cache.alloc()
+        task.sighand.memcg = kmem
+        slab.sighand_cache.alloc(kmem)
     if not flags & CLONE_FILES:
-        slab.files_cache.alloc()
+        task.files.memcg = kmem
+        slab.files_cache.alloc(kmem)
     kernel.nr_forks += 1
     if kernel.on_fork is not None:
         kernel.on_fork(parent, task)

@@ -30,6 +30,7 @@ from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.kernel.vdso_32 import Vdso32
 from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING
+from pagewalk.mm.memcg_names import PGFAULT, PGMAJFAULT
 from pagewalk.mm.mm_types import mm_alloc
 
 if TYPE_CHECKING:
@@ -165,14 +166,29 @@ class Kernel(KernelMemory):
         return self.oom.low_memory.driver
 
     def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
-        """Faults, and major ones, of the tasks that a cgroup and those below it have now."""
+        """Faults, and major ones, that the tasks of a cgroup and of those below it have had in it."""
         total = 0
         major = 0
         for task in self.tasks_by_pid.values():
             if not task.is_ended() and group.contains(self.system.memcg.groups[task.memcg]):
-                total += task.min_flt + task.maj_flt
-                major += task.maj_flt
+                total += task.min_flt + task.maj_flt - task.memcg_seen[0]
+                major += task.maj_flt - task.memcg_seen[1]
         return total, major
+
+    def memcg_leave(self, task: Task) -> None:
+        """A task is about to leave its cgroup: what faults it has had there stay counted."""
+        total, major = task.min_flt + task.maj_flt, task.maj_flt
+        group = self.system.memcg.groups[task.memcg]
+        group.vm_events[PGFAULT] += total - task.memcg_seen[0]
+        group.vm_events[PGMAJFAULT] += major - task.memcg_seen[1]
+        task.memcg_seen = (total, major)
+
+    def memcg_attach(self, task: Task, group: "MemCgroup") -> None:
+        """Moves a process with all its threads; what it has touched stays where it was charged."""
+        for thread in task.signal.threads:
+            self.memcg_leave(thread)
+            thread.memcg = group.ident
+            thread.memcg_over_high = 0
 
     def kill_task(self, task: Task) -> None:
         """SIGKILL for a process, which ends at once where Python drives it."""

@@ -20,7 +20,7 @@ from pagewalk.kernel.lmk import LowMemory
 from pagewalk.kernel.oom_tasks import constrain, memcg_lines, oom_task, process_ended, total_swap_pages, totalpages
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
-from pagewalk.kernel.task import TASK_UNINTERRUPTIBLE
+from pagewalk.kernel.task import TASK_KILLABLE, TASK_UNINTERRUPTIBLE
 from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_COMP, GFP_KERNEL, GFP_MOVABLE
 from pagewalk.mm.memcontrol import MEMCG_OOM_GROUP_KILL, MEMCG_OOM_KILL, MemCgroup
 from pagewalk.mm.mm_types import MmStruct
@@ -135,6 +135,40 @@ class KernelOom(OomKiller):
         oc.memcg = group.path()
         oc.constraint = CONSTRAINT_MEMCG
         return self.kill_for(task, oc, self.candidates(group))
+
+    def throttle(self, ns: i64) -> None:
+        """See ``OomKiller.throttle``. A process that Python drives has nothing to wait with; its group's
+        ``throttled_ns`` says how long it would have been."""
+        task = self.kernel.current_task()
+        if task is None or task.stack is None:
+            return
+        task.throttle_ns += int(ns)
+        cpu = self.kernel.cpu
+        if cpu is not None and cpu.in_program():
+            cpu.stop()
+
+    def others_run(self, group: MemCgroup) -> bool:
+        """See ``OomKiller.others_run``."""
+        groups = self.kernel.system.memcg.groups
+        for rq in self.kernel.sched.rqs:
+            for task in rq.queue:
+                if group.parent is None or group.contains(groups[task.memcg]):
+                    return True
+        return False
+
+    def sleep_throttled(self, task: "Task") -> None:
+        """The task is above memory.high and sleeps for it (schedule_timeout_killable)."""
+        wait_ns = task.throttle_ns
+        task.throttle_ns = 0
+        if fatal_signal_pending(task):
+            return
+        from pagewalk.kernel.sched import SleepTimer
+
+        sched = self.kernel.sched
+        timer = SleepTimer(task)
+        sched.timers.add(timer, self.kernel.monotonic_ns() + wait_ns)
+        sched.sleep(task, TASK_KILLABLE, "mem_cgroup_handle_over_high")
+        sched.timers.cancel(timer)
 
     def reclaiming(self) -> None:
         """See ``OomKiller.reclaiming``."""

@@ -26,6 +26,7 @@ SIGNAL_CLD_CONTINUED: Final = 8  # the parent is to be told of SIGCONT
 class SignalStruct:
     """struct signal_struct of one process.
 
+    memcg            id of the memory cgroup that it is charged to, 0 for the root
     leader, threads  the thread whose id is the process id, and all that have not been released
     live             threads that have not ended
     shared_pending   signals sent to the process rather than to a thread
@@ -58,6 +59,7 @@ class SignalStruct:
         self.timers: list[IntervalTimer] = [IntervalTimer(), IntervalTimer(), IntervalTimer()]
         self.real_timer: Timer = Timer()
         self.cpu_timers = False
+        self.memcg = 0
         self.posix_timers: dict[int, PosixTimer] = {}
         self.next_timer_id = 0
         self.utime_ns = 0

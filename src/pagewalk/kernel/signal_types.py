@@ -176,13 +176,14 @@ class SigAction:
 class SigHand:
     """struct sighand_struct: the actions, ``action[sig - 1]``; ``count`` tasks share it.
 
-    signalfd_wqh: who waits for their signals as files.
+    signalfd_wqh: who waits for their signals as files; memcg: id of the memory cgroup that it is charged to.
     """
 
     def __init__(self) -> None:
         self.count = 1
         self.action: list[SigAction] = [SigAction() for _ in range(NSIG)]
         self.signalfd_wqh = WaitQueueHead()
+        self.memcg = 0
 
     def copy(self) -> "SigHand":
         """For a new process: the same actions."""

@@ -59,6 +59,10 @@ class Task(Current):
     stack         the greenlet whose C stack is its kernel stack, None for a process that Python drives
     utime_ns, stime_ns  time spent in the program and in the kernel
     nproc_exceeded  it became a user's who has too many processes (PF_NPROC_EXCEEDED)
+    kmem          id of the memory cgroup that its own objects and its kernel stack are charged to, 0 for the root;
+                  stack_charged: the stack still is
+    throttle_ns   how long it has to sleep for memory.high before it goes on
+    memcg_seen    faults, and major ones, that it had when it entered its memory cgroup
     held          Python holds it: it is not released on its own; keep_mm: nor is its memory, before release_task
     exit_code     wait status (status << 8, or the number of the signal that ended it), None while it lives
     fatal_signal  that signal with its siginfo
@@ -135,8 +139,11 @@ class Task(Current):
         self.sched = SchedEntity()
         self.state = TASK_RUNNING
         self.on_rq = False
-        self.cpu = 0
         self.cpus_allowed = -1
+        self.kmem = 0
+        self.throttle_ns = 0
+        self.memcg_seen = (0, 0)
+        self.stack_charged = False
         self.need_resched = False
         self.moving = False
         self.wchan = ""
@@ -225,7 +232,8 @@ class Task(Current):
         """A descriptor table of its own."""
         old = self.files
         self.files = old.copy(self)
-        self.kernel.system.slab.files_cache.alloc()
+        self.files.memcg = self.kmem
+        self.kernel.system.slab.files_cache.alloc(self.kmem)
         old.exit()
 
     def sync_cred(self) -> None:

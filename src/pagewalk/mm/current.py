@@ -6,6 +6,8 @@ Differs: only the fields that mm/ reads; kernel.task.Task adds the rest.
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from pagewalk.mm.mempolicy import MAX_NUMNODES, MemPolicy
 
 RLIMIT_CPU: Final = 0
@@ -89,7 +91,10 @@ class Current:
     rlim_cur, rlim_max soft and hard limits, indexed by RLIMIT_*
     capable            holds CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, CAP_SYS_RESOURCE (a root task does)
     personality        personality(2) bits
+    cpu                the CPU that it is on
     memcg              id of its memory cgroup, 0 for the root
+    memcg_over_max     the kernel's own objects have taken its group above memory.max
+    memcg_over_high    pages that it has charged while a group was above its memory.high, and not yet paid for
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
     ioac               what it has read and written
     mempolicy          NUMA policy, None = the CPU's node first
@@ -104,7 +109,10 @@ class Current:
         self.capable = True
         self.personality = 0
         self.oom_score_adj = 0
+        self.cpu = 0
         self.memcg = 0
+        self.memcg_over_max = False
+        self.memcg_over_high: i64 = 0
         self.ioac = TaskIoAccounting()
         self.mempolicy: MemPolicy | None = None
         self.il_prev = MAX_NUMNODES - 1

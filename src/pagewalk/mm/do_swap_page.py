@@ -39,7 +39,7 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
         if page is None:
             return VM_FAULT_OOM
         ret = VM_FAULT_MAJOR
-        system.psi.memstall(system.config.swap_latency_us * 1000)
+        system.memstall(system.config.swap_latency_us * 1000)
         system.vmstat.pgmajfault += 1
     page.refcount += 1
     if vma.anon_vma is None:  # moved here by mremap, say

@@ -23,6 +23,7 @@ from pagewalk.mm.lru_names import (
     LRU_UNEVICTABLE,
 )
 from pagewalk.mm.lruvec import ReclaimPolicy, folio_is_file_lru
+from pagewalk.mm.memcg_names import PGDEACTIVATE, PGREFILL
 from pagewalk.mm.page import Page, PG_active, PG_lru, PG_mlocked, PG_referenced, PG_unevictable, PG_workingset
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.vma import VM_EXEC
@@ -34,6 +35,7 @@ SWAP_CLUSTER_MAX: Final = 32
 DEACTIVATE_ANON: Final = 1
 DEACTIVATE_FILE: Final = 2
 DEF_PRIORITY: Final = 12
+SWAPPINESS_ANON_ONLY: Final = 201  # memory.reclaim "swappiness=max"
 EVICTABLE: Final = (LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE)
 
 
@@ -168,8 +170,10 @@ class ClassicLru(ReclaimPolicy):
                 continue
             page.flags = (page.flags & ~PG_active) | PG_workingset
             system.vmstat.pgdeactivate += 1
+            sc.count_event(PGDEACTIVATE, 1)
             self.add(page)
         system.vmstat.pgrefill += len(pages)
+        sc.count_event(PGREFILL, len(pages))
         self.note_cost(file, 0, rotated)
 
 
@@ -224,6 +228,8 @@ def get_scan_count(lruvec: ClassicLru, sc: "ScanControl") -> list[int]:
     equal = False
     if not sc.may_swap or (sc.cgroup and swappiness == 0):
         shares[0] = 0
+    elif swappiness == SWAPPINESS_ANON_ONLY:
+        shares[1] = 0
     elif sc.priority == 0 and swappiness:
         equal = True
     elif sc.file_is_tiny:
@@ -240,8 +246,12 @@ def get_scan_count(lruvec: ClassicLru, sc: "ScanControl") -> list[int]:
         total = shares[0] + shares[1]
     nr = [0] * LRU_UNEVICTABLE
     for lru in EVICTABLE:
-        scan = sc.lru_size(lruvec, lru) >> sc.priority
+        size = sc.lru_size(lruvec, lru)
+        scan = sc.unprotected(size) >> sc.priority
+        if scan == 0 and not sc.online:
+            scan = min(size, SWAP_CLUSTER_MAX)  # what a removed group has left is scraped out
         if not equal:
-            scan = scan * shares[lru >> 1] // total
+            scaled = scan * shares[lru >> 1]
+            scan = scaled // total if sc.online else -(-scaled // total)
         nr[lru] = scan
     return nr

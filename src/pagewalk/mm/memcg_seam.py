@@ -27,8 +27,18 @@ class MemcgSeam:
     def uncharge(self, ident: i64, nr_pages: i64) -> None:
         """The group has so many pages less."""
 
+    def kmem_group(self) -> i64:
+        """The id of the group that the kernel's own objects for the running task are charged to, 0 for the root."""
+        return 0
+
+    def charge_object(self, ident: i64, size: i64) -> None:
+        """A group other than the root's has an object of the kernel's more."""
+
+    def uncharge_object(self, ident: i64, size: i64) -> None:
+        """The object is gone."""
+
     def try_charge_swap(self, ident: i64, entry: i64) -> bool:
-        """The group has the swap slot ``entry``; False where it may not have more."""
+        """The group has the swap slot ``entry``; False where it may not have more. ``entry`` -1: there was no slot."""
         return True
 
     def get_nr_swap_pages(self, ident: i64) -> i64:

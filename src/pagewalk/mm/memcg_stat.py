@@ -1,50 +1,51 @@
-"""What a group's memory is: memory.stat, read off the frames that are charged to it.
+"""What a group's memory is: memory.stat, read off the frames that are charged to it, and the events counted for it.
 
 Sources: Documentation/admin-guide/cgroup-v2.rst, memory.stat.
 
 Mirrors: mm/memcontrol.c (memory_stat_format) (6.18)
-Differs: counted anew at each reading; events of reclaim are not kept for each group and are 0.
+Differs: sizes are counted anew at each reading; nothing is charged for per-CPU memory, sockets and vmalloc.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.lru_names import LRU_NAMES
 from pagewalk.mm.lruvec import folio_lru_list
-from pagewalk.mm.memcontrol import MemCgroup
-from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_lru, PG_swapbacked, PG_swapcache, PG_table, PG_writeback
+from pagewalk.mm.mem_cgroup import MemCgroup
+from pagewalk.mm.memcg_names import (
+    PGFAULT,
+    PGMAJFAULT,
+    PGSCAN_DIRECT,
+    PGSCAN_KSWAPD,
+    PGSCAN_PROACTIVE,
+    PGSTEAL_DIRECT,
+    PGSTEAL_KSWAPD,
+    PGSTEAL_PROACTIVE,
+    STAT_EVENTS,
+    STAT_SIZES,
+)
+from pagewalk.mm.page import Page, PG_anon, PG_lru, PG_slab, PG_swapbacked, PG_swapcache, PG_table, PG_writeback
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
-# Sizes in bytes, in Linux's order; then events.
-STAT_SIZES: Final = (
-    "anon", "file", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "sock", "vmalloc", "shmem",
-    "zswap", "zswapped", "file_mapped", "file_dirty", "file_writeback", "swapcached", "anon_thp", "file_thp",
-    "shmem_thp", "inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable", "slab_reclaimable",
-    "slab_unreclaimable", "slab",
-)  # fmt: skip
-STAT_EVENTS: Final = (
-    "workingset_refault_anon", "workingset_refault_file", "workingset_activate_anon", "workingset_activate_file",
-    "workingset_restore_anon", "workingset_restore_file", "workingset_nodereclaim", "pgdemote_kswapd",
-    "pgdemote_direct", "pgdemote_khugepaged", "pgdemote_proactive", "pgscan", "pgsteal", "pgscan_kswapd",
-    "pgscan_direct", "pgscan_khugepaged", "pgscan_proactive", "pgsteal_kswapd", "pgsteal_direct",
-    "pgsteal_khugepaged", "pgsteal_proactive", "pgfault", "pgmajfault", "pgrefill", "pgactivate", "pgdeactivate",
-    "pglazyfree", "pglazyfreed", "swpin_zero", "swpout_zero", "zswpin", "zswpout", "zswpwb", "thp_fault_alloc",
-    "thp_collapse_alloc", "thp_swpout", "thp_swpout_fallback", "numa_pages_migrated", "numa_pte_updates",
-    "numa_hint_faults",
-)  # fmt: skip
-
 
 def charged_pages(system: "System", group: MemCgroup) -> list[Page]:
-    """Frames that are charged to the group, to those below it, and to those that were removed from below it."""
-    idents = {other.ident for other in system.memcg.groups if group.contains(other)}
+    """Frames that are charged to the group, to those below it, and to those that were removed from below it; for the
+    root all of programs, files and page tables."""
+    idents = {other.ident for other in group.subtree_with_dying()}
     found: list[Page] = []
     for section in system.mem_map.sections:
         if section is not None:
             for page in section:
-                if page is not None and page.refcount > 0 and page.memcg != 0 and int(page.memcg) in idents:
+                if page is not None and page.refcount > 0 and int(page.memcg) in idents and is_user(page):
                     found.append(page)
     return found
+
+
+def is_user(page: Page) -> bool:
+    """Whether a page is charged, to the root too: it is a program's, a file's or a page table."""
+    return page.memcg != 0 or page.flags & (PG_lru | PG_table) != 0
 
 
 def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> dict[str, int]:
@@ -54,10 +55,37 @@ def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> 
     for page in charged_pages(system, group):
         for name in page_kinds(page):
             stat[name] += page_size << int(page.order) if not page.flags & PG_lru else page_size
-    stat["kernel"] = stat["pagetables"]
-    stat["pgfault"] = faults[0] + sum([other.pgfault for other in group.subtree()])
-    stat["pgmajfault"] = faults[1] + sum([other.pgmajfault for other in group.subtree()])
+    below = group.subtree_with_dying()
+    stat["kernel_stack"] = sum([int(other.stack_pages) for other in below]) * page_size
+    stat["slab_unreclaimable"] = stat["slab"] = sum([int(other.slab_bytes) for other in below])
+    paid = sum([int(other.kmem_paid) for other in below]) * page_size
+    stat["zswap"] = int(group.zswap_bytes)
+    stat["zswapped"] = int(group.zswapped) * page_size
+    stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + paid + stat["zswap"]
+    if group.parent is None:
+        root_kernel(system, stat)
+    for node in system.nodes:
+        for other in below:
+            lruvec = node.lruvecs[other.ident]
+            for kind, suffix in enumerate(("anon", "file")):
+                stat[f"workingset_refault_{suffix}"] += lruvec.refaulted_pages[kind]
+                stat[f"workingset_activate_{suffix}"] += lruvec.activated[kind]
+                stat[f"workingset_restore_{suffix}"] += lruvec.restored[kind]
+    for which, name in enumerate(STAT_EVENTS):
+        stat[name] += sum([other.vm_events[which] for other in below])
+    stat[STAT_EVENTS[PGFAULT]] += faults[0]
+    stat[STAT_EVENTS[PGMAJFAULT]] += faults[1]
+    stat["pgscan"] = sum([stat[STAT_EVENTS[at]] for at in (PGSCAN_KSWAPD, PGSCAN_DIRECT, PGSCAN_PROACTIVE)])
+    stat["pgsteal"] = sum([stat[STAT_EVENTS[at]] for at in (PGSTEAL_KSWAPD, PGSTEAL_DIRECT, PGSTEAL_PROACTIVE)])
     return stat
+
+
+def root_kernel(system: "System", stat: dict[str, int]) -> None:
+    """The root's kernel memory is the machine's."""
+    stat["kernel_stack"] = int(system.slab.task_struct.active) << 14
+    slab = system.slab.nr_pages() * int(system.page_size)
+    stat["slab_unreclaimable"] = stat["slab"] = slab
+    stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + slab + stat["zswap"]
 
 
 def page_kinds(page: Page) -> list[str]:
@@ -65,24 +93,32 @@ def page_kinds(page: Page) -> list[str]:
     flags = page.flags
     if flags & PG_table:
         return ["pagetables"]
+    if flags & PG_slab:
+        return []
     kinds: list[str] = []
-    if flags & PG_anon:
+    if flags & PG_anon and page.mapcount > 0:
         kinds.append("anon")
-    elif page.mapping is not None:
+    elif page.mapping is not None and not flags & PG_anon:
         kinds.append("file")
         if flags & PG_swapbacked:
             kinds.append("shmem")
         if page.mapcount > 0:
             kinds.append("file_mapped")
-        if flags & PG_dirty:
+        if is_dirty(page):
             kinds.append("file_dirty")
         if flags & PG_writeback:
             kinds.append("file_writeback")
     if flags & PG_swapcache:
-        kinds.append("swapcached")
+        kinds += ["swapcached", "file"]
     if flags & PG_lru:
         kinds.append(LRU_NAMES[folio_lru_list(page)])
     return kinds
+
+
+def is_dirty(page: Page) -> bool:
+    """A page of a file that differs from what is stored; shared memory has no store."""
+    mapping = page.mapping
+    return isinstance(mapping, AddressSpace) and page.index in mapping.dirty
 
 
 def memory_stat_text(stat: dict[str, int]) -> str:

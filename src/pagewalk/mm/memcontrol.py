@@ -1,123 +1,55 @@
 """Memory cgroups: groups of tasks, what they use, and how much that may be.
 
-A group's usage is all that its tasks, and those of the groups below it, were first to touch. A charge that would exceed
-``max`` of a group or of one above it makes that group give pages back; where that is not enough, one of its tasks dies.
+A group's usage is all that its tasks, and those of the groups below it, were first to touch, and what the kernel needs
+for them. A charge that would exceed ``max`` of a group or of one above it makes that group give pages back; where that
+is not enough, one of its tasks dies.
 
 Sources: Documentation/admin-guide/cgroup-v2.rst, "Memory".
 
-Mirrors: mm/memcontrol.c (try_charge_memcg, uncharge, mem_cgroup_oom), mm/page_counter.c (6.18)
-Differs: charges are exact (Linux takes 64 pages ahead on each CPU); who exceeds ``high`` reclaims at once and is not
-    throttled; a group that is removed keeps its charges under its parent's name.
+Mirrors: mm/memcontrol.c (try_charge_memcg, uncharge_batch, mem_cgroup_oom, __mem_cgroup_try_charge_swap),
+mm/page_counter.c (6.18)
+Differs: nobody is told of events by fanotify; nothing is charged for sockets.
 """
 
+import errno
 from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
+from pagewalk.mm.gfp import GFP_DIRECT_RECLAIM, GFP_HIGH, GFP_KERNEL, GFP_NORETRY, GFP_RETRY_MAYFAIL
+from pagewalk.mm.mem_cgroup import PAGE_COUNTER_MAX, MemCgroup
+from pagewalk.mm.memcg_high import handle_over_high
+from pagewalk.mm.memcg_kmem import charge_object, charge_stack, uncharge_object, uncharge_stack
+from pagewalk.mm.memcg_names import (
+    EVENT_NAMES,
+    MEMCG_MAX,
+    MEMCG_OOM,
+    MEMCG_OOM_GROUP_KILL,
+    MEMCG_OOM_KILL,
+    MEMCG_SWAP_FAIL,
+    MEMCG_SWAP_MAX,
+    NR_STAT_EVENTS,
+)
 from pagewalk.mm.memcg_seam import MemcgSeam
+from pagewalk.mm.memcg_stock import MEMCG_CHARGE_BATCH, MemcgStock
 from pagewalk.mm.page_alloc import MAX_RECLAIM_RETRIES
+from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS
+from pagewalk.mm.zone import PAGE_ALLOC_COSTLY_ORDER
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
-PAGE_COUNTER_MAX: Final = 0x7FFF_FFFF_FFFF_F  # LONG_MAX / PAGE_SIZE: "max"
+__all__ = [
+    "EVENT_NAMES",
+    "MEMCG_OOM_GROUP_KILL",
+    "MEMCG_OOM_KILL",
+    "MEM_CGROUP_ID_MAX",
+    "PAGE_COUNTER_MAX",
+    "MemCgroup",
+    "MemCgroupTree",
+]  # fmt: skip
 
-MEMCG_LOW: Final = 0
-MEMCG_HIGH: Final = 1
-MEMCG_MAX: Final = 2
-MEMCG_OOM: Final = 3
-MEMCG_OOM_KILL: Final = 4
-MEMCG_OOM_GROUP_KILL: Final = 5
-EVENT_NAMES: Final = ("low", "high", "max", "oom", "oom_kill", "oom_group_kill")
-
-
-@final
-class MemCgroup:
-    """One group; sizes in pages, PAGE_COUNTER_MAX is "max".
-
-    ident           its number, 0 for the root; pages and tasks name their group by it
-    usage           charged here and below; watermark: the highest there was (memory.peak)
-    max, high       limits; low, min: what reclaim from outside leaves alone
-    swap_usage, swap_max, swap_high, swap_watermark   the same of swap
-    failcnt, swap_failcnt  charges that were refused at first
-    oom_group       a kill takes all of the group (memory.oom.group)
-    events          counts by MEMCG_*, of this group and those below; events_local: of its own limit
-    subtree_control the groups below have a memory controller of their own
-    online          False once it was removed
-    pgfault, pgmajfault  faults of tasks that have ended here
-    """
-
-    def __init__(self, ident: int, name: str, parent: "MemCgroup | None") -> None:
-        self.ident = ident
-        self.name = name
-        self.parent = parent
-        self.children: dict[str, MemCgroup] = {}
-        self.usage: i64 = 0
-        self.watermark: i64 = 0
-        self.max: i64 = PAGE_COUNTER_MAX
-        self.high: i64 = PAGE_COUNTER_MAX
-        self.low: i64 = 0
-        self.min: i64 = 0
-        self.swap_usage: i64 = 0
-        self.swap_watermark: i64 = 0
-        self.swap_max: i64 = PAGE_COUNTER_MAX
-        self.swap_high: i64 = PAGE_COUNTER_MAX
-        self.failcnt = 0
-        self.swap_failcnt = 0
-        self.oom_group = False
-        self.events = [0] * len(EVENT_NAMES)
-        self.events_local = [0] * len(EVENT_NAMES)
-        self.subtree_control = parent is None
-        self.online = True
-        self.pgfault = 0
-        self.pgmajfault = 0
-
-    def __repr__(self) -> str:
-        return f"<MemCgroup {self.path()}: {self.usage} pages>"
-
-    def path(self) -> str:
-        """Its path within the hierarchy, "/" for the root."""
-        if self.parent is None:
-            return "/"
-        above = self.parent.path()
-        return f"{above}{self.name}" if above == "/" else f"{above}/{self.name}"
-
-    def has_controller(self) -> bool:
-        """Whether memory is counted for this group, rather than for the one above."""
-        return self.parent is None or (self.parent.subtree_control and self.parent.has_controller())
-
-    def subtree(self) -> "list[MemCgroup]":
-        """The group and all below it."""
-        found = [self]
-        for child in self.children.values():
-            found += child.subtree()
-        return found
-
-    def contains(self, other: "MemCgroup") -> bool:
-        """Whether ``other`` is this group or below it."""
-        at: MemCgroup | None = other
-        while at is not None:
-            if at is self:
-                return True
-            at = at.parent
-        return False
-
-    def event(self, which: int, count: int = 1) -> None:
-        """memcg_memory_event: counts here and above."""
-        self.events_local[which] += count
-        at: MemCgroup | None = self
-        while at is not None:
-            at.events[which] += count
-            at = at.parent
-
-    def margin(self) -> i64:
-        """Pages that may still be charged to it (mem_cgroup_margin)."""
-        return self.max - self.usage if self.usage < self.max else 0
-
-    def get_max(self, total_swap_pages: i64) -> i64:
-        """mem_cgroup_get_max: memory and swap that it may have."""
-        swap: i64 = min(self.swap_max, total_swap_pages)
-        return self.max + swap
+MEM_CGROUP_ID_MAX: Final = 65535
 
 
 @final
@@ -126,7 +58,10 @@ class MemCgroupTree(MemcgSeam):
 
     root    the group of who is in none
     swap_owner  by swap entry the ident of the group that has the slot
-    groups  by ident, removed ones included: pages may still be charged to them
+    groups  by ident, removed ones included as long as something is charged to them; None where a number is free
+    stock   what each CPU has charged in advance
+    active  the group that is charged in place of the running task's, -1: none (set_active_memcg)
+    recursive_protection  the mount option memory_recursiveprot
     """
 
     def __init__(self, system: "System") -> None:
@@ -134,24 +69,57 @@ class MemCgroupTree(MemcgSeam):
         self.system = system
         self.root = MemCgroup(0, "", None)
         self.groups: list[MemCgroup] = [self.root]
+        self.free_idents: list[int] = []
         self.swap_owner: dict[int, int] = {}
+        self.stock: list[MemcgStock] = [MemcgStock(self.groups) for _ in range(system.config.cpus)]
+        self.recursive_protection = False
+        self.active: i64 = -1
 
     # The tree.
 
-    def create(self, parent: MemCgroup, name: str) -> MemCgroup:
-        """A new group below ``parent``, which has none of that name."""
-        group = MemCgroup(len(self.groups), name, parent)
-        self.groups.append(group)
-        self.system.add_lruvecs(parent.ident)
+    def create(self, parent: MemCgroup, name: str) -> MemCgroup | None:
+        """A new group below ``parent``, which has none of that name; None where there are as many as there may be."""
+        if len(self.groups) > MEM_CGROUP_ID_MAX and not self.free_idents:
+            return None
+        if self.free_idents:
+            group = MemCgroup(self.free_idents.pop(), name, parent)
+            self.groups[group.ident] = group
+        else:
+            group = MemCgroup(len(self.groups), name, parent)
+            self.groups.append(group)
+        self.system.add_lruvecs(group.ident, parent.ident)
         parent.children[name] = group
         self.enabled = True
         return group
 
     def remove(self, group: MemCgroup) -> None:
-        """Takes a group without tasks and without children away; what it is still charged stays its parent's."""
-        assert group.parent is not None and not group.children
+        """Takes a group without tasks and without children away; it goes when nothing is charged to it any more."""
+        parent = group.parent
+        assert parent is not None and not group.children
         group.online = False
-        del group.parent.children[group.name]
+        group.min = 0
+        group.low = 0
+        group.high = PAGE_COUNTER_MAX
+        self.drain_all_stock(group)
+        del parent.children[group.name]
+        parent.dying.append(group)
+        self.release(group)
+
+    def release(self, group: MemCgroup) -> None:
+        """Frees a removed group where nothing is left of it; what it has counted goes on in its parent."""
+        if group.online or group.usage or group.swap_usage or group.zswap_bytes or group.dying:
+            return
+        parent = group.parent
+        assert parent is not None
+        self.drain_all_stock(group)
+        for which in range(NR_STAT_EVENTS):
+            parent.vm_events[which] += group.vm_events[which]
+        parent.dying.remove(group)
+        self.system.remove_lruvecs(group.ident, parent.ident)
+        self.groups[group.ident] = self.root  # nobody has this number; a stale one finds a group that is there
+        self.free_idents.append(group.ident)
+        if not parent.online:
+            self.release(parent)
 
     def find(self, path: str) -> MemCgroup | None:
         """The group with this path, None where there is none."""
@@ -163,6 +131,10 @@ class MemCgroupTree(MemcgSeam):
                     return None
                 at = child
         return at
+
+    def all_groups(self) -> list[MemCgroup]:
+        """Every group, removed ones with charges too, from the top down."""
+        return self.root.subtree_with_dying()
 
     def charged_group(self, ident: i64) -> MemCgroup:
         """The group that memory of tasks of group ``ident`` counts for: the nearest with a controller."""
@@ -176,76 +148,181 @@ class MemCgroupTree(MemcgSeam):
 
     def try_charge(self, gfp: i64, order: i64) -> i64:
         """See ``MemcgSeam.try_charge``."""
-        ident: i64 = self.system.current.memcg
+        ident: i64 = self.system.current.memcg if self.active < 0 else self.active
         if ident == 0:
             return 0
+        nr_pages: i64 = 1 << order
+        stock = self.stock[self.system.current.cpu]
+        if stock.ident == ident and stock.pages >= nr_pages:
+            stock.pages -= nr_pages
+            return ident
         group = self.charged_group(ident)
-        if group.parent is None or not self.charge(group, 1 << order, gfp, order):
-            return 0 if group.parent is None else -1
-        return group.ident
+        if group.parent is None:
+            return 0
+        return group.ident if self.charge(group, nr_pages, gfp) else -1
 
-    def charge(self, group: MemCgroup, nr_pages: i64, gfp: i64, order: i64) -> bool:
-        """Charges ``nr_pages`` to the group and those above it; False where a limit forbids it and nothing helps."""
+    def charge(self, group: MemCgroup, nr_pages: i64, gfp: i64) -> bool:
+        """try_charge_memcg: charges ``nr_pages`` to the group and those above it, 64 at once where that goes; False
+        where a limit forbids it and nothing helps."""
+        stock = self.stock[self.system.current.cpu]
+        if stock.consume(group.ident, nr_pages):
+            return True
+        batch: i64 = max(nr_pages, MEMCG_CHARGE_BATCH)
+        if group.over_limit(batch) is not None:
+            if group.over_limit(nr_pages) is not None and not self.make_room(group, nr_pages, gfp):
+                return False
+            batch = nr_pages
+        group.add(batch)
+        if batch > nr_pages:
+            stock.refill(group.ident, batch - nr_pages)
+        self.note_high(group, batch, gfp)
+        return True
+
+    def make_room(self, group: MemCgroup, nr_pages: i64, gfp: i64) -> bool:
+        """Pages of whoever is at its limit are reclaimed, its tasks are killed; True where the charge may be made."""
         retries = MAX_RECLAIM_RETRIES
-        killer = self.system.node.reclaim.killer
+        reclaim = self.system.node.reclaim
+        killer = reclaim.killer
+        drained = False
         while True:
-            over = self.over_limit(group, nr_pages)
-            if over is None or killer.may_exceed():
-                self.add(group, nr_pages)
-                self.check_high(group, gfp)
+            over = group.over_limit(nr_pages)
+            if over is None:
                 return True
             over.failcnt += 1
+            if killer.may_exceed() or reclaim.reclaiming() or gfp & GFP_HIGH:
+                over.event(MEMCG_MAX)
+                return True
+            if gfp and not gfp & GFP_DIRECT_RECLAIM:
+                return False
             over.event(MEMCG_MAX)
             if killer.must_fail():
                 return False
-            freed = self.reclaim(over, nr_pages, gfp)
-            if over.margin() >= nr_pages or freed > 0:
+            self.memstall(self.system.config.reclaim_us * 1000)
+            freed = self.reclaim(over, nr_pages, DEFAULT_SWAPPINESS)
+            if over.margin() >= nr_pages:
                 continue
-            retries -= 1
-            if freed < 0:
+            if not drained:
+                drained = True
+                self.drain_all_stock(over)
+                continue
+            if gfp & GFP_NORETRY:
+                return False
+            if freed > 0 and nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER:
+                continue
+            if freed < 0 and retries:  # nothing could go, however often it is tried
                 over.event(MEMCG_MAX, retries)
                 over.failcnt += retries
-            elif retries > 0:
+                retries = 0
+            if retries:
+                retries -= 1
                 continue
+            if gfp & GFP_RETRY_MAYFAIL:
+                return False
             over.event(MEMCG_OOM)
-            if not killer.memcg_out_of_memory(over, gfp, order):
+            if not killer.memcg_out_of_memory(over, gfp, int(max(nr_pages, 1) - 1).bit_length()):
                 kb = int(self.system.page_size) >> 10  # of a page
                 self.system.node.last_failure = f"the cgroup {over.path()}, whose limit is {over.max * kb} KiB"
                 return False
             retries = MAX_RECLAIM_RETRIES
 
-    def over_limit(self, group: MemCgroup, nr_pages: i64) -> MemCgroup | None:
-        """The first group from ``group`` upwards that may not have so many pages more."""
+    def note_high(self, group: MemCgroup, nr_pages: i64, gfp: i64) -> None:
+        """Above a ``high``: the task gives pages back on its way to the program, or at once where it has charged
+        many."""
         at: MemCgroup | None = group
         while at is not None:
-            if at.usage + nr_pages > at.max:
-                return at
+            if at.usage > at.high or at.swap_usage > at.swap_high:
+                current = self.system.current
+                current.memcg_over_high += nr_pages
+                many = current.memcg_over_high > MEMCG_CHARGE_BATCH and gfp & GFP_DIRECT_RECLAIM != 0
+                if many and not self.system.node.reclaim.reclaiming():
+                    self.handle_over_high()
+                return
             at = at.parent
-        return None
 
-    def add(self, group: MemCgroup, nr_pages: i64) -> None:
-        """page_counter_charge: counts upwards; the peaks follow."""
-        at: MemCgroup | None = group
-        while at is not None:
-            at.usage += nr_pages
-            if at.usage > at.watermark:
-                at.watermark = at.usage
-            at = at.parent
+    def handle_over_high(self) -> None:
+        """The running task pays for having taken its group above ``high``."""
+        current = self.system.current
+        nr_pages: i64 = current.memcg_over_high
+        current.memcg_over_high = 0
+        if nr_pages == 0 or current.memcg == 0:
+            return
+        group = self.charged_group(current.memcg)
+        wait_ns = handle_over_high(self, group, nr_pages)
+        if wait_ns:
+            group.throttled_ns += wait_ns
+            self.memstall(wait_ns)
+            self.system.node.reclaim.killer.throttle(wait_ns)
 
     def uncharge(self, ident: i64, nr_pages: i64) -> None:
         """See ``MemcgSeam.uncharge``."""
-        at: MemCgroup | None = self.groups[ident]
+        group = self.groups[ident]
+        group.sub(nr_pages)
+        if not group.online:
+            self.release(group)
+
+    def drain_all_stock(self, within: MemCgroup) -> None:
+        """Gives back what CPUs have charged in advance for a group and those below it."""
+        for stock in self.stock:
+            stock.drain(within)
+
+    def settle(self) -> None:
+        """The running task is about to go on with its program: what its group has too much of is given back."""
+        current = self.system.current
+        if current.memcg_over_max:
+            current.memcg_over_max = False
+            self.make_room(self.charged_group(current.memcg), 0, GFP_KERNEL)
+        if current.memcg_over_high:
+            self.handle_over_high()
+
+    # The kernel's own memory.
+
+    def kmem_group(self) -> i64:
+        """See ``MemcgSeam.kmem_group``."""
+        ident: i64 = self.system.current.memcg
+        return self.charged_group(ident).ident if ident else 0
+
+    def charge_object(self, ident: i64, size: i64) -> None:
+        """See ``MemcgSeam.charge_object``."""
+        charge_object(self, self.groups[ident], size)
+
+    def uncharge_object(self, ident: i64, size: i64) -> None:
+        """See ``MemcgSeam.uncharge_object``."""
+        uncharge_object(self, self.groups[ident], size)
+
+    def charge_stack(self, ident: i64) -> bool:
+        """A task of the group (0: the root's) is about to be made; False where it may not."""
+        return ident == 0 or charge_stack(self, self.groups[ident])
+
+    def uncharge_stack(self, ident: i64) -> None:
+        """The task has ended."""
+        if ident:
+            uncharge_stack(self, self.groups[ident])
+
+    # Swap.
+
+    def get_nr_swap_pages(self, ident: i64) -> i64:
+        """See ``MemcgSeam.get_nr_swap_pages``."""
+        free: i64 = self.system.swap.nr_swap_pages
+        at: MemCgroup | None = self.groups[ident] if ident else None
         while at is not None:
-            at.usage -= nr_pages
+            left: i64 = at.swap_max - at.swap_usage
+            if left < free:
+                free = left
             at = at.parent
+        return free
 
     def try_charge_swap(self, ident: i64, entry: i64) -> bool:
         """See ``MemcgSeam.try_charge_swap``."""
         group = self.groups[ident]
+        if entry < 0:
+            group.event(MEMCG_SWAP_FAIL)
+            return True
         at: MemCgroup | None = group
         while at is not None:
             if at.swap_usage + 1 > at.swap_max:
                 at.swap_failcnt += 1
+                group.event(MEMCG_SWAP_MAX)
+                group.event(MEMCG_SWAP_FAIL)
                 return False
             at = at.parent
         at = group
@@ -260,49 +337,40 @@ class MemCgroupTree(MemcgSeam):
     def uncharge_swap(self, entry: i64) -> None:
         """See ``MemcgSeam.uncharge_swap``."""
         ident = self.swap_owner.pop(entry, 0)
-        at: MemCgroup | None = self.groups[ident] if ident else None
+        if ident == 0:
+            return
+        group = self.groups[ident]
+        at: MemCgroup | None = group
         while at is not None:
             at.swap_usage -= 1
             at = at.parent
+        if not group.online:
+            self.release(group)
 
-    def get_nr_swap_pages(self, ident: i64) -> i64:
-        """See ``MemcgSeam.get_nr_swap_pages``."""
-        free: i64 = self.system.swap.nr_swap_pages
-        at: MemCgroup | None = self.groups[ident] if ident else None
-        while at is not None:
-            left: i64 = at.swap_max - at.swap_usage
-            if left < free:
-                free = left
-            at = at.parent
-        return free
+    def reclaim(self, group: MemCgroup, nr_pages: i64, swappiness: int) -> i64:
+        """See ``ReclaimSeam.try_to_free_mem_cgroup_pages``."""
+        return self.system.node.reclaim.try_to_free_mem_cgroup_pages(group, nr_pages, swappiness)
 
-    def check_high(self, group: MemCgroup, gfp: i64) -> None:
-        """Groups above their ``high`` give the excess back, as far as they can."""
-        at: MemCgroup | None = group
-        while at is not None:
-            if at.usage > at.high and at.parent is not None:
-                at.event(MEMCG_HIGH)
-                self.reclaim(at, at.usage - at.high, gfp)
-            at = at.parent
-
-    def reclaim(self, group: MemCgroup, nr_pages: i64, gfp: i64) -> i64:
-        """try_to_free_mem_cgroup_pages: pages of the group and of those below it that were given back; -1 where none
-        could be."""
-        return self.system.node.reclaim.try_to_free_mem_cgroup_pages(group, nr_pages, gfp)
+    def memstall(self, ns: i64) -> None:
+        """The running task has lost ``ns`` nanoseconds for want of memory: machine and groups count it (PSI)."""
+        self.system.memstall(ns)
 
     # Changing limits.
 
     def set_max(self, group: MemCgroup, pages: i64) -> None:
         """memory.max: what is above the new limit is reclaimed, and tasks are killed where that does not do."""
         group.max = pages
+        if group.usage > pages:
+            self.drain_all_stock(group)
         retries = MAX_RECLAIM_RETRIES
         killer = self.system.node.reclaim.killer
         while group.usage > group.max:
-            freed = self.reclaim(group, group.usage - group.max, 0)
-            if freed > 0:
-                continue
-            retries -= 1
-            if retries > 0 and freed == 0:
+            if retries:
+                freed = self.reclaim(group, group.usage - group.max, DEFAULT_SWAPPINESS)
+                if freed < 0:
+                    retries = 0
+                elif freed == 0:
+                    retries -= 1
                 continue
             group.event(MEMCG_OOM)
             if not killer.memcg_out_of_memory(group, 0, 0):
@@ -311,10 +379,26 @@ class MemCgroupTree(MemcgSeam):
     def set_high(self, group: MemCgroup, pages: i64) -> None:
         """memory.high: what is above it is reclaimed, as far as possible."""
         group.high = pages
+        if group.usage > pages:
+            self.drain_all_stock(group)
         retries = MAX_RECLAIM_RETRIES
-        while group.usage > group.high and retries > 0:
-            freed = self.reclaim(group, group.usage - group.high, 0)
-            if freed < 0:
+        while group.usage > group.high:
+            freed = self.reclaim(group, group.usage - group.high, DEFAULT_SWAPPINESS)
+            if freed < 0 or (freed == 0 and retries == 0):
                 return
             if freed == 0:
                 retries -= 1
+
+    def proactive_reclaim(self, group: MemCgroup, pages: i64, swappiness: int) -> int:
+        """memory.reclaim: takes ``pages`` in four ever smaller parts; -EAGAIN where there are not so many.
+        ``swappiness``: -1 for vm.swappiness."""
+        done: i64 = 0
+        retries = MAX_RECLAIM_RETRIES
+        while done < pages:
+            freed = self.reclaim(group, (pages - done) // 4, swappiness)
+            if freed < 0 or (freed == 0 and retries == 0):
+                return -errno.EAGAIN
+            if freed == 0:
+                retries -= 1
+            done += freed
+        return 0

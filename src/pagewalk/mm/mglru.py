@@ -212,7 +212,7 @@ class Mglru(ReclaimPolicy):
         """lru_gen_shrink_lruvec: ages where the old generations run out, evicts until the pass has looked at its
         share."""
         anon = sc.may_swap and sc.swappiness > 0
-        size = int(self.nr_evictable(anon))
+        size = sc.unprotected(int(self.nr_evictable(anon)))
         left = max(size >> sc.priority, min(size, MIN_LRU_BATCH))
         while left > 0 and sc.nr_reclaimed < sc.nr_to_reclaim:
             kind = self.kind_to_scan(sc, anon)

@@ -84,6 +84,7 @@ class MmStruct:
     tlb_gen           grows when translations lose rights: a CPU that has seen a smaller one flushes its TLB
     context_gen       as ``tlb_gen``, and grows when one page's translation changes without losing rights, or tables go
                       (mm->context.tlb_gen)
+    memcg             id of the memory cgroup that its objects are charged to, 0 for the root
     rss_stat          resident pages by kind, indexed by MM_*
     total_vm, data_vm, exec_vm, stack_vm, locked_vm  mapped pages by kind
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
@@ -100,6 +101,7 @@ class MmStruct:
         system.nr_mms += 1
         self.ident = system.nr_mms
         self.mm_users = 1
+        self.memcg: i64 = 0
         self.vmas: list[Vma] = []
         self.starts: list[int] = []
         self.cached_vma: Vma | None = None
@@ -193,7 +195,7 @@ class MmStruct:
         at = bisect_right(self.starts, vma.vm_start)
         self.vmas.insert(at, vma)
         self.starts.insert(at, vma.vm_start)
-        self.system.slab.vm_area_struct.alloc()
+        self.system.slab.vm_area_struct.alloc(self.memcg)
 
     def remove(self, vma: Vma) -> None:
         """Unlinks a VMA."""
@@ -203,7 +205,7 @@ class MmStruct:
         del self.starts[at]
         if self.cached_vma is vma:
             self.cached_vma = None
-        self.system.slab.vm_area_struct.free()
+        self.system.slab.vm_area_struct.free(self.memcg)
 
     def set_range(self, vma: Vma, start: i64, end: i64, pgoff: i64) -> None:
         """Moves the bounds of a linked VMA; its place in the order does not change."""
@@ -262,5 +264,6 @@ def mm_alloc(system: System) -> MmStruct | None:
     mm = MmStruct(system)
     if not pgd_alloc(mm):
         return None
-    system.slab.mm_struct.alloc()
+    mm.memcg = system.memcg.kmem_group() if system.memcg.enabled else 0
+    system.slab.mm_struct.alloc(mm.memcg)
     return mm

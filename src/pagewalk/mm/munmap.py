@@ -144,4 +144,4 @@ def exit_mmap(mm: MmStruct) -> None:
         mm.exe_file = None
     mm.system.mmlist.pop(mm.ident, None)
     pgd_free(mm)
-    mm.system.slab.mm_struct.free()
+    mm.system.slab.mm_struct.free(mm.memcg)

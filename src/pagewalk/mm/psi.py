@@ -58,21 +58,17 @@ class PsiLine:
 
 @final
 class Psi:
-    """The machine's.
-
-    nr_running  tasks that could run now, the one that stalls included
-    """
+    """The machine's, or a memory cgroup's."""
 
     def __init__(self) -> None:
         self.some = PsiLine()
         self.full = PsiLine()
-        self.nr_running = 1
         self.updated_ns: i64 = -1
 
-    def memstall(self, ns: i64) -> None:
-        """A task has waited ``ns`` nanoseconds for memory."""
+    def memstall(self, ns: i64, full: bool) -> None:
+        """A task has waited ``ns`` nanoseconds for memory; ``full``: nobody else could run meanwhile."""
         self.some.total_ns += ns
-        if self.nr_running <= 1:
+        if full:
             self.full.total_ns += ns
 
     def update(self, now_ns: i64) -> None:

@@ -9,7 +9,7 @@ Mirrors: mm/vmscan.c (wakeup_kswapd, try_to_free_pages, zone_reclaimable_pages),
 Differs: an object with methods, so that a machine may be put together without reclaim.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pagewalk.mm.memcontrol import MemCgroup
     from pagewalk.mm.page_alloc import Node
     from pagewalk.mm.zone import Zone
+
+DEFAULT_SWAPPINESS: Final = -2
 
 
 class OomKiller:
@@ -39,6 +41,13 @@ class OomKiller:
 
     def may_exceed(self) -> bool:
         """A victim of the group is about to end: the running system call's charges go through, whatever the limit."""
+        return False
+
+    def throttle(self, ns: i64) -> None:
+        """The running task is to wait before it goes on with its program: its memory cgroup is above memory.high."""
+
+    def others_run(self, group: "MemCgroup") -> bool:
+        """Another task of a group or below it could run now while the running one waits."""
         return False
 
     def memcg_out_of_memory(self, group: "MemCgroup", gfp: i64, order: i64) -> bool:
@@ -73,10 +82,15 @@ class ReclaimSeam:
         allocate itself (``memalloc`` must then answer ALLOC_NO_WATERMARKS, so that it is not entered again)."""
         return 0
 
-    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, gfp: i64) -> i64:
+    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, swappiness: int) -> i64:
         """Reclaim of pages that are charged to a memory cgroup or to one below it: how many were freed; -1 where it has
-        none that could go."""
+        none on any list. ``swappiness``: DEFAULT_SWAPPINESS for a limit; else somebody asks for it (memory.reclaim):
+        vm.swappiness (-1), 0 to 200, or 201 for anonymous pages alone."""
         return 0
+
+    def reclaiming(self) -> bool:
+        """Reclaim is under way: what is asked for is its own."""
+        return False
 
     def reclaimable_pages(self, zone: "Zone") -> i64:
         """Pages of ``zone`` that could be reclaimed at best (zone_reclaimable_pages)."""

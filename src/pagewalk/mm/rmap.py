@@ -30,6 +30,7 @@ class AnonVma:
     parent           the AnonVma of the forking VMA, None for the first of a family
     num_children     AnonVmas whose parent it is (itself too, where it has none)
     num_active_vmas  VMAs whose own AnonVma it is: new pages go there
+    memcg            id of the memory cgroup that it is charged to, 0 for the root
     """
 
     def __init__(self, parent: "AnonVma | None") -> None:
@@ -37,6 +38,7 @@ class AnonVma:
         self.vmas: list[Vma] = []
         self.num_children = 1 if parent is None else 0
         self.num_active_vmas = 0
+        self.memcg: i64 = 0
         if parent is not None:
             parent.num_children += 1
 
@@ -49,7 +51,8 @@ def anon_vma_prepare(vma: Vma) -> None:
     anon_vma = find_mergeable_anon_vma(vma)
     if anon_vma is None:
         anon_vma = AnonVma(None)
-        vma.vm_mm.system.slab.anon_vma.alloc()
+        anon_vma.memcg = vma.vm_mm.memcg
+        vma.vm_mm.system.slab.anon_vma.alloc(anon_vma.memcg)
     vma.anon_vma = anon_vma
     anon_vma.num_active_vmas += 1
     anon_vma_chain_link(vma, anon_vma)
@@ -59,7 +62,7 @@ def anon_vma_chain_link(vma: Vma, anon_vma: AnonVma) -> None:
     """Pages of ``vma`` may belong to ``anon_vma``."""
     vma.anon_vma_chain.append(anon_vma)
     anon_vma.vmas.append(vma)
-    vma.vm_mm.system.slab.anon_vma_chain.alloc()
+    vma.vm_mm.system.slab.anon_vma_chain.alloc(vma.vm_mm.memcg)
 
 
 def anon_vma_clone(to: Vma, source: Vma) -> None:
@@ -86,7 +89,8 @@ def anon_vma_fork(to: Vma, source: Vma) -> None:
             to.anon_vma = anon_vma
     if to.anon_vma is None:
         to.anon_vma = AnonVma(source.anon_vma)
-        to.vm_mm.system.slab.anon_vma.alloc()
+        to.anon_vma.memcg = to.vm_mm.memcg
+        to.vm_mm.system.slab.anon_vma.alloc(to.vm_mm.memcg)
         anon_vma_chain_link(to, to.anon_vma)
     to.anon_vma.num_active_vmas += 1
 
@@ -96,9 +100,9 @@ def unlink_anon_vmas(vma: Vma) -> None:
     slab = vma.vm_mm.system.slab
     for anon_vma in vma.anon_vma_chain:
         anon_vma.vmas.remove(vma)
-        slab.anon_vma_chain.free()
+        slab.anon_vma_chain.free(vma.vm_mm.memcg)
         if not anon_vma.vmas:
-            slab.anon_vma.free()
+            slab.anon_vma.free(anon_vma.memcg)
             if anon_vma.parent is not None:
                 anon_vma.parent.num_children -= 1
     vma.anon_vma_chain = []

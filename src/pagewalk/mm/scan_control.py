@@ -4,18 +4,28 @@ Mirrors: mm/vmscan.c (struct scan_control) (6.18)
 Differs: it also counts, so that a policy need not.
 """
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
+from pagewalk.mm.memcg_names import (
+    PGSCAN_DIRECT,
+    PGSCAN_KSWAPD,
+    PGSCAN_PROACTIVE,
+    PGSTEAL_DIRECT,
+    PGSTEAL_KSWAPD,
+    PGSTEAL_PROACTIVE,
+)
 from pagewalk.mm.page import Page, PG_swapbacked, PG_unevictable
 from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
     from pagewalk.mm.lruvec import ReclaimPolicy
-    from pagewalk.mm.memcontrol import MemCgroup
+    from pagewalk.mm.mem_cgroup import MemCgroup
     from pagewalk.mm.page_alloc import Node
     from pagewalk.mm.system import System
+
+SWAP_CLUSTER_MAX: Final = 32
 
 
 @final
@@ -25,6 +35,9 @@ class ScanControl:
     node            whose pages, of the node that is looked at now
     target          the lists there of the group that has to give, the root's where the machine has; None before a pass
     group           that group, None where the machine has to give
+    memcg           the group whose lists are looked at; online: it has not been removed
+    emin, elow      its protection, in pages (mm/memcg_protection.py); ``size``: what it uses
+    low_reclaim     groups below their memory.low are not spared; low_skipped: some were
     nr_to_reclaim   pages wanted
     priority        12 looks at 1/4096 of the lists, 0 at all of them
     kswapd, proactive  who runs: kswapd, or somebody who asks for it (memory.reclaim); else a task that needs a page
@@ -47,6 +60,13 @@ class ScanControl:
         self.target: ReclaimPolicy | None = None
         self.group: MemCgroup | None = None
         self.full_walk = False
+        self.memcg: MemCgroup = system.memcg.root
+        self.online = True
+        self.emin: i64 = 0
+        self.elow: i64 = 0
+        self.size: i64 = 0
+        self.low_reclaim = False
+        self.low_skipped = False
         self.anon_cost: i64 = 0
         self.file_cost: i64 = 0
         self.nr_to_reclaim: i64 = nr_to_reclaim
@@ -83,6 +103,31 @@ class ScanControl:
     def may_swap_of(self, lruvec: "ReclaimPolicy") -> bool:
         """Whether anonymous pages of these lists may go (can_reclaim_anon_pages)."""
         return self.allow_swap and self.system.memcg.get_nr_swap_pages(lruvec.memcg) > 0
+
+    def set_memcg(self, memcg: "MemCgroup") -> None:
+        """The lists of this group are about to be looked at. Against reclaim for its own sake nothing is protected."""
+        self.memcg = memcg
+        self.online = memcg.online
+        protected = memcg is not self.group and memcg.parent is not None
+        self.emin = memcg.emin if protected else 0
+        self.elow = memcg.elow if protected else 0
+        self.size = memcg.usage
+        self.may_swap = self.allow_swap and self.system.memcg.get_nr_swap_pages(memcg.ident) > 0
+
+    def unprotected(self, size: int) -> int:
+        """How much of a list may be looked at: the less, the more of the group is protected."""
+        if self.emin == 0 and self.elow == 0:
+            return size
+        protection: i64 = self.emin
+        if not self.low_reclaim and self.elow > self.emin:
+            protection = self.elow
+            self.low_skipped = True
+        usage = int(max(self.size, protection))
+        return max(size - size * int(protection) // (usage + 1), SWAP_CLUSTER_MAX)
+
+    def count_event(self, which: int, count: int) -> None:
+        """An event of memory.stat of the group that is looked at."""
+        self.memcg.vm_events[which] += count
 
     def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
         """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
@@ -141,10 +186,13 @@ class ScanControl:
         self.nr_scanned += nr_pages
         if self.kswapd:
             vmstat.pgscan_kswapd += nr_pages
+            self.count_event(PGSCAN_KSWAPD, int(nr_pages))
         elif self.proactive:
-            vmstat.pgscan_proactive += nr_pages
-        elif not self.cgroup:
-            vmstat.pgscan_direct += nr_pages
+            vmstat.pgscan_proactive += 0 if self.cgroup else nr_pages
+            self.count_event(PGSCAN_PROACTIVE, int(nr_pages))
+        else:
+            vmstat.pgscan_direct += 0 if self.cgroup else nr_pages
+            self.count_event(PGSCAN_DIRECT, int(nr_pages))
         if file:
             vmstat.pgscan_file += nr_pages
         else:
@@ -155,10 +203,13 @@ class ScanControl:
         vmstat = self.system.vmstat
         if self.kswapd:
             vmstat.pgsteal_kswapd += nr_pages
+            self.count_event(PGSTEAL_KSWAPD, int(nr_pages))
         elif self.proactive:
-            vmstat.pgsteal_proactive += nr_pages
-        elif not self.cgroup:
-            vmstat.pgsteal_direct += nr_pages
+            vmstat.pgsteal_proactive += 0 if self.cgroup else nr_pages
+            self.count_event(PGSTEAL_PROACTIVE, int(nr_pages))
+        else:
+            vmstat.pgsteal_direct += 0 if self.cgroup else nr_pages
+            self.count_event(PGSTEAL_DIRECT, int(nr_pages))
         if file:
             vmstat.pgsteal_file += nr_pages
         else:

@@ -12,6 +12,7 @@ from mypy_extensions import i64
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.folio import folio_range
 from pagewalk.mm.lruvec import folio_is_file_lru
+from pagewalk.mm.memcg_names import PGACTIVATE, PGLAZYFREED
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import (
     Page,
@@ -85,6 +86,7 @@ def activate(sc: "ScanControl", page: Page) -> None:
     if not page.flags & (PG_mlocked | PG_unevictable):
         page.flags |= PG_active
         sc.system.vmstat.pgactivate += 1
+        sc.count_event(PGACTIVATE, 1)
 
 
 def folio_check_references(page: Page) -> int:
@@ -159,6 +161,7 @@ def shrink_lazyfree_folio(sc: "ScanControl", page: Page, unflushed: dict[int, Mm
     if page.refcount != 0:
         return KEEP
     sc.system.vmstat.pglazyfreed += 1
+    sc.count_event(PGLAZYFREED, 1)
     sc.system.node.free_pages(page, 0)
     sc.nr_reclaimed += 1
     return FREED

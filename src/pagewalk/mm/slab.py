@@ -85,15 +85,19 @@ class KmemCache:
     def __repr__(self) -> str:
         return f"<KmemCache {self.name}: {self.active} of {self.total} objects, {len(self.slabs)} slabs>"
 
-    def alloc(self) -> None:
-        """An object comes to be."""
+    def alloc(self, memcg: i64 = 0) -> None:
+        """An object comes to be, charged to a memory cgroup (SLAB_ACCOUNT; 0: the root)."""
         self.active += 1
+        if memcg:
+            self.node.memcg.charge_object(memcg, self.size)
         if self.active > self.total:
             self.grow()
 
-    def free(self) -> None:
-        """An object goes."""
+    def free(self, memcg: i64 = 0) -> None:
+        """An object goes that was charged to this memory cgroup."""
         self.active -= 1
+        if memcg:
+            self.node.memcg.uncharge_object(memcg, self.size)
         if self.total - self.active > self.spare:
             self.discard_slab()
 

@@ -61,10 +61,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     page = swap.cache.get(entry)
     if page is not None:
         return page
-    if vma is None:
-        page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
-    else:
-        page = vma_alloc_page(vma, addr, GFP_HIGHUSER_MOVABLE)
+    page = alloc_swapin_page(system, entry, vma, addr)
     if page is None:
         return None
     found = swap.cache.get(entry)  # reclaim for the frame changes nothing here, but the slot may have gone
@@ -82,6 +79,21 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     if ahead:
         page.flags |= PG_readahead
         system.vmstat.swap_ra += 1
+    return page
+
+
+def alloc_swapin_page(system: "System", entry: i64, vma: Vma | None, addr: i64) -> Page | None:
+    """A frame for the page of a slot, charged to the group that has the slot (mem_cgroup_swapin_charge_folio)."""
+    memcg = system.memcg
+    if memcg.enabled:
+        owner = memcg.groups[memcg.swap_owner.get(entry, 0)]
+        if owner.parent is not None and owner.online:
+            memcg.active = owner.ident
+    if vma is None:
+        page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
+    else:
+        page = vma_alloc_page(vma, addr, GFP_HIGHUSER_MOVABLE)
+    memcg.active = -1
     return page
 
 

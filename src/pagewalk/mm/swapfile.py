@@ -244,6 +244,8 @@ class Swap:
         if entry < 0 and self.reclaim_cached_slots() > 0:
             entry = self.alloc_entry()
         if entry < 0:
+            if page.memcg:
+                self.node.memcg.try_charge_swap(page.memcg, entry)
             return False
         if page.memcg and not self.node.memcg.try_charge_swap(page.memcg, entry):
             self.free_entry(entry)

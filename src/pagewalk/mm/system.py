@@ -138,18 +138,42 @@ class System:
         self.nr_shmem_inodes = 0
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None
 
-    def add_lruvecs(self, parent: int) -> None:
-        """A memory cgroup has been made below the one of ident ``parent``: every node gets lists for it, which have the
-        next ident."""
+    def add_lruvecs(self, ident: int, parent: int) -> None:
+        """The memory cgroup ``ident`` has been made below ``parent``: every node gets lists for it."""
         for node in self.nodes:
             above = node.lruvecs[parent]
             lruvec = make_policy(self.config, self.mem_map)
             lruvec.node_id = node.node_id
-            lruvec.memcg = len(node.lruvecs)
+            lruvec.memcg = ident
             lruvec.parent = above
             above.children.append(lruvec)
-            node.lruvecs.append(lruvec)
+            if ident == len(node.lruvecs):
+                node.lruvecs.append(lruvec)
+            else:
+                node.lruvecs[ident] = lruvec
             node.one_lruvec = False
+
+    def remove_lruvecs(self, ident: int, parent: int) -> None:
+        """A memory cgroup is gone, and its lists, which are empty; what they have counted goes on with its parent's."""
+        for node in self.nodes:
+            lruvec = node.lruvecs[ident]
+            above = node.lruvecs[parent]
+            above.children.remove(lruvec)
+            for kind in range(2):
+                above.refaulted_pages[kind] += lruvec.refaulted_pages[kind]
+                above.activated[kind] += lruvec.activated[kind]
+                above.restored[kind] += lruvec.restored[kind]
+
+    def memstall(self, ns: i64) -> None:
+        """The running task has lost ``ns`` nanoseconds for want of memory: the machine counts it, and its groups. All
+        is lost where nobody else could run meanwhile."""
+        killer = self.node.reclaim.killer
+        tree = self.memcg
+        group = tree.groups[self.current.memcg]
+        while group.parent is not None:
+            group.psi.memstall(ns, not killer.others_run(group))
+            group = group.parent
+        self.psi.memstall(ns, not killer.others_run(tree.root))
 
     def page_state(self, lru: int) -> int:
         """Pages of one list of all nodes and groups (global_node_page_state)."""

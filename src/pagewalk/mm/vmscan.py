@@ -28,7 +28,7 @@ from pagewalk.mm.lru_names import (
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memcg_reclaim import group_evictable, shrink_node_memcgs
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
-from pagewalk.mm.reclaim_seam import ReclaimSeam
+from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS, ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
 
@@ -106,7 +106,7 @@ class Reclaim(ReclaimSeam):
             if freed:
                 for each in nodes:
                     self.kswapd[each.node_id].failures = 0
-            self.system.psi.memstall(self.system.config.reclaim_us * 1000)
+            self.system.memstall(self.system.config.reclaim_us * 1000)
         finally:
             self.running = False
         self.killer.reclaiming()
@@ -120,8 +120,8 @@ class Reclaim(ReclaimSeam):
         """Reclaim's own requests kill nobody."""
         return not self.running and super().out_of_memory(node, gfp, order)
 
-    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, gfp: i64) -> i64:
-        """Pages of a memory cgroup: direct reclaim over its own lists."""
+    def try_to_free_mem_cgroup_pages(self, group: "MemCgroup", nr_pages: i64, swappiness: int) -> i64:
+        """Pages of a memory cgroup and of those below it: direct reclaim over their lists."""
         if self.running:
             return 0
         if group_evictable(self.system, group) == 0:
@@ -131,11 +131,17 @@ class Reclaim(ReclaimSeam):
             sc = ScanControl(self.system, self.system.node, max(nr_pages, SWAP_CLUSTER_MAX))
             sc.cgroup = group.parent is not None
             sc.group = group
-            freed = do_try_to_free_pages(sc, nodes_of(self.system, self.system.node, -1))
-            self.system.psi.memstall(self.system.config.reclaim_us * 1000)
-            return freed
+            if swappiness != DEFAULT_SWAPPINESS:
+                sc.proactive = True
+                if swappiness >= 0:
+                    sc.swappiness = swappiness
+            return do_try_to_free_pages(sc, nodes_of(self.system, self.system.node, -1))
         finally:
             self.running = False
+
+    def reclaiming(self) -> bool:
+        """See ``ReclaimSeam.reclaiming``."""
+        return self.running
 
     def reclaimable_pages(self, zone: "Zone") -> i64:
         """zone_reclaimable_pages: pages of the zone on lists that could give some."""
@@ -173,7 +179,7 @@ def shrink_node(sc: ScanControl) -> None:
     target = node.lruvec if sc.group is None else node.lruvecs[sc.group.ident]
     sc.target = target
     scanned: i64 = sc.nr_scanned
-    sc.may_swap = sc.may_swap_of(target)
+    sc.set_memcg(sc.system.memcg.groups[target.memcg])
     target.prepare(sc)
     if node.one_lruvec:
         target.shrink(sc)
@@ -185,7 +191,8 @@ def shrink_node(sc: ScanControl) -> None:
 
 def do_try_to_free_pages(sc: ScanControl, nodes: "list[Node]") -> i64:
     """Passes over the nodes at falling priority until enough is reclaimed; where nothing was, once more: over every
-    group to its share, then active pages included where they were spared. How many pages were reclaimed."""
+    group to its share, then active pages included where they were spared, then groups below their memory.low. How many
+    pages were reclaimed."""
     while True:
         priority = DEF_PRIORITY
         while priority >= 0:
@@ -205,6 +212,10 @@ def do_try_to_free_pages(sc: ScanControl, nodes: "list[Node]") -> i64:
         elif sc.skipped_deactivate:
             sc.force_deactivate = True
             sc.skipped_deactivate = False
+        elif sc.low_skipped:
+            sc.force_deactivate = False
+            sc.low_reclaim = True
+            sc.low_skipped = False
         else:
             return 0
 
@@ -246,7 +257,7 @@ def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zo
         sc.nr_scanned = 0
         sc.nr_to_reclaim = wanted
         for lruvec in node.lruvecs:
-            sc.may_swap = sc.may_swap_of(lruvec)
+            sc.set_memcg(system.memcg.groups[lruvec.memcg])
             lruvec.age(sc)
         shrink_node(sc)
         total += sc.nr_reclaimed

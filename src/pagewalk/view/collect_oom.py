@@ -21,7 +21,7 @@ def cgroup_record(group: MemCgroup) -> CgroupRecord | None:
         current=int(group.usage) * PAGE,
         peak=int(group.watermark) * PAGE,
         swap=int(group.swap_usage) * PAGE,
-        events=dict(zip(EVENT_NAMES, group.events, strict=True)),
+        events=dict(zip(EVENT_NAMES, group.events, strict=False)),
     )
 
 

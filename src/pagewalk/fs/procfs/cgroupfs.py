@@ -4,7 +4,7 @@
 
 Sources: Documentation/admin-guide/cgroup-v2.rst.
 
-Mirrors: kernel/cgroup/cgroup.c, mm/memcontrol.c (memory_files) (6.18)
+Mirrors: kernel/cgroup/cgroup.c (6.18)
 Differs: the memory controller alone, which the root's groups have from the start; no thread mode, no delegation, no
     pressure files of groups; a move to another group takes the whole process.
 """
@@ -15,24 +15,17 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.fs.fcntl import S_IFDIR, S_IFREG
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
-from pagewalk.mm.memcg_stat import memory_stat, memory_stat_text
-from pagewalk.mm.memcontrol import EVENT_NAMES, PAGE_COUNTER_MAX, MemCgroup
+from pagewalk.fs.procfs.memcg_files import MEMORY_FILES, ROOT_FILES, read_memory, write_memory
+from pagewalk.mm.mem_cgroup import MemCgroup
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
 _CGROUP_FILES: Final = {
     "cgroup.controllers": 0o444, "cgroup.procs": 0o644, "cgroup.stat": 0o444, "cgroup.subtree_control": 0o644,
-    "cgroup.threads": 0o644,
+    "cgroup.threads": 0o644, "memory.pressure": 0o644,
 }  # fmt: skip
 _BELOW_THE_ROOT: Final = {"cgroup.events": 0o444, "cgroup.kill": 0o200, "cgroup.type": 0o444}
-_MEMORY_FILES: Final = {
-    "memory.current": 0o444, "memory.peak": 0o444, "memory.min": 0o644, "memory.low": 0o644, "memory.high": 0o644,
-    "memory.max": 0o644, "memory.events": 0o444, "memory.events.local": 0o444, "memory.stat": 0o444,
-    "memory.oom.group": 0o644, "memory.reclaim": 0o200, "memory.swap.current": 0o444, "memory.swap.peak": 0o444,
-    "memory.swap.high": 0o644, "memory.swap.max": 0o644, "memory.swap.events": 0o444,
-}  # fmt: skip
-_UNITS: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 
 
 def files_of(group: MemCgroup) -> dict[str, int]:
@@ -41,10 +34,9 @@ def files_of(group: MemCgroup) -> dict[str, int]:
     if group.parent is not None:
         files.update(_BELOW_THE_ROOT)
         if group.has_controller():
-            files.update(_MEMORY_FILES)
+            files.update(MEMORY_FILES)
     else:
-        files["memory.stat"] = 0o444
-        files["memory.reclaim"] = 0o200
+        files.update(ROOT_FILES)
     return files
 
 
@@ -84,8 +76,7 @@ class CgroupDir(ProcDir):
             return -errno.ENODEV
         if "\n" in name or name in files_of(self.group):
             return -errno.EINVAL if "\n" in name else -errno.EEXIST
-        self.proc.system.memcg.create(self.group, name)
-        return 0
+        return 0 if self.proc.system.memcg.create(self.group, name) is not None else -errno.ENOSPC
 
     def rmdir(self, name: str, inode: Inode) -> int:
         """Removes a group without processes and without groups below."""
@@ -134,11 +125,6 @@ def members(sb: ProcSuper, group: MemCgroup) -> "list[Task]":
     ]
 
 
-def shown(pages: int, page_size: int) -> str:
-    """A limit, given in pages, in bytes, or "max"."""
-    return "max" if pages >= PAGE_COUNTER_MAX else str(pages * page_size)
-
-
 def read_file(sb: ProcSuper, group: MemCgroup, name: str) -> str:
     """The text of a file."""
     if name == "cgroup.procs":
@@ -157,48 +143,13 @@ def read_file(sb: ProcSuper, group: MemCgroup, name: str) -> str:
         populated = any(members(sb, other) for other in group.subtree())
         return f"populated {int(populated)}\nfrozen 0\n"
     if name == "cgroup.stat":
-        return f"nr_descendants {len(group.subtree()) - 1}\nnr_dying_descendants 0\n"
+        alive = len(group.subtree()) - 1
+        dying = len(group.subtree_with_dying()) - 1 - alive
+        return f"nr_descendants {alive}\nnr_dying_descendants {dying}\n"
     return read_memory(sb, group, name)
 
 
-def read_memory(sb: ProcSuper, group: MemCgroup, name: str) -> str:
-    """The text of a file of the memory controller."""
-    if name == "memory.stat":
-        return memory_stat_text(memory_stat(sb.system, group, sb.kernel.memcg_faults(group)))
-    if name == "memory.events" or name == "memory.events.local":
-        counts = group.events if name == "memory.events" else group.events_local
-        return "".join(f"{event} {count}\n" for event, count in zip(EVENT_NAMES, counts, strict=True))
-    if name == "memory.swap.events":
-        return f"high 0\nmax {group.swap_failcnt}\nfail {group.swap_failcnt}\n"
-    if name == "memory.oom.group":
-        return f"{int(group.oom_group)}\n"
-    limits = {
-        "memory.min": int(group.min), "memory.low": int(group.low), "memory.high": int(group.high),
-        "memory.max": int(group.max), "memory.swap.high": int(group.swap_high), "memory.swap.max": int(group.swap_max),
-    }  # fmt: skip
-    if name in limits:
-        return f"{shown(limits[name], int(sb.system.page_size))}\n"
-    sizes = {
-        "memory.current": int(group.usage), "memory.peak": int(group.watermark),
-        "memory.swap.current": int(group.swap_usage), "memory.swap.peak": int(group.swap_watermark),
-    }  # fmt: skip
-    return f"{sizes[name] * int(sb.system.page_size)}\n"
-
-
 # Writing.
-
-
-def parse_limit(text: str, page_size: int) -> int:
-    """page_counter_memparse: "max", or bytes with a suffix K, M, G, ..., in pages; or -EINVAL."""
-    if text == "max":
-        return PAGE_COUNTER_MAX
-    unit = _UNITS.get(text[-1:].lower(), 0)
-    digits = text[:-1] if unit else text
-    base = 16 if digits.lower().startswith("0x") else 8 if len(digits) > 1 and digits.startswith("0") else 10
-    digits = digits[2:] if base == 16 else digits
-    if not digits or any(digit not in "0123456789abcdef"[:base] for digit in digits.lower()):
-        return -errno.EINVAL
-    return min((int(digits, base) << unit) // page_size, PAGE_COUNTER_MAX)
 
 
 def write_file(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
@@ -209,33 +160,7 @@ def write_file(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
         return set_subtree_control(sb, group, text.split())
     if name == "cgroup.kill":
         return kill_all(sb, group) if text == "1" else -errno.ERANGE
-    if name == "memory.oom.group":
-        if text not in ("0", "1"):
-            return -errno.EINVAL
-        group.oom_group = text == "1"
-        return 0
-    size = text.split()[0] if name == "memory.reclaim" and text else text
-    pages = parse_limit(size, int(sb.system.page_size))
-    if pages < 0:
-        return pages
-    tree = sb.system.memcg
-    if name == "memory.max":
-        tree.set_max(group, pages)
-    elif name == "memory.high":
-        tree.set_high(group, pages)
-    elif name == "memory.low":
-        group.low = pages
-    elif name == "memory.min":
-        group.min = pages
-    elif name == "memory.swap.max":
-        group.swap_max = pages
-    elif name == "memory.swap.high":
-        group.swap_high = pages
-    elif name == "memory.reclaim":
-        return proactive_reclaim(sb, group, pages)
-    else:
-        return -errno.EINVAL
-    return 0
+    return write_memory(sb, group, name, text)
 
 
 def move_process(sb: ProcSuper, group: MemCgroup, text: str) -> int:
@@ -247,8 +172,7 @@ def move_process(sb: ProcSuper, group: MemCgroup, text: str) -> int:
         return -errno.ESRCH
     if group.parent is not None and group.subtree_control and group.has_controller():
         return -errno.EBUSY  # no processes beside groups that have controllers
-    for thread in task.signal.threads:
-        thread.memcg = group.ident
+    sb.kernel.memcg_attach(task, group)
     return 0
 
 
@@ -265,6 +189,8 @@ def set_subtree_control(sb: ProcSuper, group: MemCgroup, words: list[str]) -> in
             return -errno.EBUSY
     for word in words:
         group.subtree_control = word == "+memory"
+        if word == "-memory":
+            sb.system.memcg.drain_all_stock(group)
     return 0
 
 
@@ -273,16 +199,4 @@ def kill_all(sb: ProcSuper, group: MemCgroup) -> int:
     for other in group.subtree():
         for task in members(sb, other):
             sb.kernel.kill_task(task)
-    return 0
-
-
-def proactive_reclaim(sb: ProcSuper, group: MemCgroup, pages: int) -> int:
-    """memory.reclaim: -EAGAIN where less could be had than was asked for."""
-    done = 0
-    reclaim = sb.system.node.reclaim
-    while done < pages:
-        freed = int(reclaim.try_to_free_mem_cgroup_pages(group, min(pages - done, 256), 0))
-        if freed <= 0:
-            return -errno.EAGAIN
-        done += freed
     return 0

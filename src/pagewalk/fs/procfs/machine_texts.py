@@ -8,7 +8,6 @@ Differs: no devices, interrupts, slabs, vmalloc areas and control groups, so tho
     for want of a resource are not measured.
 """
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -106,7 +105,7 @@ def _pressure(sb: ProcSuper) -> str:
 
 
 def _memory_pressure(sb: ProcSuper) -> str:
-    return sb.system.psi.text(time.monotonic_ns())
+    return sb.system.psi.text(sb.kernel.monotonic_ns())
 
 
 def _tty_drivers(sb: ProcSuper) -> str:

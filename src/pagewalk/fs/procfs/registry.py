@@ -4,6 +4,7 @@ Mirrors: kernel/pid.c (6.18), as far as /proc needs it
 Differs: nothing.
 """
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,13 @@ class TaskRegistry:
     def memcg_faults(self, group: "MemCgroup") -> tuple[int, int]:
         """Faults, and major ones, of the tasks that a cgroup and those below it have now."""
         return 0, 0
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC in nanoseconds."""
+        return time.monotonic_ns()
+
+    def memcg_attach(self, task: "Task", group: "MemCgroup") -> None:
+        """Moves a process to a cgroup."""
 
     def kill_task(self, task: "Task") -> None:
         """SIGKILL for a process."""
