@@ -1,7 +1,9 @@
 """``pagewalk oom --live`` against what the kernel shows as oom_score."""
 
+import os
 from itertools import pairwise
 
+import harness
 import pytest
 
 from pagewalk.oom.live import kernel_scores, live_ranking
@@ -23,3 +25,10 @@ def test_the_ranking_is_the_order_of_oom_score() -> None:
     assert len(pairs) >= 2
     assert not apart
     assert all(a + 1 >= b for a, b in pairwise(order))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: the program gives its rights up itself")
+def test_what_may_be_written_to_oom_score_adj() -> None:
+    """Numbers of every form, without capability; the old name; threads, sharers of memory, vforked children."""
+    harness.need_reference_kernel()
+    harness.check([harness.compile_c("oom_adj_calls", flags=["-pthread"])])

@@ -1,5 +1,6 @@
 """The OOM killer in the model: the scenarios of the real reports, and what the killed and the others see."""
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from pagewalk import Machine, OutOfMemory, Process
 from pagewalk.check import check_machine
 from pagewalk.errors import ConfigError, OomKilled
+from pagewalk.fs.procfs.pid_stores import store_text
 from pagewalk.mm.mempolicy import MPOL_BIND, MemPolicy
 from pagewalk.mm.oom_kill import (
     CONSTRAINT_MEMORY_POLICY,
@@ -344,3 +346,21 @@ def test_a_shortage_of_some_nodes_kills_who_may_use_them() -> None:
         found = rank_report(report)
         assert found.totalpages == sum(zone.present_pages for zone in nodes[1].zones)
         check_machine(machine)
+
+
+def test_what_a_capable_process_wrote_last_is_the_floor_for_the_others(small: Machine) -> None:
+    process = small.spawn()
+    task = process._task
+    small.system.current = task
+    assert store_text(task, "oom_score_adj", b"-300\n") == 5
+    assert store_text(task, "oom_adj", b"15") == 2  # the old name moves no floor
+    task.capable = False
+    assert store_text(task, "oom_score_adj", b"-300") == 4
+    assert store_text(task, "oom_score_adj", b"-301") == -errno.EACCES
+    child = process.fork()
+    child._task.capable = False
+    small.system.current = child._task
+    assert store_text(child._task, "oom_score_adj", b"-301") == -errno.EACCES
+    assert store_text(child._task, "oom_score_adj", b"-299") == 4
+    assert store_text(child._task, "oom_adj", b"-17") == -errno.EACCES
+    assert (process.oom_score_adj, child.oom_score_adj) == (-300, -299)

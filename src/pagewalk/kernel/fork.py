@@ -119,6 +119,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.comm = parent.comm
     task.personality = parent.personality
     task.oom_score_adj = parent.oom_score_adj
+    task.oom_score_adj_min = parent.oom_score_adj_min
     task.mempolicy = None if parent.mempolicy is None else parent.mempolicy.copy()
     task.il_prev = parent.il_prev
     task.il_weight = parent.il_weight

@@ -96,6 +96,7 @@ class Current:
     memcg_over_max     the kernel's own objects have taken its group above memory.max
     memcg_over_high    pages that it has charged while a group was above its memory.high, and not yet paid for
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
+    oom_score_adj_min  what a capable process last made of it: nobody else may go below
     ioac               what it has read and written
     mempolicy          NUMA policy, None = the CPU's node first
     il_prev, il_weight the node that interleaving took last, and how many turns it has left
@@ -110,6 +111,7 @@ class Current:
         self.personality = 0
         self.oom_score_adj = 0
         self.cpu = 0
+        self.oom_score_adj_min = 0
         self.memcg = 0
         self.memcg_over_max = False
         self.memcg_over_high: i64 = 0

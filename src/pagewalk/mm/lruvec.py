@@ -139,6 +139,7 @@ class ReclaimPolicy:
     parent, children  the lists of the group above it and of those below, on the same node
     next_child      where reclaim of the group goes on among the groups below it
     anon_cost, file_cost  what taking pages of the kind has cost lately: pages looked at in vain, and I/O
+    io_cost_only    pages looked at in vain cost nothing (Linux 6.1)
     nonresident_age  pages that have left and pages that were activated: the clock of refault distances
     refaults        activations by refault, of those below too, when the lists were last shrunk, anon and file
     refaulted_pages, activated, restored  pages that came back, those of them that were activated at once, and those
@@ -152,6 +153,7 @@ class ReclaimPolicy:
         self.lists: list[LruList] = [LruList(mem_map, name) for name in LRU_NAMES]
         self.anon_cost: i64 = 0
         self.file_cost: i64 = 0
+        self.io_cost_only = False
         self.nonresident_age: i64 = 0
         self.node_id: i64 = 0
         self.memcg: i64 = 0
@@ -252,9 +254,9 @@ class ReclaimPolicy:
         return pages
 
     def note_cost(self, file: bool, nr_io: i64, nr_rotated: i64) -> None:
-        """lru_note_cost: pages of the kind had to be written, or were looked at in vain. Old costs fade; the groups
-        above have the cost too."""
-        cost: i64 = nr_io * 32 + nr_rotated
+        """lru_note_cost: pages of the kind had to be written or read again, or were looked at in vain. Old costs fade;
+        the groups above have the cost too. (Up to 6.1 the last did not count: ``io_cost_only``.)"""
+        cost: i64 = nr_io if self.io_cost_only else nr_io * 32 + nr_rotated
         if cost == 0:
             return
         at: ReclaimPolicy | None = self

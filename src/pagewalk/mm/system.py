@@ -43,12 +43,14 @@ _SIZE_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
 def make_policy(config: Config, mem_map: MemMap) -> ReclaimPolicy:
     """The reclaim policy that is configured, for the lists of one node. Raises ConfigError."""
     if config.reclaim_policy == "lru":
-        return ClassicLru(mem_map)
-    if config.reclaim_policy == "mglru":
-        return Mglru(mem_map)
-    policy = config.reclaim_policy(mem_map)
-    if not isinstance(policy, ReclaimPolicy):
-        raise ConfigError(f"reclaim_policy: expected a subclass of ReclaimPolicy, got {config.reclaim_policy!r}")
+        policy: ReclaimPolicy = ClassicLru(mem_map)
+    elif config.reclaim_policy == "mglru":
+        policy = Mglru(mem_map)
+    else:
+        policy = config.reclaim_policy(mem_map)
+        if not isinstance(policy, ReclaimPolicy):
+            raise ConfigError(f"reclaim_policy: expected a subclass of ReclaimPolicy, got {config.reclaim_policy!r}")
+    policy.io_cost_only = config.linux == "6.1"
     return policy
 
 

@@ -73,6 +73,6 @@ def workingset_refault(system: "System", evicted: "ReclaimPolicy", page: Page, s
         system.memstall(system.config.swap_latency_us * 1000)
     if shadow & 1:
         page.flags |= PG_workingset
-        lruvec.note_cost(file, 0, 1)
+        lruvec.note_cost(file, 1, 0)  # it has to be read again
         lruvec.restored[kind] += 1
         vmstat.workingset_restore[kind] += 1

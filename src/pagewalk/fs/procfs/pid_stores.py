@@ -26,11 +26,12 @@ OOM_ADJUST_MAX: Final = 15
 _DUMP_FILTER_MASK: Final = 0x1FF
 _DEFAULT_SLACK_NS: Final = 50000
 _INT_MAX: Final = 0x7FFFFFFF
+_NUMBER_ROOM: Final = 12  # characters that are looked at (PROC_NUMBUF)
 
 
 def parse_number(data: bytes) -> int | None:
     """kstrtol with base 0: blanks around it, a sign, 0x for hexadecimal, 0 for octal; None where it is no number."""
-    text = data.strip(b" \t\n\0").decode("ascii", "replace").lower()
+    text = data.partition(b"\0")[0].strip(b" \t\n").decode("ascii", "replace").lower()
     sign = -1 if text.startswith("-") else 1
     digits = text[1:] if text[:1] in ("-", "+") else text
     base = 16 if digits.startswith("0x") else 8 if len(digits) > 1 and digits.startswith("0") else 10
@@ -78,11 +79,16 @@ def _store_comm(task: "Task", data: bytes) -> int:
 
 
 def _store_oom(task: "Task", name: str, data: bytes) -> int:
-    """Lower than it is only for a capable writer. All processes that share the memory get it."""
+    """Without capability not below what a capable one has set last; by the old name, not below what it is. All
+    processes that share the memory get it, but for a vforked child and its parent."""
+    data = data[:_NUMBER_ROOM]
     value = parse_number(data)
     if value is None:
         return -errno.EINVAL
-    if name == "oom_adj":
+    if not -_INT_MAX - 1 <= value <= _INT_MAX:
+        return -errno.ERANGE
+    legacy = name == "oom_adj"
+    if legacy:
         if not (OOM_ADJUST_MIN <= value <= OOM_ADJUST_MAX or value == OOM_DISABLE):
             return -errno.EINVAL
         scaled = abs(value) * 1000 // 17
@@ -90,11 +96,16 @@ def _store_oom(task: "Task", name: str, data: bytes) -> int:
     if not OOM_SCORE_ADJ_MIN <= value <= OOM_SCORE_ADJ_MAX:
         return -errno.EINVAL
     current = task.kernel.current_task()
-    if value < task.oom_score_adj and current is not None and not current.capable:
+    capable = current is None or current.capable
+    if value < (task.oom_score_adj if legacy else task.oom_score_adj_min) and not capable:
         return -errno.EACCES
     for other in task.kernel.tasks():
-        if other.tgid == task.tgid or (other.mm is task.mm and other.exit_code is None):
+        shares = other.mm is task.mm and other.exit_code is None
+        vfork = task.signal.leader.vfork_parent is not None or other.signal.leader.vfork_parent is not None
+        if other.tgid == task.tgid or (shares and not vfork):
             other.oom_score_adj = value
+            if capable and not legacy:
+                other.oom_score_adj_min = value
     return len(data)
 
 
