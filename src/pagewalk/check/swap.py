@@ -2,7 +2,9 @@
 
 from pagewalk.check.census import Census, require
 from pagewalk.mm.page import PG_swapbacked, PG_swapcache
-from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK
+from pagewalk.mm.swap_area import SwapArea
+from pagewalk.mm.swap_contents import ZEROS
+from pagewalk.mm.swapfile import SWP_OFFSET_BITS
 
 __all__ = [
     "address_spaces_with_swap_entries_are_known",
@@ -53,11 +55,23 @@ def slots_are_accounted(census: Census) -> None:
         used = sum(area.used) - 1
         require(area.inuse_pages == used, "inuse_pages is a recount", f"{area}: found {used}")
         require(sum(area.cluster_count) == used + 1, "clusters count their slots", f"{area}: {used + 1}")
-        require(area.zeromap <= {at for at in range(area.max) if area.used[at]}, "marks of zeros are of used slots", "")
+        contents_are_accounted(area)
         total += area.pages
         free += 0 if area.swapoff else area.pages - used
     require(swap.nr_swap_pages == free, "nr_swap_pages is a recount", f"{swap.nr_swap_pages}, found {free}")
     require(swap.total_swap_pages == total, "total_swap_pages is a recount", f"{swap.total_swap_pages}, found {total}")
+
+
+def contents_are_accounted(area: SwapArea) -> None:
+    """What is stored and what is remembered is a used slot's, and every page of the host is one slot's or free."""
+    contents = area.contents
+    stored = {slot: place for slot, place in enumerate(contents.places) if place not in (0, ZEROS)}
+    kept = stored.keys() | {slot for slot, shadow in enumerate(contents.shadows) if shadow}
+    unused = [slot for slot in kept if not area.used[slot]]
+    require(not unused, "what is stored is a used slot's", f"{area}: slots {unused[:5]}")
+    places = sorted([*stored.values(), *contents.holes])
+    whole = list(range(1, int(contents.nr_places) + 1))
+    require(places == whole, "a page of the host is one slot's or free", f"{area}: {places[:9]} of {len(whole)}")
 
 
 def swap_cache_and_pages_agree(census: Census) -> None:
@@ -70,8 +84,14 @@ def swap_cache_and_pages_agree(census: Census) -> None:
     require(marked_pages == len(swap.cache), "PG_swapcache marks cached pages", f"{marked_pages}, {len(swap.cache)}")
     told = census.system.vmstat.nr_swapcached
     require(told == len(swap.cache), "nr_swapcached is a recount", f"{told}, found {len(swap.cache)}")
-    stale = [entry for entry in swap.shadows if entry in swap.cache or not swap.is_used(entry)]
-    require(not stale, "a shadow is of a slot whose page is gone", f"{[e & SWP_OFFSET_MASK for e in stale[:5]]}")
+    stale = [
+        slot
+        for area in swap.areas
+        if area is not None
+        for slot, shadow in enumerate(area.contents.shadows)
+        if shadow and (area.kind << SWP_OFFSET_BITS | slot in swap.cache or not area.count(slot))
+    ]
+    require(not stale, "a shadow is of a slot whose page is gone", f"slots {stale[:5]}")
 
 
 def exclusive_swap_entries_are_alone(census: Census) -> None:

@@ -3,6 +3,7 @@
 from pagewalk.check.census import Census, Leaf, require
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive
+from pagewalk.mm.pgtable import NO_TAG
 from pagewalk.mm.rmap import AnonVma, page_mappers
 from pagewalk.mm.vma import VM_EXEC, VM_SHARED, VM_WRITE
 from pagewalk.mm.vma_merge import vma_wants_writenotify
@@ -128,6 +129,12 @@ def tables_are_counted_and_needed(census: Census) -> None:
             shift = int(fmt.table_shift)
             walked = [table.pfn << shift for table in tables if table.level == len(counts) - 1 and table.start == start]
             require(walked == [mm.pte_cache_base], "the remembered table is the one in use", f"{start:#x}: {walked}")
+        if mm.pmd_cache_tag != NO_TAG and mm.pgd_pfn >= 0:
+            fmt = census.system.format
+            shift = int(fmt.table_shift)
+            start = int(mm.pmd_cache_tag) << int(fmt.pmd_shift) + shift
+            walked = [table.pfn << shift for table in tables if table.level == len(counts) - 2 and table.start == start]
+            require(walked == [mm.pmd_cache_base], "the remembered table above it is, too", f"{start:#x}: {walked}")
 
 
 def leaf_page(census: Census, leaf: Leaf) -> Page | None:

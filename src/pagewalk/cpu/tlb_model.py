@@ -86,16 +86,18 @@ def feed(mmu: Mmu, arrays: tuple[Addrs, Kinds], start: int, end: int, serve: Cal
            where it is to be left out
     """
     batch = mmu.batch(*arrays)
+    addrs, kinds = (memoryview(array.data) for array in arrays)  # its numbers are Python's
+    run = mmu.run
     attempts = 0
     before = -1
     at = start
     while True:
-        at = mmu.run(batch, at, end)
+        at = run(batch, at, end)
         if at == end:
             return
         attempts = attempts + 1 if at == before else 1
         before = at
-        if not serve(int(arrays[0][at]), int(arrays[1][at])) or attempts > ATTEMPTS:
+        if not serve(addrs[at], kinds[at]) or attempts > ATTEMPTS:
             at += 1
 
 

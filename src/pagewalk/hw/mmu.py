@@ -99,13 +99,14 @@ class Mmu:
         packed = np.array(words, dtype=np.int64)
         if interpreted:
             addresses = {policy.name: interpreted_addresses(policy) for policy in policies}
-            functions = (tlb.invalidate, translate.translate, short.replay_batch)
+            functions: tuple[Any, ...] = (tlb.invalidate, translate.translate, short.replay_batch)
         else:
+            from pagewalk.hw.jit import entry
             from pagewalk.hw.tlb_native import machine_code, policy_addresses
 
             addresses = {policy.name: policy_addresses(policy) for policy in policies}
             code = machine_code()
-            functions = (code["_invalidate"], code["_translate"], code["_replay"])
+            functions = tuple(entry(code[name]) for name in ("_invalidate", "_translate", "_replay"))
         self._invalidate, self._translate, self._replay = functions
         self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
         self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
@@ -143,20 +144,20 @@ class Mmu:
             raise ValueError(f"expected 0 <= start <= end <= {len(addrs)}, got {start}, {stop}")
         return self.run(self.batch(addrs, kinds), start, stop)
 
-    def batch(self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
-        """The two arrays as ``run`` takes them; they must live as long."""
+    def batch(self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> tuple[Any, ...]:
+        """The two arrays as ``run`` takes them, with all that stays the same; they must live as long."""
         if addrs.dtype != np.int64 or kinds.dtype != np.uint8 or len(addrs) != len(kinds):
             raise ValueError(f"expected int64 and uint8 of one length, got {addrs.dtype} and {kinds.dtype}")
         if not (addrs.flags.c_contiguous and kinds.flags.c_contiguous):
             raise ValueError("expected contiguous arrays")
+        chosen: tuple[Any, Any] = (addrs.ctypes.data, kinds.ctypes.data)
         if self._interpreted:
-            return memoryview(addrs.data), memoryview(kinds.data)
-        return addrs.ctypes.data, kinds.ctypes.data
+            chosen = (memoryview(addrs.data), memoryview(kinds.data))
+        return (self._state, self._words, self._nr_words, self._packed, *chosen)
 
-    def run(self, batch: tuple[Any, Any], start: int, end: int) -> int:
+    def run(self, batch: tuple[Any, ...], start: int, end: int) -> int:
         """``replay`` of what ``batch`` made, without checks: 0 <= start <= end <= its length."""
-        addrs, kinds = batch
-        at = int(self._replay(self._state, self._words, self._nr_words, self._packed, addrs, kinds, start, end))
+        at: int = self._replay(*batch, start, end)
         self._accesses += at - start
         if self._accesses >= self._look_at:
             self._consider()
@@ -175,7 +176,9 @@ class Mmu:
 
         code = Specialised(self.state)
         if code.possible:
-            self._replay = code.replay()
+            from pagewalk.hw.jit import entry
+
+            self._replay = entry(code.replay())
         return code.possible
 
     def _consider(self) -> None:
@@ -190,7 +193,7 @@ class Mmu:
 
     def translate(self, addr: int, access: int) -> int:
         """One access, without the short cuts of ``replay``; its status."""
-        status = int(self._translate(self._state, self._words, self._nr_words, self._packed, addr, access))
+        status: int = self._translate(self._state, self._words, self._nr_words, self._packed, addr, access)
         self.state[0] = status
         return status
 

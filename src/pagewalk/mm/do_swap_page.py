@@ -45,7 +45,7 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
     if vma.anon_vma is None:  # moved here by mremap, say
         anon_vma_prepare(vma)
     exclusive = fmt.pte_swp_exclusive(pte)
-    swap.swap_free(entry)
+    swap.swap_free_cached(entry)
     if should_try_to_free_swap(vmf, page):
         swap.try_to_free_swap(page)
     mm.rss_stat[MM_ANONPAGES] += 1

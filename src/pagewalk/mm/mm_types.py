@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from pagewalk.arch.format import Layout
 from pagewalk.mm.file import File
-from pagewalk.mm.pgtable import pgd_alloc
+from pagewalk.mm.pgtable import NO_TAG, pgd_alloc
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_GROWSDOWN, Vma
 
@@ -82,9 +82,11 @@ class MmStruct:
     pgd_pfn           frame of the root table, -1 once freed
     nr_tables         page-table frames by level, 0 = root (VmPTE counts pud, pmd and pte tables)
     tlb_gen           grows when translations lose rights: a CPU that has seen a smaller one flushes its TLB
+    tlb_flush_batched  reclaim has taken pages out of its tables and flushes the TLBs when it has been through its list
     context_gen       as ``tlb_gen``, and grows when one page's translation changes without losing rights, or tables go
                       (mm->context.tlb_gen)
     memcg             id of the memory cgroup that its objects are charged to, 0 for the root
+    on_mmlist         it may have swap entries: ``System.mmlist`` knows it
     rss_stat          resident pages by kind, indexed by MM_*
     total_vm, data_vm, exec_vm, stack_vm, locked_vm  mapped pages by kind
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
@@ -111,6 +113,10 @@ class MmStruct:
         self.nr_tables: list[int] = [1] + [0] * (len(levels) - 1)
         self.pte_cache_tag: i64 = -1
         self.pte_cache_base: i64 = -1
+        self.pmd_cache_tag: i64 = NO_TAG
+        self.pmd_cache_base: i64 = -1
+        self.tlb_flush_batched = False
+        self.on_mmlist = False
         self.tlb_gen: i64 = 0
         self.context_gen: i64 = 0
         self.rss_stat: list[int] = [0, 0, 0, 0]

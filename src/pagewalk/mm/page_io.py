@@ -24,7 +24,7 @@ def is_folio_zero_filled(system: "System", page: Page) -> bool:
     quads = system.ram.quads
     if quads[first + (1 << shift) - 1] != 0 or quads[first] != 0:
         return False
-    return bytes(system.ram.page(page.pfn)) == system.ram.zero_page
+    return system.ram.zero_page.startswith(system.ram.page(page.pfn))  # compares without a copy
 
 
 def swap_writeout(system: "System", page: Page) -> bool:
@@ -37,14 +37,10 @@ def swap_writeout(system: "System", page: Page) -> bool:
         return False
     page.flags &= ~PG_dirty
     if is_folio_zero_filled(system, page):
-        area.zeromap.add(int(offset))
+        area.contents.store_zeros(offset)
         system.vmstat.swpout_zero += 1
         return True
-    if area.zeromap:
-        area.zeromap.discard(int(offset))
-    start: i64 = page.pfn << system.page_shift
-    at: i64 = offset << system.page_shift
-    area.bytes[at : at + system.page_size] = system.ram.bytes[start : start + system.page_size]
+    area.contents.store(offset, system.ram.bytes, page.pfn << system.page_shift)
     system.vmstat.pswpout += 1
     system.vmstat.nr_vmscan_write += 1
     return True
@@ -80,11 +76,8 @@ def swap_read_folio(system: "System", page: Page) -> None:
     area = system.swap.area_of(page.swap)
     offset: i64 = page.swap & SWP_OFFSET_MASK
     page.flags |= PG_uptodate
-    if area.zeromap and offset in area.zeromap:
+    if area.contents.load(offset, system.ram.bytes, page.pfn << system.page_shift):
+        system.vmstat.pswpin += 1
+    else:
         system.ram.clear_page(page.pfn)
         system.vmstat.swpin_zero += 1
-        return
-    start: i64 = page.pfn << system.page_shift
-    at: i64 = offset << system.page_shift
-    system.ram.bytes[start : start + system.page_size] = area.bytes[at : at + system.page_size]
-    system.vmstat.pswpin += 1

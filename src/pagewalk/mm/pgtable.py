@@ -8,7 +8,7 @@ Differs: the kernel's half of a process's root table is there on x86 only (mm/in
     needed; under PAE the tables below the root are made when they are needed (Linux makes all at once).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
@@ -19,6 +19,9 @@ from pagewalk.mm.page import PG_table
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.vma import Vma
+
+
+NO_TAG: Final = 1 << 62  # of no address
 
 
 def pgd_alloc(mm: "MmStruct") -> bool:
@@ -58,14 +61,32 @@ def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
         return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = mm.system.ram.words
     table: i64 = mm.pgd_pfn << fmt.table_shift
-    for shift in mm.upper_shifts:
-        entry: i64 = words[table + ((addr >> shift) & mask)]
+    entry: i64 = 0
+    if addr >> (fmt.pmd_shift + fmt.table_shift) == mm.pmd_cache_tag:
+        entry = words[mm.pmd_cache_base + ((addr >> fmt.pmd_shift) & mask)]
         if entry & fmt.present.mask != fmt.present.value:
-            return -shift
+            return -fmt.pmd_shift
         table = fmt.table_index(entry)
+    else:
+        for shift in mm.upper_shifts:
+            if shift == fmt.pmd_shift:
+                remember_pmd_table(mm, addr, table)
+            entry = words[table + ((addr >> shift) & mask)]
+            if entry & fmt.present.mask != fmt.present.value:
+                return -shift
+            table = fmt.table_index(entry)
     mm.pte_cache_tag = addr >> fmt.pmd_shift
     mm.pte_cache_base = table
     return table + ((addr >> fmt.page_shift) & mask)
+
+
+def remember_pmd_table(mm: "MmStruct", addr: i64, table: i64) -> None:
+    """The table above the last level that serves ``addr``: the next look-up near by begins there. Of the kernel's
+    half nothing is remembered."""
+    if addr >= 0 and addr < mm.task_size:
+        fmt = mm.system.format
+        mm.pmd_cache_tag = addr >> (fmt.pmd_shift + fmt.table_shift)
+        mm.pmd_cache_base = table
 
 
 def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
@@ -76,11 +97,20 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
     if addr >> fmt.pmd_shift == mm.pte_cache_tag:
         return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = system.ram.words
+    entry: i64 = 0
+    if addr >> (fmt.pmd_shift + fmt.table_shift) == mm.pmd_cache_tag:
+        entry = words[mm.pmd_cache_base + ((addr >> fmt.pmd_shift) & mask)]
+        if entry & fmt.present.mask == fmt.present.value:
+            mm.pte_cache_tag = addr >> fmt.pmd_shift
+            mm.pte_cache_base = fmt.table_index(entry)
+            return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     table: i64 = mm.pgd_pfn << fmt.table_shift
     level = 0
     for shift in mm.upper_shifts:
+        if shift == fmt.pmd_shift:
+            remember_pmd_table(mm, addr, table)
         index: i64 = table + ((addr >> shift) & mask)
-        entry: i64 = words[index]
+        entry = words[index]
         level += 1
         if entry & fmt.present.mask != fmt.present.value:
             page = system.node.alloc_page(GFP_PGTABLE)
@@ -180,6 +210,7 @@ def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64
     """Frees the tables that served [start, end) and nothing else: those that lie wholly between ``floor`` (end of the
     mapping below) and ``ceiling`` (start of the mapping above)."""
     mm.pte_cache_tag = -1
+    mm.pmd_cache_tag = NO_TAG
     before: i64 = mm.system.vmstat.nr_page_table_pages
     _free_range(mm, mm.pgd_pfn << mm.system.format.table_shift, 0, start, end, floor, ceiling)
     if mm.system.vmstat.nr_page_table_pages != before:

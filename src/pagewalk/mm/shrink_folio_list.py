@@ -74,6 +74,7 @@ def shrink_folio_list(sc: "ScanControl", pages: list[Page], ignore_references: b
             activate(sc, page)
         kept.append(page)
     for mm in unflushed.values():
+        mm.tlb_flush_batched = False
         mm.flush_tlb_range(0, mm.task_size)
     return kept
 
@@ -147,7 +148,7 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
             return ACTIVATE
     entry = page.swap
     swap = system.swap
-    swap.shadows[entry] = pack_shadow(sc, page)
+    swap.set_shadow(entry, pack_shadow(sc, page))
     swap.delete_from_swap_cache(page)
     system.node.put_page(page)
     sc.nr_reclaimed += 1

@@ -1,24 +1,23 @@
 """One swap area: which of its slots are used, how often, and what they hold.
 
 Slots are given out within a cluster until that is full, then from a cluster that is free, then from one that has holes.
-The contents lie on the host's side, in memory that costs nothing before it is written.
 
 Mirrors: mm/swapfile.c (cluster_alloc_swap_entry), include/linux/swap.h (struct swap_info_struct) (6.18)
 Differs: one cluster is current for all CPUs; orders above 0 are not given out; counts above 254 lie in a dictionary
     rather than on continuation pages.
 """
 
-import mmap
 from math import ceil
 from typing import Final, final
 
 from mypy_extensions import i64
 
 from pagewalk.mm.page import Page
+from pagewalk.mm.swap_contents import SwapContents
 
-SWAPFILE_CLUSTER: Final = 512
+SWAPFILE_CLUSTER_SHIFT: Final = 9
+SWAPFILE_CLUSTER: Final = 1 << SWAPFILE_CLUSTER_SHIFT
 _MANY: Final = 255
-_MAP_NORESERVE: Final = 0x4000
 
 
 @final
@@ -38,7 +37,7 @@ class SwapArea:
     ratio        of a device in RAM (zram): how many pages fit into a frame, compressed; 0 of a disk
     stored       pages that it holds, those of zeros not counted; ``stored_at``: their slots; ``frames``: what they take
                  of RAM
-    zeromap      slots whose page is all zeros: nothing is stored for them
+    contents     what the slots hold
     swapoff      no slot is given out any more
     """
 
@@ -61,28 +60,23 @@ class SwapArea:
         self.frames: list[Page] = []
         self.used = bytearray(nr_slots)
         self.used[0] = 1
-        self.zeromap: set[int] = set()
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self._map = mmap.mmap(-1, nr_slots << page_shift, flags=flags)
-        try:
-            self._map.madvise(mmap.MADV_HUGEPAGE)  # slots are filled in their order: the host takes fewer faults
-        except (AttributeError, OSError):
-            pass
-        self.bytes = memoryview(self._map)
+        self.contents = SwapContents(nr_slots, page_shift)
         nr_clusters = (nr_slots + SWAPFILE_CLUSTER - 1) // SWAPFILE_CLUSTER
         self.cluster_count: list[int] = [0] * nr_clusters
         self.cluster_count[0] = 1  # the header
         self.free_clusters: dict[int, None] = dict.fromkeys(range(1, nr_clusters))
         self.nonfull_clusters: dict[int, None] = {0: None}
-        self.current = -1
+        self.current: i64 = -1
         self.next: i64 = 0
 
     def __repr__(self) -> str:
         return f"<SwapArea {self.name}: {self.inuse_pages} of {self.pages} pages used>"
 
-    def cluster_end(self, cluster: int) -> i64:
+    def cluster_end(self, cluster: i64) -> i64:
         """The slot behind a cluster's last one."""
-        return min(self.max, (cluster + 1) * SWAPFILE_CLUSTER)
+        end: i64 = (cluster + 1) * SWAPFILE_CLUSTER
+        last: i64 = self.max
+        return end if end < last else last
 
     def alloc_slot(self) -> i64:
         """A free slot, used from now on; -1 where there is none."""
@@ -96,20 +90,24 @@ class SwapArea:
                 self.leave_cluster()
             if self.free_clusters:
                 self.current = next(iter(self.free_clusters))
-                del self.free_clusters[self.current]
+                del self.free_clusters[int(self.current)]
             elif self.nonfull_clusters:
                 self.current = next(iter(self.nonfull_clusters))
-                del self.nonfull_clusters[self.current]
+                del self.nonfull_clusters[int(self.current)]
             else:
                 return -1
             self.next = self.current * SWAPFILE_CLUSTER
 
-    def scan_cluster(self, cluster: int) -> i64:
+    def scan_cluster(self, cluster: i64) -> i64:
         """The next free slot of the current cluster, or -1."""
         end = self.cluster_end(cluster)
-        found: i64 = self.used.find(0, self.next, end)
-        if found < 0:
+        found: i64 = self.next
+        if found >= end:
             return -1
+        if self.used[found]:  # in a cluster that was free the next slot is, too
+            found = self.used.find(0, found, end)
+            if found < 0:
+                return -1
         self.next = found + 1
         self.used[found] = 1
         self.inuse_pages += 1
@@ -121,7 +119,7 @@ class SwapArea:
         cluster = self.current
         self.current = -1
         if self.cluster_count[cluster] < self.cluster_end(cluster) - cluster * SWAPFILE_CLUSTER:
-            self.nonfull_clusters[cluster] = None
+            self.nonfull_clusters[int(cluster)] = None
 
     def free_slot(self, offset: i64) -> None:
         """Nobody uses the slot any more."""
@@ -130,16 +128,17 @@ class SwapArea:
         if self.ratio and offset in self.stored_at:
             self.stored_at.discard(offset)
             self.stored -= 1
-        self.zeromap.discard(offset)
-        cluster = int(offset // SWAPFILE_CLUSTER)
-        self.cluster_count[cluster] -= 1
+        self.contents.free(offset)
+        cluster: i64 = offset >> SWAPFILE_CLUSTER_SHIFT
+        count: i64 = self.cluster_count[cluster]
+        self.cluster_count[cluster] = count - 1
         if cluster == self.current:
             return
-        if self.cluster_count[cluster] == 0:
-            self.nonfull_clusters.pop(cluster, None)
-            self.free_clusters[cluster] = None
-        elif cluster not in self.nonfull_clusters:
-            self.nonfull_clusters[cluster] = None
+        if count == 1:
+            self.nonfull_clusters.pop(int(cluster), None)
+            self.free_clusters[int(cluster)] = None
+        elif count == self.cluster_end(cluster) - cluster * SWAPFILE_CLUSTER:  # it was full, and so in neither
+            self.nonfull_clusters[int(cluster)] = None
 
     def frames_needed(self) -> int:
         """Frames that the compressed pages take."""
@@ -176,5 +175,4 @@ class SwapArea:
 
     def close(self) -> None:
         """Gives the contents' memory back to the host."""
-        self.bytes.release()
-        self._map.close()
+        self.contents.close()

@@ -71,7 +71,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     page.flags |= PG_swapbacked
     swap.add_to_swap_cache(page, entry)
     swap_read_folio(system, page)
-    shadow = swap.shadows.pop(entry, -1)
+    shadow = swap.take_shadow(entry)
     if shadow >= 0:
         page_refaulted(system, page, shadow)
     system.node.folio_lruvec(page).add(page)

@@ -57,7 +57,6 @@ class Swap:
     total_swap_pages  slots of all areas
     nr_swap_pages     free ones (a freed slot whose page is still cached is not free)
     cache             the swap cache: pages by entry; it holds a reference on each
-    shadows           of pages that have left memory for their slot: what workingset.py wants to remember
     current           the area whose current cluster is being filled
     least_priority    of the next area that asks for none
     hits, prev_offset, last_ra_pages  what read-ahead by slots remembers
@@ -71,7 +70,6 @@ class Swap:
         self.total_swap_pages: i64 = 0
         self.nr_swap_pages: i64 = 0
         self.cache: dict[int, Page] = {}
-        self.shadows: dict[int, int] = {}
         self.current: SwapArea | None = None
         self.least_priority = -1
         self.nr_rotational = 0
@@ -116,8 +114,6 @@ class Swap:
             self.current = None
         self.total_swap_pages -= area.pages
         self.nr_rotational -= 1 if area.rotational else 0
-        for entry in [entry for entry in self.shadows if entry >> SWP_OFFSET_BITS == area.kind]:
-            del self.shadows[entry]
         area.close()
 
     def free_kind(self) -> int:
@@ -165,7 +161,6 @@ class Swap:
         """Nothing refers to the slot any more."""
         area = self.area_of(entry)
         area.free_slot(entry & SWP_OFFSET_MASK)
-        self.shadows.pop(entry, None)
         if self.node.memcg.enabled:
             self.node.memcg.uncharge_swap(entry)
         if not area.swapoff:
@@ -186,6 +181,10 @@ class Swap:
         """One more refers to the slot."""
         self.area_of(entry).add_use(entry & SWP_OFFSET_MASK)
 
+    def swap_free_cached(self, entry: i64) -> None:
+        """One less refers to the slot of a cached page, which keeps it."""
+        self.area_of(entry).drop_use(entry & SWP_OFFSET_MASK)
+
     def swap_free(self, entry: i64) -> None:
         """One less refers to the slot; a cached page keeps it."""
         if self.area_of(entry).drop_use(entry & SWP_OFFSET_MASK) == 0 and entry not in self.cache:
@@ -197,6 +196,19 @@ class Swap:
         page = self.cache.get(entry)
         if page is not None and page.mapcount == 0 and self.folio_free_swap(page):
             self.node.put_page(page)
+
+    def set_shadow(self, entry: i64, shadow: i64) -> None:
+        """The page of a slot has left memory: what workingset.py wants to remember of it, 0 or more."""
+        self.area_of(entry).contents.shadows[entry & SWP_OFFSET_MASK] = shadow + 1
+
+    def take_shadow(self, entry: i64) -> i64:
+        """What was remembered of the page of a slot, which is back; -1 for nothing."""
+        shadows = self.area_of(entry).contents.shadows
+        offset: i64 = entry & SWP_OFFSET_MASK
+        shadow: i64 = shadows[offset]
+        if shadow:
+            shadows[offset] = 0
+        return shadow - 1
 
     # The cache.
 
@@ -213,20 +225,28 @@ class Swap:
         """The page leaves the cache; the slot is free where nothing else refers to it. The cache's reference is the
         caller's to drop."""
         entry = page.swap
-        del self.cache[entry]
+        self.remove_from_cache(page)
+        if self.swap_count(entry) == 0:
+            self.free_entry(entry)
+
+    def remove_from_cache(self, page: Page) -> None:
+        """``delete_from_swap_cache`` where the caller sees to the slot."""
+        del self.cache[page.swap]
         page.flags &= ~(PG_swapcache | PG_readahead)
         page.swap = 0
         self.vmstat.nr_swapcached -= 1
         self.vmstat.nr_file_pages -= 1
-        if self.swap_count(entry) == 0:
-            self.free_entry(entry)
 
     def folio_free_swap(self, page: Page) -> bool:
         """A page in memory gives its slot up where no page table needs that; True where it did, and the cache's
         reference is the caller's to drop."""
-        if not page.flags & PG_swapcache or self.swap_count(page.swap) != 0:
+        if not page.flags & PG_swapcache:
             return False
-        self.delete_from_swap_cache(page)
+        entry = page.swap
+        if self.swap_count(entry) != 0:
+            return False
+        self.remove_from_cache(page)
+        self.free_entry(entry)
         page.flags |= PG_dirty
         return True
 

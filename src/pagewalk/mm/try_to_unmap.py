@@ -50,7 +50,9 @@ def try_to_unmap(system: "System", page: Page, unflushed: dict[int, MmStruct]) -
             return False
         if not unmap_one(system, page, vma, index, pte):
             return False
-        unflushed[mm.ident] = mm
+        if not mm.tlb_flush_batched:
+            mm.tlb_flush_batched = True
+            unflushed[mm.ident] = mm
     return page.mapcount == 0
 
 
@@ -77,7 +79,9 @@ def unmap_one(system: "System", page: Page, vma: Vma, index: i64, pte: i64) -> b
         system.ram.words[index] = swap_pte
         mm.rss_stat[MM_ANONPAGES] -= 1
         mm.rss_stat[MM_SWAPENTS] += 1
-        system.mmlist[mm.ident] = mm
+        if not mm.on_mmlist:
+            mm.on_mmlist = True
+            system.mmlist[mm.ident] = mm
     else:
         if dirty or page.flags & PG_dirty or page.refcount != page.mapcount:
             if dirty or page.flags & PG_dirty:

@@ -168,10 +168,12 @@ class Replay:
         space = self._space
         assert space is not None
         outcome = serve_fault(space.task, addr, kind)
+        if outcome == FAULT_SERVED:
+            return True
         if outcome == FAULT_OOM:
             ram = self.machine.config.ram
             raise OutOfMemory(f"replay: access to {addr:#x}: the machine's RAM of {ram:,} bytes is full")
-        if outcome == FAULT_SERVED or self.spaces.map_here(space, addr):
+        if self.spaces.map_here(space, addr):
             return True
         self.report.refused += 1
         return False
