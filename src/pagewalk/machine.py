@@ -28,7 +28,8 @@ from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.kernel.kernel import Kernel
 from pagewalk.kernel.segment import segments_of
-from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
+from pagewalk.mm.meminfo import meminfo_text
+from pagewalk.mm.show_mem import buddyinfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.swapon import configure_swap
 from pagewalk.mm.system import System
 from pagewalk.mm.vmscan import Reclaim

@@ -83,3 +83,20 @@ def test_watermarks_can_be_computed_again(settings: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_numbers_of_sysctls_read_as_the_kernel_reads_them(text: bytes, value: int | None) -> None:
     assert proc_get_long(text) == value
+
+
+def test_meminfo_of_a_kernel_with_high_memory_tells_both_parts() -> None:
+    for arch, large in (("x86_pae", 2), ("x86_32", 4)):
+        with Machine(ram="2G", arch=arch, aslr=False) as machine:
+            told = {line.split(":")[0]: int(line.split()[1]) for line in machine.meminfo().splitlines()}
+            names = list(told)
+            place = names.index("Mlocked") + 1
+            assert names[place : place + 4] == ["HighTotal", "HighFree", "LowTotal", "LowFree"]
+            assert told["HighTotal"] + told["LowTotal"] == told["MemTotal"]
+            assert told["HighFree"] + told["LowFree"] == told["MemFree"]
+            assert told["HighTotal"] > told["LowTotal"] > 700 << 10
+            assert told["VmallocTotal"] < 256 << 10
+            assert 800 << 10 < told["DirectMap4k"] + told[f"DirectMap{large}M"] < 900 << 10
+            assert "DirectMap1G" not in told
+    with Machine(ram="2G") as machine:
+        assert "HighTotal" not in machine.meminfo()

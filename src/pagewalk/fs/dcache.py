@@ -89,6 +89,9 @@ def dget(dentry: Dentry) -> Dentry:
             held.d_children[dentry.name] = dentry
     if dentry.d_count == 0:
         dentry.inode = dentry.inode.igrab()
+        slab = dentry.inode.i_sb.slab
+        if slab is not None:
+            slab.dentry.alloc()
     dentry.d_count += 1
     return dentry
 
@@ -99,6 +102,9 @@ def dput(dentry: Dentry) -> None:
     if dentry.d_count > 0:
         return
     parent = dentry.parent
+    slab = dentry.inode.i_sb.slab
+    if slab is not None:
+        slab.dentry.free()
     dentry.inode.iput()
     if parent is not None:
         if parent.d_children is not None and parent.d_children.get(dentry.name) is dentry:

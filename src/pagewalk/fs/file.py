@@ -53,6 +53,8 @@ class VfsFile(File):
         f_mode = FMODE_WRITE if access == O_WRONLY else FMODE_READ | FMODE_WRITE if access == O_RDWR else FMODE_READ
         if flags & O_PATH:
             f_mode = 0
+        dentry.inode.i_sb.belongs_to(system.slab)
+        system.slab.filp.alloc()
         dentry = dget(dentry)
         super().__init__(dentry.name if dentry.mnt.mnt_root is None else d_path(dentry, None), f_mode)
         self.system = system
@@ -83,6 +85,7 @@ class VfsFile(File):
         """The last reference is gone: the name is let go."""
         if self.dentry.d_files is not None and self in self.dentry.d_files:
             self.dentry.d_files.remove(self)
+        self.system.slab.filp.free()
         dput(self.dentry)
 
     @property

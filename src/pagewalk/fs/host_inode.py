@@ -146,6 +146,8 @@ class HostNode(PagedInode):
         """The inode in use for this file, which may be an earlier object."""
         inode = self.host_sb.in_use.setdefault(self.key, self)
         inode.i_count += 1
+        if inode.i_count == 1:
+            inode.count_use()
         return inode
 
     def evict(self) -> None:

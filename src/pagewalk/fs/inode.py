@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pagewalk.fs.fcntl import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pagewalk.fs.fsnotify import inode_gone
 from pagewalk.fs.stat import Stat, Statfs
+from pagewalk.mm.slab import KmemCache, SlabCaches
 
 if TYPE_CHECKING:
     from pagewalk.fs.dcache import Dentry
@@ -59,6 +60,7 @@ class SuperBlock:
     fstype      its name in /proc/mounts
     read_only   every change answers EROFS
     noexec      nothing on it can be executed or mapped so (SB_I_NOEXEC)
+    slab        the machine's slab caches, None while it belongs to no machine; inodes: the one of its inodes
     """
 
     def __init__(self, s_dev: tuple[int, int], fstype: str) -> None:
@@ -66,6 +68,14 @@ class SuperBlock:
         self.fstype = fstype
         self.read_only = False
         self.noexec = False
+        self.slab: SlabCaches | None = None
+        self.inodes: KmemCache | None = None
+
+    def belongs_to(self, slab: SlabCaches) -> None:
+        """A machine uses it: its dentries and inodes are counted there from now on."""
+        if self.slab is None:
+            self.slab = slab
+            self.inodes = slab.inodes_of(self.fstype)
 
     def statfs(self) -> Statfs:
         """statfs(2) of the file system."""
@@ -110,12 +120,21 @@ class Inode:
     def igrab(self) -> "Inode":
         """One more user. Returns the object to use: where a file system made two for one file, the one in use."""
         self.i_count += 1
+        if self.i_count == 1:
+            self.count_use()
         return self
+
+    def count_use(self) -> None:
+        """The first user has come: the inode is in its slab cache."""
+        if self.i_sb.inodes is not None:
+            self.i_sb.inodes.alloc()
 
     def iput(self) -> None:
         """One user less; the last one evicts."""
         self.i_count -= 1
         if self.i_count == 0:
+            if self.i_sb.inodes is not None:
+                self.i_sb.inodes.free()
             self.evict()
         elif self.i_marks and self.i_nlink == 0:
             inode_gone(self)

@@ -48,6 +48,7 @@ class Namespace:
     def _mount(self, sb: SuperBlock, inode: Inode, source: str, options: str, where: Dentry | None) -> Dentry:
         flags = ST_RELATIME | (ST_RDONLY if options.startswith("ro") else 0)
         mnt = Mount(20 + len(self.mounts), sb, source, options, flags)
+        sb.belongs_to(self.system.slab)
         root = dget(Dentry("/", None, inode, mnt))
         mnt.mnt_root = root
         if where is not None:
@@ -88,6 +89,7 @@ class Namespace:
         mnt.sb = sb
         mnt.source = source
         mnt.options = options
+        sb.belongs_to(self.system.slab)
         root = dget(Dentry("/", None, inode, mnt))
         mnt.mnt_root = root
         return root

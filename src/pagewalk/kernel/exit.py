@@ -233,6 +233,7 @@ def release_task(task: "Task") -> None:
     slab = kernel.system.slab
     slab.task_struct.free(task.kmem)
     slab.pid.free(task.kmem)
+    kernel.system.stacks.free()
     task.sighand.count -= 1
     if task.sighand.count == 0:
         slab.sighand_cache.free(task.sighand.memcg)

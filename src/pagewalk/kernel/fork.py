@@ -145,6 +145,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.stack_charged = True
     slab.task_struct.alloc(kmem)
     slab.pid.alloc(kmem)
+    kernel.system.stacks.alloc()
     if not flags & CLONE_THREAD:
         task.signal.memcg = kmem
         slab.signal_cache.alloc(kmem)

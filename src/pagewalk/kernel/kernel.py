@@ -282,6 +282,7 @@ class Kernel(KernelMemory):
         self.tasks_by_pid[task.pid] = task
         slab = self.system.slab
         slab.task_struct.alloc()
+        self.system.stacks.alloc()
         slab.pid.alloc()
         slab.signal_cache.alloc()
         slab.sighand_cache.alloc()

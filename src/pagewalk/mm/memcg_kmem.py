@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pagewalk.mm.memcontrol import MemCgroupTree
 
 OBJECT_NOTE: Final = 8  # sizeof(struct slabobj_ext)
-THREAD_SIZE: Final = 16384
 
 
 def charge_object(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
@@ -71,7 +70,7 @@ def uncharge_stack(tree: "MemCgroupTree", group: "MemCgroup") -> None:
 
 def stack_pages(tree: "MemCgroupTree") -> i64:
     """Pages of a kernel stack."""
-    return max(THREAD_SIZE >> tree.system.page_shift, 1)
+    return tree.system.stacks.pages_each
 
 
 def give_back(tree: "MemCgroupTree", group: "MemCgroup", nr_pages: i64) -> None:

@@ -82,9 +82,11 @@ def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> 
 
 def root_kernel(system: "System", stat: dict[str, int]) -> None:
     """The root's kernel memory is the machine's."""
-    stat["kernel_stack"] = int(system.slab.task_struct.active) << 14
+    stat["kernel_stack"] = system.stacks.kbytes() << 10
     slab = system.slab.nr_pages() * int(system.page_size)
-    stat["slab_unreclaimable"] = stat["slab"] = slab
+    stat["slab"] = slab
+    stat["slab_reclaimable"] = system.slab.nr_reclaimable() * int(system.page_size)
+    stat["slab_unreclaimable"] = slab - stat["slab_reclaimable"]
     stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + slab + stat["zswap"]
 
 

@@ -65,10 +65,11 @@ def pages_of_node(system: "System", node: "Node") -> dict[str, int]:
             "nr_shmem": int(vmstat.nr_shmem),
             "nr_swapcached": int(vmstat.nr_swapcached),
             "nr_page_table_pages": int(vmstat.nr_page_table_pages),
-            "nr_slab_unreclaimable": system.slab.nr_pages(),
+            "nr_slab_reclaimable": system.slab.nr_reclaimable(),
+            "nr_slab_unreclaimable": system.slab.nr_pages() - system.slab.nr_reclaimable(),
         }
     names = ["nr_anon_pages", "nr_mapped", "nr_file_pages", "nr_dirty", "nr_shmem", "nr_swapcached"]
-    found = dict.fromkeys([*names, "nr_page_table_pages", "nr_slab_unreclaimable"], 0)
+    found = dict.fromkeys([*names, "nr_page_table_pages", "nr_slab_reclaimable", "nr_slab_unreclaimable"], 0)
     for lruvec in node.lruvecs:
         for lru in range(NR_LRU_LISTS):
             for page in lruvec.all_pages(lru):
@@ -92,7 +93,7 @@ def pages_of_node(system: "System", node: "Node") -> dict[str, int]:
     for cache in system.slab.all():
         for head in cache.slabs:
             if node.zone_of(head.pfn).node_id == node.node_id:
-                found["nr_slab_unreclaimable"] += 1 << cache.order
+                found["nr_slab_reclaimable" if cache.reclaimable else "nr_slab_unreclaimable"] += 1 << cache.order
     return found
 
 

@@ -281,6 +281,9 @@ class ShmemFile(File):
         self.mapping = space
         self.st_dev = SHMEM_DEV
         self.st_ino = inode
+        slab = system.slab
+        for cache in (slab.filp, slab.dentry, slab.shmem_inode_cache):
+            cache.alloc()
 
     def can_mmap(self) -> bool:
         """Always."""
@@ -302,6 +305,9 @@ class ShmemFile(File):
         """Nobody can reach the object any more."""
         assert self.mapping is not None
         shmem_evict(self.system, self.mapping)
+        slab = self.system.slab
+        for cache in (slab.filp, slab.dentry, slab.shmem_inode_cache):
+            cache.free()
 
 
 def shmem_zero_setup(vma: Vma) -> int:

@@ -1,23 +1,19 @@
-"""Counters as Linux prints them: /proc/vmstat, zoneinfo, buddyinfo and meminfo, from the model's own state.
+"""Counters as Linux prints them: /proc/vmstat, zoneinfo and buddyinfo, from the model's own state.
 
-Mirrors: mm/vmstat.c, fs/proc/meminfo.c, mm/show_mem.c (6.18)
+Mirrors: mm/vmstat.c (6.18)
 Differs: what the model does not have yet (huge pages) prints as 0; what is written to files and swap is counted for the
     machine, and told of node 0.
 """
 
 from typing import Final
 
-from pagewalk.arch.zone_limits import KIND_NAMES, MAX_DMA32_PFN, ZONE_KINDS
-from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES, NR_LRU_LISTS
+from pagewalk.arch.zone_limits import KIND_NAMES, ZONE_KINDS
+from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES
 from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingset_of
 from pagewalk.mm.system import System
-from pagewalk.mm.util import vm_commit_limit
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
 from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS, buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
-
-THREAD_SIZE_KB: Final = 16
-VMALLOC_TOTAL_KB: Final = 34359738367
 
 NODE_STATS: Final = """
     nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable
@@ -214,88 +210,5 @@ def file_lru_pages(system: System) -> int:
 
 
 def kernel_stack_kb(system: System) -> int:
-    """What the tasks' kernel stacks take, 16 KiB each."""
-    return int(system.slab.task_struct.active) * THREAD_SIZE_KB
-
-
-def mem_available(system: System) -> int:
-    """MemAvailable in pages: free pages above the reserves, and half or more of the page cache."""
-    zones = system.zones
-    wmark_low = sum(int(zone.watermark_low) for zone in zones)
-    reserves = sum(min(max(zone.lowmem_reserve) + zone.watermark_high, zone.managed_pages) for zone in zones)
-    cache = file_lru_pages(system)
-    return max(system.node.nr_free_pages() - reserves + cache - min(cache // 2, wmark_low), 0)
-
-
-def meminfo_text(system: System) -> str:
-    """/proc/meminfo."""
-    vmstat = system.vmstat
-    kb = int(system.page_size) >> 10  # of a page
-    inactive_anon, active_anon, inactive_file, active_file, unevictable = [
-        system.page_state(lru) * kb for lru in range(NR_LRU_LISTS)
-    ]
-    rows: list[tuple[str, int]] = [
-        ("MemTotal", system.totalram_pages * kb),
-        ("MemFree", system.node.nr_free_pages() * kb),
-        ("MemAvailable", mem_available(system) * kb),
-        ("Buffers", 0),
-        ("Cached", int(vmstat.nr_file_pages - vmstat.nr_swapcached) * kb),
-        ("SwapCached", int(vmstat.nr_swapcached) * kb),
-        ("Active", active_anon + active_file),
-        ("Inactive", inactive_anon + inactive_file),
-        ("Active(anon)", active_anon),
-        ("Inactive(anon)", inactive_anon),
-        ("Active(file)", active_file),
-        ("Inactive(file)", inactive_file),
-        ("Unevictable", unevictable),
-        ("Mlocked", int(vmstat.nr_mlock) * kb),
-        ("SwapTotal", int(system.swap.total_swap_pages) * kb),
-        ("SwapFree", int(system.swap.nr_swap_pages) * kb),
-        ("Zswap", 0),
-        ("Zswapped", 0),
-        ("Dirty", int(vmstat.nr_dirty) * kb),
-        ("Writeback", 0),
-        ("AnonPages", int(vmstat.nr_anon_mapped) * kb),
-        ("Mapped", int(vmstat.nr_file_mapped) * kb),
-        ("Shmem", int(vmstat.nr_shmem) * kb),
-        ("KReclaimable", 0),
-        ("Slab", system.slab.nr_pages() * kb),
-        ("SReclaimable", 0),
-        ("SUnreclaim", system.slab.nr_pages() * kb),
-        ("KernelStack", kernel_stack_kb(system)),
-        ("PageTables", int(vmstat.nr_page_table_pages) * kb),
-        ("SecPageTables", 0),
-        ("NFS_Unstable", 0),
-        ("Bounce", 0),
-        ("WritebackTmp", 0),
-        ("CommitLimit", vm_commit_limit(system) * kb),
-        ("Committed_AS", int(system.vm_committed_as) * kb),
-        ("VmallocTotal", VMALLOC_TOTAL_KB),
-        ("VmallocUsed", 0),
-        ("VmallocChunk", 0),
-        ("Percpu", 0),
-        ("AnonHugePages", 0),
-        ("ShmemHugePages", 0),
-        ("ShmemPmdMapped", 0),
-        ("FileHugePages", 0),
-        ("FilePmdMapped", 0),
-        ("Balloon", 0),
-    ]
-    lines = [f"{name + ':':<15} {value:8d} kB\n" for name, value in rows]
-    lines += [
-        f"{name + ':':<16}{0:8d}\n"
-        for name in ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
-    ]
-    tail = [("Hugepagesize", int(system.format.pmd_size) >> 10), ("Hugetlb", 0)]
-    if system.config.arch.startswith("x86"):
-        top = system.mem_map.max_pfn
-        gigabytes = 0 if top <= MAX_DMA32_PFN else (top - MAX_DMA32_PFN) >> 18 << 18
-        rest = system_ram_pages(system) - gigabytes
-        tail += [("DirectMap4k", rest % 512 * 4), ("DirectMap2M", rest // 512 * 2048), ("DirectMap1G", gigabytes * 4)]
-    lines += [f"{name + ':':<15} {value:8d} kB\n" for name, value in tail]
-    return "".join(lines)
-
-
-def system_ram_pages(system: System) -> int:
-    """Frames that exist."""
-    return sum(zone.present_pages for zone in system.zones)
+    """What the tasks' kernel stacks take."""
+    return system.stacks.kbytes()

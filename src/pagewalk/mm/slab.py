@@ -7,15 +7,16 @@ go; which slab an object lies in is not modelled, so slabs are as full as they c
 Sources: proc_slabinfo(5), slabinfo(5); object sizes as /proc/slabinfo of a 6.18 kernel has them (x86-64).
 
 Mirrors: mm/slub.c (calculate_order, new_slab, discard_slab), mm/slab_common.c (slabinfo) (6.18)
-Differs: no per-CPU slabs; dentries, inodes and what drivers allocate are not counted; sizes are those of x86-64 on
-    every architecture; where no frame is free without waiting, objects are counted without one.
+Differs: no per-CPU slabs; dentries and inodes are counted while somebody uses them, and those of ext4 stand for the
+    host's files; what drivers allocate is not counted; sizes are those of x86-64 on every architecture; where no frame
+    is free without waiting, objects are counted without one.
 """
 
 from typing import Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.gfp import GFP_NOWARN
+from pagewalk.mm.gfp import GFP_NOWARN, GFP_RECLAIMABLE
 from pagewalk.mm.page import Page, PG_slab
 from pagewalk.mm.page_alloc import Node
 
@@ -26,8 +27,15 @@ _MAX_PARTIAL: Final = 10
 
 # name: bytes of an object, in the order of /proc/slabinfo.
 OBJECT_SIZES: Final = (
-    ("vm_area_struct", 192), ("files_cache", 704), ("signal_cache", 1152), ("sighand_cache", 2112),
-    ("task_struct", 5888), ("anon_vma_chain", 64), ("anon_vma", 104), ("pid", 192), ("mm_struct", 1600),
+    ("ext4_inode_cache", 1128), ("sock_inode_cache", 832), ("proc_inode_cache", 696), ("shmem_inode_cache", 752),
+    ("filp", 192), ("inode_cache", 624), ("dentry", 192), ("vm_area_struct", 192), ("files_cache", 704),
+    ("signal_cache", 1152), ("sighand_cache", 2112), ("task_struct", 5888), ("anon_vma_chain", 64), ("anon_vma", 104),
+    ("pid", 192), ("mm_struct", 1600),
+)  # fmt: skip
+
+# Caches whose objects the kernel can let go of (SLAB_RECLAIM_ACCOUNT).
+RECLAIMABLE: Final = (
+    "ext4_inode_cache", "sock_inode_cache", "proc_inode_cache", "shmem_inode_cache", "inode_cache", "dentry",
 )  # fmt: skip
 
 
@@ -67,6 +75,7 @@ class KmemCache:
     active                objects in use
     total                 objects that the slabs can hold
     slabs                 first pages of the slabs
+    reclaimable           the kernel can let go of its objects: frames of MIGRATE_RECLAIMABLE, SReclaimable
     spare                 objects that may be free before a slab goes (min_partial slabs)
     """
 
@@ -74,6 +83,7 @@ class KmemCache:
         page_size = int(node.ram.page_size)
         self.name = name
         self.size = size
+        self.reclaimable = name in RECLAIMABLE
         self.node = node
         self.order = calculate_order(size, cpus, page_size)
         self.objects: i64 = (page_size << self.order) // size
@@ -103,7 +113,7 @@ class KmemCache:
 
     def grow(self) -> None:
         """new_slab: never waits, and never asks reclaim, in whose midst an object may come to be."""
-        page = self.node.alloc_pages(GFP_NOWARN, self.order)
+        page = self.node.alloc_pages(GFP_NOWARN | GFP_RECLAIMABLE if self.reclaimable else GFP_NOWARN, self.order)
         if page is None:
             return
         page.flags |= PG_slab
@@ -138,6 +148,13 @@ class SlabCaches:
 
     def __init__(self, node: Node, cpus: int) -> None:
         sizes = dict(OBJECT_SIZES)
+        self.ext4_inode_cache = KmemCache("ext4_inode_cache", sizes["ext4_inode_cache"], node, cpus)
+        self.sock_inode_cache = KmemCache("sock_inode_cache", sizes["sock_inode_cache"], node, cpus)
+        self.proc_inode_cache = KmemCache("proc_inode_cache", sizes["proc_inode_cache"], node, cpus)
+        self.shmem_inode_cache = KmemCache("shmem_inode_cache", sizes["shmem_inode_cache"], node, cpus)
+        self.filp = KmemCache("filp", sizes["filp"], node, cpus)
+        self.inode_cache = KmemCache("inode_cache", sizes["inode_cache"], node, cpus)
+        self.dentry = KmemCache("dentry", sizes["dentry"], node, cpus)
         self.vm_area_struct = KmemCache("vm_area_struct", sizes["vm_area_struct"], node, cpus)
         self.files_cache = KmemCache("files_cache", sizes["files_cache"], node, cpus)
         self.signal_cache = KmemCache("signal_cache", sizes["signal_cache"], node, cpus)
@@ -151,13 +168,28 @@ class SlabCaches:
     def all(self) -> list[KmemCache]:
         """Every cache, in the order of /proc/slabinfo."""
         return [
-            self.vm_area_struct, self.files_cache, self.signal_cache, self.sighand_cache, self.task_struct,
-            self.anon_vma_chain, self.anon_vma, self.pid, self.mm_struct,
+            self.ext4_inode_cache, self.sock_inode_cache, self.proc_inode_cache, self.shmem_inode_cache, self.filp,
+            self.inode_cache, self.dentry, self.vm_area_struct, self.files_cache, self.signal_cache,
+            self.sighand_cache, self.task_struct, self.anon_vma_chain, self.anon_vma, self.pid, self.mm_struct,
         ]  # fmt: skip
 
     def nr_pages(self) -> int:
-        """Frames of all slabs; none of them can be reclaimed (SUnreclaim)."""
+        """Frames of all slabs."""
         return sum([cache.nr_pages() for cache in self.all()])
+
+    def nr_reclaimable(self) -> int:
+        """Frames of slabs whose objects the kernel can let go of (SReclaimable)."""
+        return sum([cache.nr_pages() for cache in self.all() if cache.reclaimable])
+
+    def inodes_of(self, fstype: str) -> "KmemCache | None":
+        """Where a file system's inodes come from; None where all its files share one."""
+        if fstype == "anon_inodefs":
+            return None
+        by_type = {
+            "ext4": self.ext4_inode_cache, "sockfs": self.sock_inode_cache, "proc": self.proc_inode_cache,
+            "tmpfs": self.shmem_inode_cache, "devtmpfs": self.shmem_inode_cache,
+        }  # fmt: skip
+        return by_type.get(fstype, self.inode_cache)
 
     def counts(self) -> dict[str, int]:
         """Objects in use by cache: what must come back when programs have ended."""

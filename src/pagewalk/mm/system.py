@@ -18,6 +18,7 @@ from pagewalk.mm.current import Current
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.init_mm import InitMm, has_kernel_map
+from pagewalk.mm.kernel_stack import KernelStacks
 from pagewalk.mm.lru import ClassicLru
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memblock import regions_of
@@ -74,7 +75,7 @@ class System:
     vmstat              counters
     zero_pfn            the frame that every untouched anonymous page reads
     totalram_pages      managed frames of all zones
-    slab                caches of the kernel's own objects
+    slab, stacks        caches of the kernel's own objects; its stacks
     has_policies        somebody has set a NUMA policy
     node_weights        turns of each node in weighted interleaving
     vm_committed_as     pages promised to processes (Committed_AS)
@@ -124,6 +125,7 @@ class System:
         self.vm_committed_as: i64 = 0
         self.has_policies = False
         self.slab = SlabCaches(self.node, config.cpus)
+        self.stacks = KernelStacks(self.node, config.arch)
         self.node_weights = [1] * len(self.nodes)
         zero = self.node.alloc_page(GFP_PGTABLE)
         if zero is None:

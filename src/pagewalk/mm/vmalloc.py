@@ -70,7 +70,6 @@ class Vmalloc:
         self.lazy: list[VmStruct] = []
         self.nr_lazy = 0
         self.nr_purges = 0
-        self.nr_vmalloc_pages = 0
 
     # Areas.
 
@@ -160,7 +159,7 @@ class Vmalloc:
             page.flags |= PG_special
             area.pages.append(page)
         pfns = [int(page.pfn) for page in area.pages]
-        self.nr_vmalloc_pages += len(pfns)
+        self.system.vmstat.nr_vmalloc_pages += len(pfns)
         if len(pfns) < area.nr_mapped() or not self.map_pages(area, pfns, PAGE_KERNEL):
             self.vfree(area.addr)
             return 0
@@ -177,7 +176,7 @@ class Vmalloc:
         for page in area.pages:
             page.flags &= ~PG_special
             self.system.node.put_page(page)
-        self.nr_vmalloc_pages -= len(area.pages)
+        self.system.vmstat.nr_vmalloc_pages -= len(area.pages)
         area.pages = []
         return True
 
@@ -239,13 +238,14 @@ class Vmalloc:
             line = f"0x{area.addr:016x}-0x{area.addr + area.size:016x} {area.size:7d} {area.caller}"
             if not self.init_mm.wide:
                 line = f"0x{area.addr:08x}-0x{area.addr + area.size:08x} {area.size:7d} {area.caller}"
-            if area.pages:
-                line += f" pages={len(area.pages)}"
+            own = area.pages if area.flags == VM_ALLOC else []  # those of vmap are somebody else's
+            if own:
+                line += f" pages={len(own)}"
             if area.phys_addr:
-                line += f" phys=0x{area.phys_addr:016x}"
+                line += f" phys=0x{area.phys_addr:0{16 if self.init_mm.fmt.entry_shift == 3 else 8}x}"
             line += f" {area.kind()}"
-            for nid in sorted({self.node_of(page) for page in area.pages}):
-                line += f" N{nid}={len([page for page in area.pages if self.node_of(page) == nid])}"
+            for nid in sorted({self.node_of(page) for page in own}):
+                line += f" N{nid}={len([page for page in own if self.node_of(page) == nid])}"
             lines.append(line + "\n")
         for area in self.lazy:
             width = 16 if self.init_mm.wide else 8

@@ -20,6 +20,7 @@ class VmStat:
     nr_dirty         page-cache pages that differ from their file
     nr_page_table_pages  frames that hold page tables
     nr_mlock         pages held by mlock
+    nr_vmalloc_pages pages that vmalloc gave out
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class VmStat:
         self.nr_dirty: i64 = 0
         self.nr_page_table_pages: i64 = 0
         self.nr_mlock: i64 = 0
+        self.nr_vmalloc_pages: i64 = 0
         self.nr_dirtied: i64 = 0
         self.nr_written: i64 = 0
         self.pgfault: i64 = 0

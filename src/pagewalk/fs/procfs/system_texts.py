@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from pagewalk.fs.procfs.inodes import ProcSuper
-from pagewalk.mm.show_mem import buddyinfo_text, meminfo_text, vmstat_text, zoneinfo_text
+from pagewalk.mm.meminfo import meminfo_text
+from pagewalk.mm.show_mem import buddyinfo_text, vmstat_text, zoneinfo_text
 
 # What CPUID answers on the emulated CPU (Unicorn 2.1.4's x86-64 model), in /proc/cpuinfo's order; tests/linux runs a
 # program that asks. The last word are the features that Linux itself sets for such a CPU.
