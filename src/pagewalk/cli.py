@@ -53,6 +53,7 @@ def cli() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
+@click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
 @click.option("--arch", default="x86_64", show_default=True, metavar="ARCH", help="x86_64, x86_pae or x86_32.")
 @click.option("--memory-max", metavar="SIZE", help="Run it in a memory cgroup with this limit (memory.max).")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
@@ -77,6 +78,7 @@ def run(
     seed: int,
     ram: str,
     swap: str,
+    zswap: bool,
     arch: str,
     memory_max: str | None,
     cpus: int,
@@ -103,6 +105,7 @@ def run(
 
     fields = {"arch": arch, "ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
     fields["aslr"] = not no_aslr
+    fields["zswap"] = zswap
     config = Config(**{**fields, "warm": not cold_cache, **parse_settings(settings)})
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
@@ -199,6 +202,7 @@ def conform(
 
 
 @cli.command(context_settings={"ignore_unknown_options": False})
+@click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
 @click.option("--arch", default="x86_64", show_default=True, help="x86_64, x86_32, x86_pae, arm64, riscv64, riscv32.")
 @click.option("--levels", type=int, metavar="N", help="Levels of the page table (x86_64, riscv64).")
 @click.option("--granule", metavar="SIZE", help="Page size of arm64: 4K, 16K or 64K.")

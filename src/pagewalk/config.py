@@ -21,6 +21,7 @@ RLIMIT_NAMES: Final = (
 
 
 _INT_MAX = (1 << 31) - 1
+COMPRESSORS = ("lzo", "lzo-rle", "lz4", "lz4hc", "zstd", "deflate", "842")  # of zswap
 _RANGES = {
     "overcommit_memory": (0, 2),
     "overcommit_ratio": (0, _INT_MAX),
@@ -38,6 +39,8 @@ _RANGES = {
     "swap_latency_us": (0, 10_000_000),
     "reclaim_us": (0, 10_000_000),
     "page_cluster": (0, 31),
+    "zswap_max_pool_percent": (0, 100),
+    "zswap_accept_threshold_percent": (0, 100),
     "panic_on_oom": (0, 2),
     "oom_kill_allocating_task": (0, 1),
     "oom_dump_tasks": (0, 1),
@@ -108,6 +111,11 @@ class Config:
     swap                      swap areas: "256M", or several with priorities, "64M:5,1G"; 0 = none
     zram                      size of a compressed swap device in RAM, /dev/zram0, which is filled first; 0 = none
     zram_ratio                how many pages fit into a frame there
+    zswap                     pages on their way to swap are kept compressed in RAM as long as there is room (zswap)
+    zswap_ratio               how many pages fit into a frame there
+    zswap_max_pool_percent, zswap_accept_threshold_percent, zswap_shrinker, zswap_compressor
+                              parameters of the module: part of RAM that the pool may take, of that the part below
+                              which a full pool takes pages again, pages are written out when memory is short, a name
     swap_rotational           they are on rotating disks: read-ahead goes by slots, not by addresses
     swap_latency_us           microseconds that a task waits for a page from swap or a refaulted page of a file (PSI)
     reclaim_us                microseconds that a task spends in direct reclaim each time (PSI)
@@ -167,6 +175,12 @@ class Config:
     swap_rotational: bool = False
     zram: int | str = "0"
     zram_ratio: float = 3.0
+    zswap: bool = False
+    zswap_ratio: float = 3.0
+    zswap_max_pool_percent: int = 20
+    zswap_accept_threshold_percent: int = 90
+    zswap_shrinker: bool = False
+    zswap_compressor: str = "lzo"
     swap_latency_us: int = 100
     reclaim_us: int = 50
     reclaim_policy: Any = "lru"
@@ -196,8 +210,13 @@ class Config:
         self._check_arch()
         if self.ram % int(self.granule):
             raise ConfigError(f"ram: expected a multiple of {self.granule} bytes, got {self.ram}")
-        if not isinstance(self.zram_ratio, int | float) or not 1 <= self.zram_ratio <= 1000:
-            raise ConfigError(f"zram_ratio: expected 1 to 1000, got {self.zram_ratio!r}")
+        for name in ("zram_ratio", "zswap_ratio"):
+            ratio = getattr(self, name)
+            if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 1 <= ratio <= 1000:
+                raise ConfigError(f"{name}: expected 1 to 1000, got {ratio!r}")
+        if self.zswap_compressor not in COMPRESSORS:
+            known = ", ".join(COMPRESSORS)
+            raise ConfigError(f"zswap_compressor: expected one of {known}, got {self.zswap_compressor!r}")
         if self.reclaim_policy not in ("lru", "mglru") and not callable(self.reclaim_policy):
             raise ConfigError(f"reclaim_policy: expected lru, mglru or a ReclaimPolicy, got {self.reclaim_policy!r}")
         if not 1 <= self.cpus <= 64:

@@ -25,8 +25,19 @@ OBJECT_NOTE: Final = 8  # sizeof(struct slabobj_ext)
 def charge_object(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
     """An object of ``size`` bytes is the group's. Nothing is reclaimed for it here: where that takes the group above a
     limit, the running task sees to it before it goes on."""
-    group.kmem_bytes += size + OBJECT_NOTE
     group.slab_bytes += size + OBJECT_NOTE
+    charge_bytes(tree, group, size + OBJECT_NOTE)
+
+
+def uncharge_object(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
+    """The object is gone."""
+    group.slab_bytes -= size + OBJECT_NOTE
+    uncharge_bytes(tree, group, size + OBJECT_NOTE)
+
+
+def charge_bytes(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
+    """obj_cgroup_charge of ``size`` bytes."""
+    group.kmem_bytes += size
     short: i64 = pages_for(tree, group.kmem_bytes) - group.kmem_paid
     if short <= 0:
         return
@@ -37,10 +48,9 @@ def charge_object(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
         group.add(short)
 
 
-def uncharge_object(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
-    """The object is gone."""
-    group.kmem_bytes -= size + OBJECT_NOTE
-    group.slab_bytes -= size + OBJECT_NOTE
+def uncharge_bytes(tree: "MemCgroupTree", group: "MemCgroup", size: i64) -> None:
+    """They are gone."""
+    group.kmem_bytes -= size
     excess: i64 = group.kmem_paid - pages_for(tree, group.kmem_bytes)
     if excess > 0:
         group.kmem_paid -= excess

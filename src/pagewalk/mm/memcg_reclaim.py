@@ -70,6 +70,7 @@ def shrink_node_memcgs(sc: "ScanControl", target: ReclaimPolicy) -> None:
             continue
         sc.set_memcg(group)
         lruvec.shrink(sc)
+        sc.shrink_slab()
         if partial and sc.nr_reclaimed >= sc.nr_to_reclaim:
             break
     if partial:

@@ -61,7 +61,7 @@ def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> 
     paid = sum([int(other.kmem_paid) for other in below]) * page_size
     stat["zswap"] = int(group.zswap_bytes)
     stat["zswapped"] = int(group.zswapped) * page_size
-    stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + paid + stat["zswap"]
+    stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + paid  # which has zswap's bytes
     if group.parent is None:
         root_kernel(system, stat)
     for node in system.nodes:

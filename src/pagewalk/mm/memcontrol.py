@@ -35,6 +35,7 @@ from pagewalk.mm.memcg_stock import MEMCG_CHARGE_BATCH, MemcgStock
 from pagewalk.mm.page_alloc import MAX_RECLAIM_RETRIES
 from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS
 from pagewalk.mm.zone import PAGE_ALLOC_COSTLY_ORDER
+from pagewalk.mm.zswap import online_group
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -103,6 +104,7 @@ class MemCgroupTree(MemcgSeam):
         self.drain_all_stock(group)
         del parent.children[group.name]
         parent.dying.append(group)
+        self.system.zswap.reparent(group.ident, online_group(parent).ident)
         self.release(group)
 
     def release(self, group: MemCgroup) -> None:

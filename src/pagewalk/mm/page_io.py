@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from pagewalk.mm.gfp import GFP_KERNEL
-from pagewalk.mm.page import Page, PG_dirty, PG_special, PG_uptodate
-from pagewalk.mm.swap_area import SwapArea
+from pagewalk.mm.memcg_names import PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO
+from pagewalk.mm.page import Page, PG_dirty, PG_uptodate
 from pagewalk.mm.swapfile import SWP_OFFSET_MASK
+from pagewalk.mm.zram import zram_drop, zram_hold
+from pagewalk.mm.zswap import writeback_enabled
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -28,46 +29,31 @@ def is_folio_zero_filled(system: "System", page: Page) -> bool:
 
 
 def swap_writeout(system: "System", page: Page) -> bool:
-    """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark. False where a
-    compressed device has no frame for it."""
+    """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark; zswap is asked
+    before the device. False where the page has to stay: a compressed device has no frame for it, or its memory cgroup
+    keeps it from the device."""
     swap = system.swap
     area = swap.area_of(page.swap)
     offset: i64 = page.swap & SWP_OFFSET_MASK
-    if area.ratio and not zram_store(system, area, page, offset):
-        return False
-    page.flags &= ~PG_dirty
+    group = system.memcg.groups[page.memcg]
     if is_folio_zero_filled(system, page):
+        page.flags &= ~PG_dirty
+        if area.ratio:
+            zram_drop(system, area, offset)
         area.contents.store_zeros(offset)
         system.vmstat.swpout_zero += 1
+        group.vm_events[SWPOUT_ZERO] += 1
         return True
-    area.contents.store(offset, system.ram.bytes, page.pfn << system.page_shift)
-    system.vmstat.pswpout += 1
-    system.vmstat.nr_vmscan_write += 1
-    return True
-
-
-def zram_store(system: "System", area: SwapArea, page: Page, offset: i64) -> bool:
-    """A compressed device in RAM is about to hold the page: takes frames for it, or gives back those of pages that it
-    holds no longer. False where there is none."""
-    if is_folio_zero_filled(system, page):
-        if offset in area.stored_at:
-            area.stored_at.discard(int(offset))
-            area.stored -= 1
-    elif offset not in area.stored_at:
-        area.stored_at.add(int(offset))
-        area.stored += 1
-    while len(area.frames) > area.frames_needed():
-        frame = area.frames.pop()
-        frame.flags &= ~PG_special
-        system.node.put_page(frame)
-    while len(area.frames) < area.frames_needed():
-        got = system.node.alloc_page(GFP_KERNEL)
-        if got is None:
-            area.stored_at.discard(int(offset))
-            area.stored -= 1
+    compressed = system.zswap.active() and system.zswap.store(page)
+    if not compressed:
+        if not writeback_enabled(group) or (area.ratio and not zram_hold(system, area, offset)):
             return False
-        got.flags |= PG_special
-        area.frames.append(got)
+        system.vmstat.pswpout += 1
+        system.vmstat.pgpgout += system.page_size >> 10
+        group.vm_events[PSWPOUT] += 1
+    page.flags &= ~PG_dirty
+    area.contents.store(offset, system.ram.bytes, page.pfn << system.page_shift)
+    system.vmstat.nr_vmscan_write += 1
     return True
 
 
@@ -76,8 +62,16 @@ def swap_read_folio(system: "System", page: Page) -> None:
     area = system.swap.area_of(page.swap)
     offset: i64 = page.swap & SWP_OFFSET_MASK
     page.flags |= PG_uptodate
-    if area.contents.load(offset, system.ram.bytes, page.pfn << system.page_shift):
-        system.vmstat.pswpin += 1
-    else:
+    group = system.memcg.groups[page.memcg]
+    if not area.contents.load(offset, system.ram.bytes, page.pfn << system.page_shift):
         system.ram.clear_page(page.pfn)
         system.vmstat.swpin_zero += 1
+        group.vm_events[SWPIN_ZERO] += 1
+        return
+    if system.zswap.entries and system.zswap.load(page):
+        return
+    system.vmstat.pswpin += 1
+    system.vmstat.pgpgin += system.page_size >> 10
+    system.current.ioac.read_bytes += int(system.page_size)
+    group.vm_events[PSWPIN] += 1
+    system.zswap.swapin_from_disk(int(page.memcg))

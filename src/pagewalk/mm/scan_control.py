@@ -125,6 +125,11 @@ class ScanControl:
         usage = int(max(self.size, protection))
         return max(size - size * int(protection) // (usage + 1), SWAP_CLUSTER_MAX)
 
+    def shrink_slab(self) -> None:
+        """What else can give frames back for the group that is looked at: zswap's shrinker."""
+        if self.system.zswap.shrinker_enabled:
+            self.system.zswap.shrink_slab(self.memcg, self.priority)
+
     def count_event(self, which: int, count: int) -> None:
         """An event of memory.stat of the group that is looked at."""
         self.memcg.vm_events[which] += count

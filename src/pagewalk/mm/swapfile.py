@@ -8,7 +8,7 @@ Mirrors: mm/swapfile.c, mm/swap_state.c (the cache itself) (6.18)
 Differs: areas of the same priority take turns with every cluster; no discard of freed slots; no hibernation.
 """
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
@@ -17,6 +17,9 @@ from pagewalk.mm.page import Page, PG_dirty, PG_readahead, PG_swapcache
 from pagewalk.mm.page_alloc import Node
 from pagewalk.mm.swap_area import SwapArea
 from pagewalk.mm.vmstat import VmStat
+
+if TYPE_CHECKING:
+    from pagewalk.mm.zswap import Zswap
 
 SWP_OFFSET_BITS: Final = 50
 SWP_OFFSET_MASK: Final = (1 << SWP_OFFSET_BITS) - 1
@@ -59,6 +62,7 @@ class Swap:
     cache             the swap cache: pages by entry; it holds a reference on each
     current           the area whose current cluster is being filled
     least_priority    of the next area that asks for none
+    zswap             the cache of compressed pages in front of all areas
     hits, prev_offset, last_ra_pages  what read-ahead by slots remembers
     """
 
@@ -76,6 +80,7 @@ class Swap:
         self.hits: i64 = 0
         self.prev_offset: i64 = 0
         self.last_ra_pages: i64 = 0
+        self.zswap: Zswap | None = None
 
     def area_of(self, entry: i64) -> SwapArea:
         """The area of an entry that is in use."""
@@ -161,6 +166,8 @@ class Swap:
         """Nothing refers to the slot any more."""
         area = self.area_of(entry)
         area.free_slot(entry & SWP_OFFSET_MASK)
+        if self.zswap is not None and self.zswap.entries:
+            self.zswap.invalidate(entry)
         if self.node.memcg.enabled:
             self.node.memcg.uncharge_swap(entry)
         if not area.swapoff:

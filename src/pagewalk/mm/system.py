@@ -34,6 +34,7 @@ from pagewalk.mm.swapfile import Swap
 from pagewalk.mm.tlb_watch import TlbWatcher
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.watermarks import init_per_zone_wmark_min
+from pagewalk.mm.zswap import Zswap
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -67,6 +68,7 @@ class System:
     format, layout      the page-table format and the address-space layout of the architecture
     page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
     swap                swap areas and the swap cache
+    zswap               the cache of compressed pages in front of swap
     psi                 time lost for want of memory
     mmlist              address spaces that may have swap entries, by ident
     shmem_swaplist      objects of shared memory that may have pages in swap, by id
@@ -135,6 +137,8 @@ class System:
         self.memcg = MemCgroupTree(self)
         for node in self.nodes:
             node.memcg = self.memcg
+        self.zswap = Zswap(self)
+        self.swap.zswap = self.zswap
         self.nr_mms = 0
         self.gdt_pfn = -1
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None

@@ -183,6 +183,7 @@ def shrink_node(sc: ScanControl) -> None:
     target.prepare(sc)
     if node.one_lruvec:
         target.shrink(sc)
+        sc.shrink_slab()
     else:
         shrink_node_memcgs(sc, target)
     if sc.nr_unqueued_dirty and sc.nr_unqueued_dirty >= sc.nr_scanned - scanned - sc.nr_reclaimed:

@@ -81,6 +81,9 @@ class VmStat:
         self.pswpout: i64 = 0
         self.swpin_zero: i64 = 0
         self.swpout_zero: i64 = 0
+        self.zswpin: i64 = 0
+        self.zswpout: i64 = 0
+        self.zswpwb: i64 = 0
         self.swap_ra: i64 = 0
         self.swap_ra_hit: i64 = 0
         self.nr_swapcached: i64 = 0

@@ -13,6 +13,7 @@ from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.lmk_params import add_parameters
 from pagewalk.fs.procfs.sysctl import Constant
 from pagewalk.fs.procfs.tree import TextSpec, Tree
+from pagewalk.fs.procfs.zswap_params import add_zswap
 from pagewalk.mm.node_texts import (
     node_cpulist,
     node_cpumap,
@@ -131,6 +132,7 @@ def add_nodes(tree: Tree, nr_nodes: int) -> None:
 def sysfs_tree(lmk: str = "", nr_nodes: int = 1) -> Tree:
     """The tree below /sys; ``lmk``: the low memory killer that the machine has."""
     tree = Tree(4096)
+    add_zswap(tree)
     if lmk == "driver":
         add_parameters(tree)
     for name, make in (
