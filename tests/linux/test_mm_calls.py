@@ -13,6 +13,7 @@ PROGRAMS = {
     "range_calls": [],
     "advice_calls": [],
     "ipc_calls": [],
+    "shm_lock": [],
     "limit_calls": [],
     "file_calls": [],
     "numa_calls": [],

@@ -42,6 +42,7 @@ class Segment:
     nattch          attachments; a segment marked SHM_DEST goes with the last one
     atime, dtime, ctime  seconds since 1970 of the last attach, detach, change; cpid, lpid: who made it, who last used
     it
+    locked_by    the user for whom it counts as locked (SHM_LOCK), -1 for none
     """
 
     def __init__(self, ident: int, key: int, file: ShmemFile, size: int, mode: int, cpid: int, now: int) -> None:
@@ -60,6 +61,7 @@ class Segment:
         self.ctime = now
         self.cpid = cpid
         self.lpid = 0
+        self.locked_by = -1
 
     def mapping(self) -> AddressSpace:
         """The segment's pages."""
@@ -69,12 +71,16 @@ class Segment:
 
 @final
 class ShmNamespace:
-    """All segments of a machine."""
+    """All segments of a machine.
+
+    locked  pages that each user has locked with SHM_LOCK
+    """
 
     def __init__(self, system: System) -> None:
         self.system = system
         self.segments: dict[int, Segment] = {}
         self.next_id = 0
+        self.locked: dict[int, int] = {}
 
     def get(self, key: int, size: int, flags: int, pid: int, now: int) -> int:
         """shmget(2): an id, or -ENOENT, -EEXIST, -EINVAL (size), -ENOSPC, -ENOMEM. ``size``: unsigned bytes."""
@@ -121,7 +127,15 @@ class ShmNamespace:
         """Frees a segment that is marked and has no attachment left."""
         if segment.nattch == 0 and segment.mode & SHM_DEST and segment.ident in self.segments:
             del self.segments[segment.ident]
+            self.release_lock(segment)
             segment.file.put()
+
+    def release_lock(self, segment: Segment) -> None:
+        """A locked segment counts no more for who has locked it (user_shm_unlock)."""
+        if segment.locked_by >= 0:
+            self.locked[segment.locked_by] -= (segment.size + 4095) >> 12
+            segment.locked_by = -1
+            segment.mapping().unevictable = False
 
     def proc_lines(self) -> str:
         """The lines of /proc/sysvipc/shm below its heading."""

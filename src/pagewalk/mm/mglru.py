@@ -279,7 +279,7 @@ class Mglru(ReclaimPolicy):
         before: i64 = sc.nr_reclaimed
         sc.count_scan(scanned, file)
         for page in sc.shrink_folio_list(taken):
-            if page.flags & PG_mlocked:
+            if page.flags & (PG_mlocked | PG_unevictable):
                 page.flags = (page.flags | PG_unevictable) & ~PG_active
                 self.add(page)
                 continue

@@ -15,7 +15,7 @@ from pagewalk.mm.filemap import filemap_map_pages
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mempolicy import MemPolicy, alloc_page_current, alloc_page_mpol
 from pagewalk.mm.mmu_gather import unmap_mapping_pages
-from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_uptodate
+from pagewalk.mm.page import Page, PG_dirty, PG_swapbacked, PG_unevictable, PG_uptodate
 from pagewalk.mm.shmem_swap import shmem_free_swap, shmem_lookup, shmem_swap_major
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory, vm_unacct_memory
@@ -90,6 +90,9 @@ def shmem_get_page(system: System, mapping: AddressSpace, index: i64) -> Page | 
     page.index = index
     page.flags |= PG_swapbacked | PG_uptodate
     mapping.i_pages[index] = page
+    if mapping.unevictable:
+        page.flags |= PG_unevictable
+        system.vmstat.unevictable_pgs_culled += 1
     system.node.folio_lruvec(page).add(page)
     system.vmstat.nr_file_pages += 1
     system.vmstat.nr_shmem += 1

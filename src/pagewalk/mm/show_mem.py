@@ -109,6 +109,8 @@ def event_stats(system: System) -> dict[str, int]:
         "pgmigrate_success": int(vmstat.pgmigrate_success),
         "pgmigrate_fail": int(vmstat.pgmigrate_fail),
         "oom_kill": int(vmstat.oom_kill),
+        "unevictable_pgs_culled": int(vmstat.unevictable_pgs_culled),
+        "unevictable_pgs_scanned": int(vmstat.unevictable_pgs_scanned),
         "unevictable_pgs_mlocked": int(vmstat.unevictable_pgs_mlocked),
         "unevictable_pgs_munlocked": int(vmstat.unevictable_pgs_munlocked),
         "unevictable_pgs_rescued": int(vmstat.unevictable_pgs_rescued),

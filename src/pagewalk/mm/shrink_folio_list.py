@@ -31,6 +31,7 @@ from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.page_io import swap_writeout
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.shmem_swap import shmem_writeout
+from pagewalk.mm.swap import mapping_unevictable
 from pagewalk.mm.try_to_unmap import try_to_unmap
 from pagewalk.mm.util import vm_unacct_memory
 from pagewalk.mm.vma import VM_EXEC, VM_LOCKED
@@ -111,6 +112,10 @@ def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflush
     """One page; FREED, KEEP or ACTIVATE."""
     if page.flags & (PG_unevictable | PG_mlocked):
         return ACTIVATE
+    if not page.flags & PG_anon and mapping_unevictable(page):
+        page.flags = (page.flags | PG_unevictable) & ~PG_active
+        sc.system.vmstat.unevictable_pgs_culled += 1
+        return ACTIVATE
     references = FOLIOREF_RECLAIM if ignore_references else folio_check_references(page)
     if references == FOLIOREF_ACTIVATE:
         return ACTIVATE
@@ -174,8 +179,6 @@ def shrink_file_folio(sc: "ScanControl", page: Page, references: int, unflushed:
     mapping = page.mapping
     if not isinstance(mapping, AddressSpace):
         return KEEP  # truncated, but somebody still has it
-    if mapping.is_shmem and mapping.unevictable:
-        return ACTIVATE
     if page.mapcount and not try_to_unmap(system, page, unflushed):
         return ACTIVATE
     if page.refcount != 1:

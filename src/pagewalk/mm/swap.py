@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.page import (
     Page,
     PG_active,
@@ -80,6 +81,23 @@ def munlock_folio(system: "System", page: Page, still_locked: bool) -> None:
         return
     system.vmstat.nr_mlock -= 1
     system.vmstat.unevictable_pgs_munlocked += 1
+    if mapping_unevictable(page):
+        page.flags &= ~PG_mlocked
+        return
     if page.flags & PG_unevictable:
         system.vmstat.unevictable_pgs_rescued += 1
     folio_set_flags(system, page, page.flags & ~(PG_mlocked | PG_unevictable))
+
+
+def mapping_unevictable(page: Page) -> bool:
+    """The page is one of a locked segment of shared memory (SHM_LOCK)."""
+    mapping = page.mapping
+    return isinstance(mapping, AddressSpace) and mapping.unevictable
+
+
+def check_move_unevictable_folio(system: "System", page: Page) -> None:
+    """Its segment is locked no more: the page returns to the lists that can give it, unless a mapping has it locked."""
+    system.vmstat.unevictable_pgs_scanned += 1
+    if page.flags & PG_unevictable and not page.flags & PG_mlocked:
+        folio_set_flags(system, page, page.flags & ~PG_unevictable)
+        system.vmstat.unevictable_pgs_rescued += 1

@@ -41,6 +41,8 @@ class VmStat:
         self.pgpgin: i64 = 0  # KiB read from files
         self.pgpgout: i64 = 0
         self.pgreuse: i64 = 0
+        self.unevictable_pgs_culled: i64 = 0
+        self.unevictable_pgs_scanned: i64 = 0
         self.unevictable_pgs_mlocked: i64 = 0
         self.unevictable_pgs_munlocked: i64 = 0
         self.unevictable_pgs_rescued: i64 = 0

@@ -9,7 +9,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.clock import CLOCK_REALTIME, host_clock_ns
-from pagewalk.kernel.shm import SHM_LOCKED, SHMALL, SHMMAX, SHMMNI, Segment, do_shmat, do_shmdt
+from pagewalk.kernel.shm import SHMALL, SHMMAX, SHMMNI, Segment, do_shmat, do_shmdt
+from pagewalk.kernel.shm_lock import shm_lock, shm_unlock
 from pagewalk.kernel.word import WORD, signed32
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
@@ -37,7 +38,14 @@ def _seconds() -> int:
 
 def sys_shmget(task: "Task", key: int, size: int, flags: int) -> int:
     """shmget(2)."""
-    return task.kernel.shm.get(signed32(key), size & WORD, flags & 0xFFFF_FFFF, task.tgid, _seconds())
+    ns = task.kernel.shm
+    newest = ns.next_id
+    ident = ns.get(signed32(key), size & WORD, flags & 0xFFFF_FFFF, task.tgid, _seconds())
+    segment = ns.find(ident) if ident == newest else None
+    if segment is not None:  # it is new
+        segment.uid = segment.cuid = task.euid
+        segment.gid = segment.cgid = task.egid
+    return ident
 
 
 def sys_shmat(task: "Task", ident: int, addr: int, flags: int) -> int:
@@ -77,9 +85,9 @@ def sys_shmctl(task: "Task", ident: int, command: int, buffer: int) -> int:
         segment.mode = (segment.mode & ~0o777) | (fields[5] & 0o777)
         segment.ctime = _seconds()
     elif command == SHM_LOCK:
-        segment.mode |= SHM_LOCKED
+        return shm_lock(task, segment)
     elif command == SHM_UNLOCK:
-        segment.mode &= ~SHM_LOCKED
+        return shm_unlock(task, segment)
     else:
         if not copy_to_user(task.mm, buffer, _shmid64_ds_32(segment) if task.compat else _shmid64_ds(segment)):
             return -errno.EFAULT
