@@ -90,7 +90,7 @@ class Config:
     cpus                      modelled CPUs, 1 to 64, executed in turn
     pcid                      TLB entries are tagged, and live on when another address space is loaded
     skip_sleep                when all tasks sleep for a time, the clock jumps there instead of waiting
-    linux                     the release that is modelled where releases differ
+    linux                     the release that is modelled where releases differ: "6.18" or "6.1" (docs/releases.md)
     thp                       transparent huge pages: "always", "madvise" or "never"
     warm                      host files count as already in the page cache (as they are on a
                               machine in use); False: the first touch reads them, a major fault
@@ -240,8 +240,8 @@ class Config:
                 raise ConfigError(f"rlimits: expected a soft limit of {name} up to the hard one, got {soft} and {hard}")
         if len(self.lowmem_reserve_ratio) != 3 or min(self.lowmem_reserve_ratio) < 0:
             raise ConfigError(f"lowmem_reserve_ratio: expected three numbers, got {self.lowmem_reserve_ratio!r}")
-        if self.linux != "6.18":
-            raise NotModelled(f"linux {self.linux!r} (6.18 is what there is)")
+        if self.linux not in ("6.18", "6.1"):
+            raise NotModelled(f"linux {self.linux!r} (6.18 and 6.1 are what there is)")
 
     def _check_memory(self) -> None:
         """The memory map, the nodes and what is asked of them fit together; ``ram`` becomes their sum."""

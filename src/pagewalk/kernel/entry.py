@@ -82,7 +82,7 @@ def do_syscall(task: "Task") -> None:
 def call(task: "Task", number: int) -> int:
     """One system call with the arguments in the registers; its answer."""
     regs = task.regs
-    entry = SYSCALLS[number] if 0 <= number < len(SYSCALLS) else None
+    entry = SYSCALLS[number] if 0 <= number < len(SYSCALLS) and number < task.kernel.known_syscalls else None
     if entry is None:
         if number != -1:
             task.unknown_calls[number] = task.unknown_calls.get(number, 0) + 1

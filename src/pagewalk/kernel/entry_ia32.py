@@ -61,7 +61,8 @@ def do_sysenter(task: "Task") -> None:
 
 def call_ia32(task: "Task", number: int, sixth: int) -> int:
     """One system call with the arguments in the registers; its answer."""
-    entry = SYSCALLS_IA32[number] if 0 <= number < len(SYSCALLS_IA32) else None
+    known = 0 <= number < len(SYSCALLS_IA32) and number < task.kernel.known_syscalls
+    entry = SYSCALLS_IA32[number] if known else None
     if entry is None:
         if number != -1:
             task.unknown_calls_ia32[number] = task.unknown_calls_ia32.get(number, 0) + 1

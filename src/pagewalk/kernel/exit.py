@@ -33,6 +33,7 @@ from pagewalk.kernel.signal_types import (
 )
 from pagewalk.kernel.task import EXIT_DEAD, EXIT_ZOMBIE
 from pagewalk.mm.fork import mmput
+from pagewalk.mm.split_rss import sync_mm_rss
 from pagewalk.mm.uaccess import put_user_u32
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def mm_release(task: "Task") -> None:
     if addr and task.mm.mm_users > 1:
         put_user_u32(task.mm, addr, 0)
         futex_wake_user(task, addr)
+    sync_mm_rss(task, task.mm)
     parent = task.vfork_parent
     if parent is not None:
         task.vfork_parent = None

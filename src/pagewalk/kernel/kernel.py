@@ -27,6 +27,7 @@ from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
+from pagewalk.kernel.uts import Uts
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.kernel.vdso_32 import Vdso32
 from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 FIRST_PID = 1000
 PID_MAX = 4194304
 
-PER_MASK: Final = 0xFF
-PER_LINUX32: Final = 8
 
 UTS_MACHINES: Final = {
     "x86_64": "x86_64", "x86_32": "i686", "x86_pae": "i686", "arm64": "aarch64", "riscv64": "riscv64",
@@ -61,33 +60,6 @@ ELF_MACHINES: Final[dict[str, tuple[tuple[int, ...], str]]] = {
     "riscv32": ((), "riscv32"),
 }
 RESERVED_PIDS = 300
-
-
-class Uts:
-    """struct new_utsname: what uname(2) answers. ``machine`` is the kernel's name for its architecture."""
-
-    def __init__(self, machine: str) -> None:
-        self.sysname = "Linux"
-        self.nodename = "pagewalk"
-        self.release = "6.18.0"
-        self.version = "#1 SMP PREEMPT_DYNAMIC"
-        self.machine = machine
-        self.domainname = "(none)"
-
-    def machine_of(self, personality: int) -> str:
-        """What a task of that personality is told that the machine is (override_architecture)."""
-        return "i686" if self.machine == "x86_64" and personality & PER_MASK == PER_LINUX32 else self.machine
-
-    def field(self, name: str) -> str:
-        """The name that is called ``name``."""
-        names = {
-            "sysname": self.sysname,
-            "nodename": self.nodename,
-            "release": self.release,
-            "version": self.version,
-            "domainname": self.domainname,
-        }
-        return names[name]
 
 
 class Kernel(KernelMemory):
@@ -112,9 +84,10 @@ class Kernel(KernelMemory):
         self.cpu: Cpu | None = None
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0
+        self.known_syscalls = 451 if system.linux_6_1 else 1 << 16
         self.elf_machines, self.elf_here = ELF_MACHINES[self.config.arch]
         self.vdso_32: Vdso32 | None = None
-        self.uts = Uts(UTS_MACHINES[self.config.arch])
+        self.uts = Uts(UTS_MACHINES[self.config.arch], self.config.linux)
         self.tasks_by_pid: dict[int, Task] = {}
         self.next_pid = FIRST_PID
         self.pid_max = PID_MAX

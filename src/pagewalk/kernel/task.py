@@ -186,6 +186,10 @@ class Task(Current):
         """The id of the session."""
         return self.signal.session
 
+    def owns(self, mm: MmStruct) -> bool:
+        """See ``Current.owns``."""
+        return self.mm is mm
+
     def is_leader(self) -> bool:
         """thread_group_leader."""
         return self.signal.leader is self

@@ -4,11 +4,14 @@ Mirrors: include/linux/sched.h, include/uapi/asm-generic/resource.h (6.18)
 Differs: only the fields that mm/ reads; kernel.task.Task adds the rest.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
 from pagewalk.mm.mempolicy import MAX_NUMNODES, MemPolicy
+
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
 
 RLIMIT_CPU: Final = 0
 RLIMIT_FSIZE: Final = 1
@@ -99,6 +102,8 @@ class Current:
     oom_score_adj_min  what a capable process last made of it: nobody else may go below
     ioac               what it has read and written
     mempolicy          NUMA policy, None = the CPU's node first
+    rss_pending, rss_events  what its faults have changed of its address space's counters and not told it yet, by MM_*;
+                       how many faults that were (Linux 6.1, mm/split_rss.py)
     il_prev, il_weight the node that interleaving took last, and how many turns it has left
     """
 
@@ -116,9 +121,15 @@ class Current:
         self.memcg_over_max = False
         self.memcg_over_high: i64 = 0
         self.ioac = TaskIoAccounting()
+        self.rss_pending: list[int] = [0, 0, 0, 0]
+        self.rss_events = 0
         self.mempolicy: MemPolicy | None = None
         self.il_prev = MAX_NUMNODES - 1
         self.il_weight = 0
+
+    def owns(self, mm: "MmStruct") -> bool:
+        """Whether ``mm`` is the task's address space."""
+        return False
 
     def rlimit(self, which: int) -> int:
         """The soft limit ``which`` (RLIMIT_*) in its own unit; 2**63 - 1 where it is unlimited or above that."""

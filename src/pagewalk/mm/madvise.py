@@ -91,7 +91,11 @@ def madvise(mm: MmStruct, start: i64, length: i64, behavior: i64) -> int:
     0, -EINVAL (unaligned, unknown, not for this mapping), -ENOMEM, -EBADF, -EACCES, -EPERM (sealed), -EFAULT
     (populate).
     """
-    if behavior not in _VALID or start & ~mm.system.page_mask:
+    if (
+        behavior not in _VALID
+        or (behavior >= MADV_GUARD_INSTALL and mm.system.linux_6_1)
+        or start & ~mm.system.page_mask
+    ):
         return -errno.EINVAL
     first = int(start) & 0xFFFF_FFFF_FFFF_FFFF
     wanted = int(length) & 0xFFFF_FFFF_FFFF_FFFF

@@ -84,8 +84,9 @@ def meminfo_text(system: System) -> str:
         ("ShmemPmdMapped", 0),
         ("FileHugePages", 0),
         ("FilePmdMapped", 0),
-        ("Balloon", 0),
     ]
+    if system.config.linux != "6.1":
+        rows.append(("Balloon", 0))
     lines = [f"{name + ':':<15} {value:8d} kB\n" for name, value in rows]
     lines += [
         f"{name + ':':<16}{0:8d}\n"
@@ -100,7 +101,9 @@ def meminfo_text(system: System) -> str:
 def vmalloc_total_kb(system: System) -> int:
     """VmallocTotal."""
     config = system.config
-    return vmalloc_total(config.arch, config.levels, system.mem_map.max_pfn, config.vmsplit, int(config.vmalloc))
+    return vmalloc_total(
+        config.arch, config.levels, system.mem_map.max_pfn, config.vmsplit, int(config.vmalloc), config.linux
+    )
 
 
 def highmem_rows(system: System, kb: int) -> list[tuple[str, int]]:

@@ -29,21 +29,24 @@ from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_sw
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare, locked_elsewhere
+from pagewalk.mm.split_rss import begin_fault, end_fault
 from pagewalk.mm.swap import mlock_folio, munlock_folio
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_LOCKED, VM_MAYSHARE, VM_SHARED, VM_SPECIAL, VM_WRITE, Vma, VmFault
 
 
 def handle_mm_fault(vma: Vma, address: i64, flags: i64) -> i64:
-    """Serves a fault at ``address`` in ``vma``; the caller has checked the VMA's rights. Counts it for the current
-    task.
+    """Serves a fault at ``address`` in ``vma``, whose rights allow it. Counts it for the current task.
 
     Returns a VM_FAULT_* mask: 0 or VM_FAULT_MAJOR when served, one of VM_FAULT_ERROR otherwise.
     """
     system = vma.vm_mm.system
+    before = begin_fault(system, vma.vm_mm) if system.split_rss else None
     vmf = VmFault(vma, address & system.page_mask, flags)
     vmf.nr_tables = system.vmstat.nr_page_table_pages
     ret = handle_pte_fault(vmf)
+    if before is not None:
+        end_fault(system, vma.vm_mm, before)
     vma.nr_faults += 1
     system.vmstat.pgfault += 1  # failed faults too; only the task's own counts leave them out
     if ret & VM_FAULT_ERROR:

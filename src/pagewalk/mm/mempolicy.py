@@ -125,11 +125,14 @@ def nodes_with_memory(system: "System") -> int:
     return mask
 
 
-def sanitize_mpol_flags(mode: int) -> tuple[int, int]:
-    """The mode and its flags, apart; (-EINVAL, 0) where there is no such mode, or flags that exclude each other."""
+def sanitize_mpol_flags(mode: int, linux_6_1: bool = False) -> tuple[int, int]:
+    """The mode and its flags, apart; (-EINVAL, 0) where there is no such mode, or flags that exclude each other. In 6.1
+    nothing is weighted, and only MPOL_BIND may be balanced."""
     mode &= 0xFFFF_FFFF
     flags = mode & MPOL_MODE_FLAGS
     mode &= ~MPOL_MODE_FLAGS
+    if linux_6_1 and (mode == MPOL_WEIGHTED_INTERLEAVE or (flags & MPOL_F_NUMA_BALANCING and mode != MPOL_BIND)):
+        return -errno.EINVAL, 0
     if mode >= MPOL_MAX or flags & MPOL_USER_NODES == MPOL_USER_NODES:
         return -errno.EINVAL, 0
     if flags & MPOL_F_NUMA_BALANCING and mode not in (MPOL_BIND, MPOL_PREFERRED_MANY):

@@ -87,7 +87,7 @@ class MmStruct:
                       (mm->context.tlb_gen)
     memcg             id of the memory cgroup that its objects are charged to, 0 for the root
     on_mmlist         it may have swap entries: ``System.mmlist`` knows it
-    rss_stat          resident pages by kind, indexed by MM_*
+    rss_stat          resident pages by kind, indexed by MM_*; rss_unsynced: what threads have not told of them (6.1)
     total_vm, data_vm, exec_vm, stack_vm, locked_vm  mapped pages by kind
     hiwater_rss, hiwater_vm  peaks in pages (VmHWM, VmPeak); ``update_hiwater`` brings them up to date
     def_flags         flags of new mappings (mlockall)
@@ -120,6 +120,7 @@ class MmStruct:
         self.tlb_gen: i64 = 0
         self.context_gen: i64 = 0
         self.rss_stat: list[int] = [0, 0, 0, 0]
+        self.rss_unsynced: list[int] = [0, 0, 0, 0]
         self.total_vm: i64 = 0
         self.data_vm: i64 = 0
         self.exec_vm: i64 = 0
@@ -227,9 +228,14 @@ class MmStruct:
         return len(self.vmas)
 
     def get_mm_rss(self) -> int:
-        """Resident pages: file, anonymous and shared memory."""
-        rss = self.rss_stat
-        return rss[MM_FILEPAGES] + rss[MM_ANONPAGES] + rss[MM_SHMEMPAGES]
+        """Resident pages, as far as they are told: file, anonymous and shared memory."""
+        return (
+            self.get_mm_counter(MM_FILEPAGES) + self.get_mm_counter(MM_ANONPAGES) + self.get_mm_counter(MM_SHMEMPAGES)
+        )
+
+    def get_mm_counter(self, member: int) -> int:
+        """Pages of one kind, MM_*, as far as they are told."""
+        return max(self.rss_stat[member] - self.rss_unsynced[member], 0)
 
     def update_hiwater(self) -> None:
         """Called before resident or mapped pages shrink, and before the peaks are read."""

@@ -119,7 +119,7 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
                 return -errno.EINVAL
             pgoff = 0
             vm_flags |= VM_SHARED | VM_MAYSHARE
-        elif kind == MAP_DROPPABLE:
+        elif kind == MAP_DROPPABLE and not system.linux_6_1:
             if flags & (MAP_LOCKED | MAP_HUGETLB) or vm_flags & VM_GROWSDOWN:
                 return -errno.EINVAL
             vm_flags |= VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP

@@ -6,9 +6,9 @@ Differs: tasks' stacks and what is written to files and swap are node 0's.
 
 from pagewalk.mm.mempolicy import node_list
 from pagewalk.mm.mm_init import node_of_cpu
-from pagewalk.mm.show_mem import NODE_STATS, added_up, all_zone_stats, node_stats
+from pagewalk.mm.show_mem import added_up, all_zone_stats, node_stats
 from pagewalk.mm.system import System
-from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS
+from pagewalk.mm.vmstat_names import NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
 
 # meminfo's rows behind MemUsed: name, the counters that make it up, and its unit ("p": pages, "k": KiB).
 _MEMINFO = (
@@ -61,7 +61,9 @@ def node_numastat(system: System, nid: int) -> str:
 def node_vmstat(system: System, nid: int) -> str:
     """nodeN/vmstat."""
     counters = node_counters(system, nid)
-    return "".join([f"{name} {counters.get(name, 0)}\n" for name in ZONE_STATS + NUMA_STATS + NODE_STATS])
+    linux = system.config.linux
+    names = of_release(ZONE_STATS, linux) + NUMA_STATS + of_release(NODE_STATS, linux)
+    return "".join([f"{name} {counters.get(name, 0)}\n" for name in names])
 
 
 def node_distance(system: System, nid: int) -> str:

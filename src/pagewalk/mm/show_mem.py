@@ -5,53 +5,14 @@ Differs: what the model does not have yet (huge pages) prints as 0; what is writ
     machine, and told of node 0.
 """
 
-from typing import Final
-
 from pagewalk.arch.zone_limits import KIND_NAMES, ZONE_KINDS
 from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES
 from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingset_of
 from pagewalk.mm.system import System
 from pagewalk.mm.vmstat import VmStat
+from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
 from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
-from pagewalk.mm.zoneinfo import NUMA_STATS, ZONE_STATS, buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
-
-NODE_STATS: Final = """
-    nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable
-    nr_slab_unreclaimable nr_isolated_anon nr_isolated_file workingset_nodes workingset_refault_anon
-    workingset_refault_file workingset_activate_anon workingset_activate_file workingset_restore_anon
-    workingset_restore_file workingset_nodereclaim nr_anon_pages nr_mapped nr_file_pages nr_dirty nr_writeback
-    nr_shmem nr_shmem_hugepages nr_shmem_pmdmapped nr_file_hugepages nr_file_pmdmapped
-    nr_anon_transparent_hugepages nr_vmscan_write nr_vmscan_immediate_reclaim nr_dirtied nr_written
-    nr_throttled_written nr_kernel_misc_reclaimable nr_foll_pin_acquired nr_foll_pin_released nr_kernel_stack
-    nr_page_table_pages nr_sec_page_table_pages nr_iommu_pages nr_swapcached pgpromote_success
-    pgpromote_candidate pgpromote_candidate_nrl pgdemote_kswapd pgdemote_direct pgdemote_khugepaged
-    pgdemote_proactive nr_hugetlb nr_balloon_pages nr_kernel_file_pages
-""".split()
-
-EVENTS: Final = """
-    nr_dirty_threshold nr_dirty_background_threshold nr_memmap_pages nr_memmap_boot_pages pgpgin pgpgout pswpin
-    pswpout pgalloc_dma pgalloc_dma32 pgalloc_normal pgalloc_movable pgalloc_device allocstall_dma
-    allocstall_dma32 allocstall_normal allocstall_movable allocstall_device pgskip_dma pgskip_dma32
-    pgskip_normal pgskip_movable pgskip_device pgfree pgactivate pgdeactivate pglazyfree pgfault pgmajfault
-    pglazyfreed pgrefill pgreuse pgsteal_kswapd pgsteal_direct pgsteal_khugepaged pgsteal_proactive
-    pgscan_kswapd pgscan_direct pgscan_khugepaged pgscan_proactive pgscan_direct_throttle pgscan_anon
-    pgscan_file pgsteal_anon pgsteal_file zone_reclaim_success zone_reclaim_failed pginodesteal slabs_scanned
-    kswapd_inodesteal kswapd_low_wmark_hit_quickly kswapd_high_wmark_hit_quickly pageoutrun pgrotated
-    drop_pagecache drop_slab oom_kill numa_pte_updates numa_huge_pte_updates numa_hint_faults
-    numa_hint_faults_local numa_pages_migrated pgmigrate_success pgmigrate_fail thp_migration_success
-    thp_migration_fail thp_migration_split compact_migrate_scanned compact_free_scanned compact_isolated
-    compact_stall compact_fail compact_success compact_daemon_wake compact_daemon_migrate_scanned
-    compact_daemon_free_scanned htlb_buddy_alloc_success htlb_buddy_alloc_fail unevictable_pgs_culled
-    unevictable_pgs_scanned unevictable_pgs_rescued unevictable_pgs_mlocked unevictable_pgs_munlocked
-    unevictable_pgs_cleared unevictable_pgs_stranded thp_fault_alloc thp_fault_fallback
-    thp_fault_fallback_charge thp_collapse_alloc thp_collapse_alloc_failed thp_file_alloc thp_file_fallback
-    thp_file_fallback_charge thp_file_mapped thp_split_page thp_split_page_failed thp_deferred_split_page
-    thp_underused_split_page thp_split_pmd thp_scan_exceed_none_pte thp_scan_exceed_swap_pte
-    thp_scan_exceed_share_pte thp_split_pud thp_zero_page_alloc thp_zero_page_alloc_failed thp_swpout
-    thp_swpout_fallback balloon_inflate balloon_deflate balloon_migrate swap_ra swap_ra_hit swpin_zero
-    swpout_zero ksm_swpin_copy cow_ksm zswpin zswpout zswpwb direct_map_level2_splits direct_map_level3_splits
-    direct_map_level2_collapses direct_map_level3_collapses nr_unstable
-""".split()
+from pagewalk.mm.zoneinfo import buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
 
 
 def all_zone_stats(system: System) -> dict[tuple[int, int], dict[str, int]]:
@@ -167,9 +128,10 @@ def vmstat_text(system: System) -> str:
     zones["nr_mlock"] = int(system.vmstat.nr_mlock)
     node = added_up([node_stats(system, nid) for nid in range(len(system.nodes))])
     events = event_stats(system)
-    lines = [f"{name} {zones.get(name, 0)}\n" for name in ZONE_STATS + NUMA_STATS]
-    lines += [f"{name} {node.get(name, 0)}\n" for name in NODE_STATS]
-    lines += [f"{name} {events.get(name, 0)}\n" for name in EVENTS]
+    linux = system.config.linux
+    lines = [f"{name} {zones.get(name, 0)}\n" for name in of_release(ZONE_STATS, linux) + NUMA_STATS]
+    lines += [f"{name} {node.get(name, 0)}\n" for name in of_release(NODE_STATS, linux)]
+    lines += [f"{name} {events.get(name, 0)}\n" for name in of_release(EVENTS, linux)]
     return "".join(lines)
 
 
@@ -197,6 +159,7 @@ def zoneinfo_text(system: System) -> str:
     parts = []
     told: set[int] = set()
     stats_of = all_zone_stats(system)
+    linux = system.config.linux
     for zone in system.zones:
         nid = int(zone.node_id)
         parts.append(f"Node {nid}, zone {zone.name:>8}")
@@ -204,8 +167,8 @@ def zoneinfo_text(system: System) -> str:
             told.add(nid)
             node = node_stats(system, nid)
             parts.append("\n  per-node stats")
-            parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in NODE_STATS]
-        parts.append(zone_text(zone, stats_of[key_of(zone)], system.config.cpus, int(system.page_shift)))
+            parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in of_release(NODE_STATS, linux)]
+        parts.append(zone_text(zone, stats_of[key_of(zone)], system.config.cpus, int(system.page_shift), linux))
     return "".join(parts)
 
 

@@ -87,6 +87,7 @@ class System:
                         fault in user memory, or marks a page Accessed or Dirty
     tlb_watcher         the modelled TLBs, None where there are none
     init_mm             the kernel's page table, None where that is not modelled
+    linux_6_1           the kernel is one of 6.1; split_rss: it counts resident pages late (mm/split_rss.py)
     gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
     """
 
@@ -107,7 +108,7 @@ class System:
             max_pfn, pageblock_order(config.arch, int(self.page_shift)), flatmem=config.memory_model == "flat"
         )
         self.zones = build_zones(config, self.regions, self.mem_map)
-        self.min_free_kbytes = init_per_zone_wmark_min(self.zones, config)
+        self.min_free_kbytes = init_per_zone_wmark_min(self.zones, config, config.linux)
         given = [list(row) for row in config.distances] or None
         self.distances = distance_matrix(config.nr_nodes, given)
         self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
@@ -144,6 +145,8 @@ class System:
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_watcher: TlbWatcher | None = None
         self.nr_shmem_inodes = 0
+        self.linux_6_1 = config.linux == "6.1"
+        self.split_rss = self.linux_6_1
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None
 
     def add_lruvecs(self, ident: int, parent: int) -> None:

@@ -70,6 +70,7 @@ def get_unmapped_area(mm: MmStruct, file: File | None, addr: i64, length: i64, p
             (file is not None and file.thp_aligned and (file.mapping is not None or not flags & MAP_SHARED))
             or (
                 file is None
+                and not mm.system.linux_6_1
                 and flags & MAP_TYPE != MAP_SHARED
                 and addr == 0
                 and length & (mm.system.format.pmd_size - 1) == 0
@@ -101,7 +102,7 @@ def thp_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, pgoff: i64, flag
             if found == addr:
                 return addr
             shift: i64 = (offset - found) & (pmd_size - 1)
-            if mm.topdown and shift == 0:
+            if mm.topdown and shift == 0 and not mm.system.linux_6_1:
                 return found + pmd_size
             return found + shift
     return mm_get_unmapped_area(mm, addr, length, flags)

@@ -1,22 +1,12 @@
 """Zones as Linux prints them: /proc/zoneinfo, buddyinfo and pagetypeinfo.
 
-Mirrors: mm/vmstat.c (zoneinfo_show_print, frag_show_print, pagetypeinfo_show) (6.18)
+Mirrors: mm/vmstat.c (zoneinfo_show_print, frag_show_print, pagetypeinfo_show) (6.18, 6.1)
 Differs: every CPU of a zone shows the same lists: the model's CPUs take turns and share them.
 """
 
-from typing import Final
-
 from pagewalk.mm.gfp import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_TYPES
+from pagewalk.mm.vmstat_names import NUMA_STATS, ZONE_STATS, of_release
 from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
-
-ZONE_STATS: Final = """
-    nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
-    nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma
-""".split()
-
-NUMA_STATS: Final = """
-    numa_hit numa_miss numa_foreign numa_interleave numa_local numa_other
-""".split()
 
 
 def numa_stats(zone: Zone) -> dict[str, int]:
@@ -42,9 +32,11 @@ def buddyinfo_of(zones: list[Zone]) -> str:
     return "".join(lines)
 
 
-def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12) -> str:
+def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12, linux: str = "6.18") -> str:
     """One zone's part of zoneinfo, from "pages free" on; ``stats`` are its counters by name."""
-    rows = [("boost", int(zone.watermark_boost)), *zip(("min", "low", "high", "promo"), zone.marks(), strict=True)]
+    old = linux == "6.1"
+    names = ("min", "low", "high") if old else ("min", "low", "high", "promo")
+    rows = [("boost", int(zone.watermark_boost)), *zip(names, zone.marks()[: len(names)], strict=True)]
     rows += [("spanned", zone.spanned_pages), ("present", zone.present_pages), ("managed", zone.managed_pages)]
     text = f"\n  pages free     {zone.free_pages}"
     text += "".join([f"\n        {name:<8} {value}" for name, value in [*rows, ("cma", 0)]])
@@ -52,10 +44,16 @@ def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12
     text += f"\n        protection: ({protection})"
     if not zone.present_pages:
         return text + "\n"
-    text += "".join([f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in ZONE_STATS + NUMA_STATS])
+    text += "".join([f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in of_release(ZONE_STATS, linux) + NUMA_STATS])
     text += "\n  pagesets"
     pcp = zone.pcp
     for cpu in range(cpus):
+        if old:
+            text += (
+                f"\n    cpu: {cpu}\n              count: {pcp.count}\n              high:  {pcp.high}"
+                f"\n              batch: {pcp.batch}\n  vm stats threshold: {stat_threshold(zone, cpus, page_shift)}"
+            )
+            continue
         text += (
             f"\n    cpu: {cpu}\n              count:    {pcp.count}\n              high:     {pcp.high}"
             f"\n              batch:    {pcp.batch}\n              high_min: {pcp.high_min}"

@@ -113,10 +113,14 @@ def status_text(task: "Task") -> str:
         f"Uid:\t{task.uid}\t{task.euid}\t{task.suid}\t{task.fsuid}\n"
         f"Gid:\t{task.gid}\t{task.egid}\t{task.sgid}\t{task.fsgid}\n"
         f"FDSize:\t{task.files.nr_open if mm is not None else 0}\nGroups:\t{groups} \n"
-        f"NStgid:\t{task.tgid}\nNSpid:\t{task.pid}\nNSpgid:\t{task.pgid}\nNSsid:\t{task.sid}\nKthread:\t0\n"
+        f"NStgid:\t{task.tgid}\nNSpid:\t{task.pid}\nNSpgid:\t{task.pgid}\nNSsid:\t{task.sid}\n"
     )
+    old = task.kernel.system.linux_6_1
+    if not old:
+        out += "Kthread:\t0\n"
     if mm is not None:
-        out += task_mem(mm) + "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n"
+        out += task_mem(mm) + "CoreDumping:\t0\nTHP_enabled:\t1\n"
+        out += "" if old else "untag_mask:\t0xffffffffffffffff\n"
     out += (
         f"Threads:\t{len(thread_group(task))}\nSigQ:\t{pending}/{_unsigned(sigpending)}\n"
         f"SigPnd:\t{task.pending.signal:016x}\nShdPnd:\t{task.signal.shared_pending.signal:016x}\n"

@@ -22,7 +22,7 @@ _LEAST_FRACTION: Final = 8
 
 def recompute(system: System) -> None:
     """Watermarks and per-CPU lists follow from vm.min_free_kbytes and the settings anew."""
-    setup_per_zone_wmarks(system.zones, system.min_free_kbytes, system.config)
+    setup_per_zone_wmarks(system.zones, system.min_free_kbytes, system.config, system.config.linux)
 
 
 def parse(data: bytes, low: int, high: int) -> int:

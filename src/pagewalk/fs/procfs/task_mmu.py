@@ -174,7 +174,7 @@ class MemSizeStats:
         else:
             self.shared_clean += page_size
 
-    def lines(self, rollup: bool) -> str:
+    def lines(self, rollup: bool, linux_6_1: bool) -> str:
         """From Rss to Locked (__show_smap)."""
         text = _kb("Rss:", self.resident) + _kb("Pss:", self.pss >> _PSS_SHIFT)
         text += _kb("Pss_Dirty:", self.pss_dirty >> _PSS_SHIFT)
@@ -200,7 +200,8 @@ class MemSizeStats:
             ("SwapPss:", self.swap_pss >> _PSS_SHIFT),
             ("Locked:", self.pss_locked >> _PSS_SHIFT),
         ):
-            text += _kb(label, value)
+            if label != "KSM:" or not linux_6_1:
+                text += _kb(label, value)
         return text
 
 
@@ -248,19 +249,20 @@ def _smap_head(size: i64, page_size: i64) -> str:
 def smaps_text(mm: MmStruct) -> str:
     """/proc/PID/smaps."""
     parts: list[str] = []
+    width = 1 if mm.system.linux_6_1 else 8
     for vma in mm.vmas:
         stats = MemSizeStats()
         stats.gather(vma)
         parts.append(map_line(vma))
         parts.append(_smap_head(vma.vm_end - vma.vm_start, mm.system.page_size))
-        parts.append(stats.lines(rollup=False))
-        parts.append(f"THPeligible:    {int(thp_eligible(vma)):8}\nVmFlags: {vm_flag_letters(vma)}\n")
+        parts.append(stats.lines(False, mm.system.linux_6_1))
+        parts.append(f"THPeligible:    {int(thp_eligible(vma)):{width}}\nVmFlags: {vm_flag_letters(vma)}\n")
     if not has_gate_vma(mm):
         return "".join(parts)
     parts.append(GATE_VMA)
     parts.append(_smap_head(mm.system.page_size, mm.system.page_size))
-    parts.append(MemSizeStats().lines(rollup=False))
-    parts.append(f"THPeligible:    {0:8}\nVmFlags: ex \n")
+    parts.append(MemSizeStats().lines(False, mm.system.linux_6_1))
+    parts.append(f"THPeligible:    {0:{width}}\nVmFlags: ex \n")
     return "".join(parts)
 
 
@@ -275,7 +277,7 @@ def smaps_rollup_text(mm: MmStruct) -> str:
     if mm.vmas:
         start = mm.vmas[0].vm_start
     line = f"{start:08x}-{end:08x} ---p 00000000 00:00 0 "
-    return f"{line:<{_NAME_COLUMN}} [rollup]\n" + stats.lines(rollup=True)
+    return f"{line:<{_NAME_COLUMN}} [rollup]\n" + stats.lines(True, mm.system.linux_6_1)
 
 
 def pagemap_words(mm: MmStruct, first: i64, count: i64, show_pfn: bool) -> bytes:
@@ -323,7 +325,7 @@ def _pagemap_entry(system: "System", pte: i64, show_pfn: bool) -> int:
 
 def statm_text(mm: MmStruct) -> str:
     """/proc/PID/statm, in pages: size, resident, shared, text, 0, data and stack, 0."""
-    shared = mm.rss_stat[MM_FILEPAGES] + mm.rss_stat[MM_SHMEMPAGES]
+    shared = mm.get_mm_counter(MM_FILEPAGES) + mm.get_mm_counter(MM_SHMEMPAGES)
     text = (mm.system.page_align(mm.end_code) - (mm.start_code & mm.system.page_mask)) >> mm.system.page_shift
     return f"{mm.total_vm} {mm.get_mm_rss()} {shared} {text} 0 {mm.data_vm + mm.stack_vm} 0\n"
 
@@ -344,15 +346,15 @@ def task_mem(mm: MmStruct) -> str:
         ("VmPin", int(mm.pinned_vm) << shift),
         ("VmHWM", hiwater_rss << shift),
         ("VmRSS", rss << shift),
-        ("RssAnon", mm.rss_stat[MM_ANONPAGES] << shift),
-        ("RssFile", mm.rss_stat[MM_FILEPAGES] << shift),
-        ("RssShmem", mm.rss_stat[MM_SHMEMPAGES] << shift),
+        ("RssAnon", mm.get_mm_counter(MM_ANONPAGES) << shift),
+        ("RssFile", mm.get_mm_counter(MM_FILEPAGES) << shift),
+        ("RssShmem", mm.get_mm_counter(MM_SHMEMPAGES) << shift),
         ("VmData", int(mm.data_vm) << shift),
         ("VmStk", int(mm.stack_vm) << shift),
         ("VmExe", text),
         ("VmLib", lib),
         ("VmPTE", mm.pgtables_bytes()),
-        ("VmSwap", mm.rss_stat[MM_SWAPENTS] << shift),
+        ("VmSwap", mm.get_mm_counter(MM_SWAPENTS) << shift),
         ("HugetlbPages", 0),
     ):
         out += f"{label}:\t{size >> 10:8} kB\n"

@@ -89,7 +89,7 @@ def put_nodes(task: "Task", nmask: int, maxnode: int, nodes: int) -> int:
 
 def sys_mbind(task: "Task", start: int, length: int, mode: int, nmask: int, maxnode: int, flags: int) -> int:
     """mbind(2)."""
-    kind, mode_flags = sanitize_mpol_flags(mode)
+    kind, mode_flags = sanitize_mpol_flags(mode, task.kernel.system.linux_6_1)
     if kind < 0:
         return kind
     nodes = get_nodes(task, nmask, maxnode)
@@ -100,7 +100,7 @@ def sys_mbind(task: "Task", start: int, length: int, mode: int, nmask: int, maxn
 
 def sys_set_mempolicy(task: "Task", mode: int, nmask: int, maxnode: int) -> int:
     """set_mempolicy(2)."""
-    kind, mode_flags = sanitize_mpol_flags(mode)
+    kind, mode_flags = sanitize_mpol_flags(mode, task.kernel.system.linux_6_1)
     if kind < 0:
         return kind
     nodes = get_nodes(task, nmask, maxnode)

@@ -1,0 +1,120 @@
+"""linux="6.1": what differs from 6.18. The names in tests/golden/linux-6.1 were read off a 6.1 kernel (Debian's
+user-mode Linux 6.1.176, without NUMA, huge pages and zones for devices)."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from mm_rig import MB, PAGE, RW, error_of, small_machine
+
+from pagewalk import Config, Machine, NotModelled, Process
+from pagewalk.check import check_machine
+from pagewalk.fs.procfs.array import status_text
+from pagewalk.fs.procfs.task_mmu import smaps_text, statm_text
+from pagewalk.kernel.entry import call
+from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
+
+pytestmark = pytest.mark.quick
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "linux-6.1"
+
+
+def golden(name: str) -> list[str]:
+    """The first words of the lines of a file of the real kernel."""
+    return (GOLDEN / f"{name}.txt").read_text().split("\n")[:-1]
+
+
+def told(process: Process) -> list[int]:
+    """The counts of statm."""
+    return [int(word) for word in statm_text(process._task.mm).split()]
+
+
+def test_there_are_two_releases() -> None:
+    with pytest.raises(NotModelled, match=r"linux '5.10' \(6.18 and 6.1 are what there is\)"):
+        Config(linux="5.10")
+    assert Machine(linux="6.1").kernel.uts.release == "6.1.0"
+
+
+def test_large_anonymous_mappings_are_aligned_from_6_7_on() -> None:
+    for linux, aligned in (("6.18", True), ("6.1", False)):
+        with small_machine(ram="64M", linux=linux) as machine:
+            process = machine.spawn()
+            process.mmap(3 * PAGE, RW)
+            places = [process.mmap(4 * MB, RW) for _ in range(3)]
+            assert all(at % (2 * MB) == 0 for at in places) == aligned
+            if not aligned:
+                assert places[0] - places[1] == places[1] - places[2] == 4 * MB
+
+
+def test_resident_pages_are_told_at_every_66th_fault_of_a_thread() -> None:
+    with small_machine(ram="64M", linux="6.1") as machine:
+        process = machine.spawn()
+        at = process.mmap(400 * PAGE, RW)
+        seen = []
+        for page in range(200):
+            process.touch(at + page * PAGE)
+            seen.append(told(process)[1])
+        assert seen[:65] == [0] * 65
+        assert seen[65:131] == [65] * 66  # the 66th fault tells of those before it
+        assert seen[131:197] == [131] * 66
+        assert seen[197:] == [197] * 3
+        assert process._task.mm.rss_stat[1] == 200
+        check_machine(machine)
+        child = process.fork()
+        assert told(child)[1] == 200  # a copy is counted at once
+        child.write(at, b"mine")
+        process.munmap(at, 200 * PAGE)
+        assert told(process)[1] == 0
+        assert "VmRSS:\t       0 kB" in status_text(process._task)
+    with small_machine(ram="64M") as machine:
+        process = machine.spawn()
+        process.touch(process.mmap(PAGE, RW))
+        assert told(process)[1] == 1
+
+
+def test_counters_have_the_names_of_the_release_in_its_order() -> None:
+    ours = of_release(ZONE_STATS, "6.1") + NUMA_STATS + of_release(NODE_STATS, "6.1") + of_release(EVENTS, "6.1")
+    real = golden("vmstat")
+    assert [name for name in ours if name in real] == real
+    assert len(ours) == len(set(ours))
+    with Machine(ram="64M", linux="6.1") as machine:
+        assert [line.split()[0] for line in machine.vmstat().splitlines()] == ours
+        meminfo = [line.split(":")[0] for line in machine.meminfo().splitlines()]
+        assert [name for name in meminfo if name in golden("meminfo")] == golden("meminfo")
+        assert "Balloon" not in meminfo
+        zoneinfo = machine.zoneinfo()
+        assert "        promo " not in zoneinfo and "high_min" not in zoneinfo
+        assert "\n              high:  " in zoneinfo
+        process = machine.spawn()
+        status = [line.split(":")[0] for line in status_text(process._task).splitlines()]
+        configured = {"HugetlbPages", "Mems_allowed", "Mems_allowed_list"}  # which this one was built without
+        assert [name for name in status if name not in configured] == golden("status")
+        process.mmap(PAGE, RW)
+        smaps = smaps_text(process._task.mm).splitlines()[1:]
+        assert [line.split(":")[0] for line in smaps][: len(golden("smaps"))] == golden("smaps")
+        assert "THPeligible:    0\n" in smaps_text(process._task.mm)
+
+
+def test_what_came_later_is_unknown() -> None:
+    with small_machine(ram="64M", linux="6.1") as machine:
+        process = machine.spawn()
+        at = process.mmap(4 * PAGE, RW)
+        assert error_of(process.madvise, at, PAGE, 102) == errno.EINVAL  # MADV_GUARD_INSTALL, 6.13
+        assert call(process._task, 451) == -errno.ENOSYS  # cachestat, 6.5
+        assert call(process._task, 462) == -errno.ENOSYS  # mseal, 6.10
+        assert process._task.unknown_calls == {451: 1, 462: 1}
+        assert error_of(process.mmap, PAGE, RW, 0x28) == errno.EINVAL  # MAP_DROPPABLE | MAP_ANONYMOUS, 6.11
+    with small_machine(ram="64M") as machine:
+        process = machine.spawn()
+        process.madvise(process.mmap(4 * PAGE, RW), PAGE, 102)
+
+
+def test_watermarks_follow_the_release() -> None:
+    old = Machine(ram="2G", linux="6.1", movablecore="512M").system
+    new = Machine(ram="2G", movablecore="512M").system
+    for one, other in zip(old.zones, new.zones, strict=True):
+        if one.managed_pages:
+            assert one.pcp.high_max == one.pcp.high_min
+            assert other.pcp.high_max > other.pcp.high_min
+            if one.name == "Movable":
+                assert other.watermark_min <= 128 < one.watermark_min
