@@ -12,7 +12,7 @@ from rig import Rig
 from tlb import NaiveMmu
 
 from pagewalk.arch.x86_64 import ACCESSED, DIRTY, GLOBAL, NX, PRESENT, PSE, RW, USER
-from pagewalk.hw.mmu import Entry, Mmu
+from pagewalk.hw.mmu import Accesses, Entry, Mmu
 from pagewalk.hw.tlb_config import Policy, TlbArray, TlbConfig, WalkCache
 from pagewalk.hw.tlb_presets import PRESETS, preset
 from pagewalk.hw.walker import OK, PEEK, RIGHT_WRITE, walk
@@ -87,22 +87,24 @@ ADDRESS = st.builds(
 WILD = (1 << 47, 1 << 59, -(1 << 58), 0)
 
 
-def accesses(seed: int, spread: int, length: int) -> list[tuple[int, int]]:
-    """Accesses to ``spread`` pages, often to one of those used last, seldom to an address that is none."""
+def accesses(seed: int, spread: int, length: int) -> list[tuple[int, ...]]:
+    """Accesses to ``spread`` pages, often to one of those used last, seldom to an address that is none; some reach into
+    the next page, in one case of three many."""
     rng = np.random.default_rng(seed)
     pages = [
         int(REGIONS[region]) + int(page) * 4096
         for region, page in zip(rng.integers(0, len(REGIONS), spread), rng.integers(0, PAGES, spread), strict=True)
     ]
-    found: list[tuple[int, int]] = []
-    for choice, pick, kind in zip(rng.integers(0, 64, length), rng.integers(0, 1 << 30, length),
-                                  rng.choice([0, 0, 0, 1, 2], length), strict=True):  # fmt: skip
+    found: list[tuple[int, ...]] = []
+    sizes = rng.choice([1, 8, 8, 8, 64 if seed % 3 else 4000], length).tolist()
+    for choice, pick, kind, size in zip(rng.integers(0, 64, length), rng.integers(0, 1 << 30, length),
+                                        rng.choice([0, 0, 0, 1, 2], length), sizes, strict=True):  # fmt: skip
         if choice == 0:
-            found.append((WILD[pick % len(WILD)], int(kind)))
+            found.append((WILD[pick % len(WILD)], int(kind), size))
         elif choice < 32 and found:
-            found.append((found[-1 - pick % min(3, len(found))][0], int(kind)))
+            found.append((found[-1 - pick % min(3, len(found))][0], int(kind), size))
         else:
-            found.append((pages[pick % spread] + int(pick) % 4096, int(kind)))
+            found.append((pages[pick % spread] + int(pick) % 4096, int(kind), size))
     return found
 
 
@@ -121,7 +123,13 @@ OPERATION = st.one_of(
 
 
 class Pair:
-    """The fast one and the naive one, above two RAMs that are the same."""
+    """The fast one and the naive one, above two RAMs that are the same.
+
+    passed    writes and fetches so far, ``crossing`` accesses that reached into the next page
+    """
+
+    passed = np.zeros(2, dtype=np.int64)
+    crossing = 0
 
     def __init__(self, config: TlbConfig, *, interpreted: bool = INTERPRETED) -> None:
         self.rigs = [Rig(size=4 << 20), Rig(size=4 << 20)]
@@ -136,17 +144,29 @@ class Pair:
         self.fast.load(self.roots[0][space], space + 1)
         self.naive.load(self.roots[1][space], space + 1)
 
-    def access(self, accesses: list[tuple[int, int]]) -> None:
-        addrs = np.array([addr for addr, _ in accesses], dtype=np.int64)
-        kinds = np.array([kind for _, kind in accesses], dtype=np.uint8)
-        at = 0
-        slow = [self.naive.access(addr, kind) for addr, kind in accesses]
-        while at < len(addrs):
-            stopped = self.fast.replay(addrs, kinds, at)
-            assert all(status == OK for status in slow[at:stopped])
-            if stopped < len(addrs):
-                assert self.fast.status == slow[stopped]
-            at = stopped + 1
+    def access(self, accesses: list[tuple[int, ...]]) -> None:
+        """(address, kind), or (address, kind, size): two accesses where it reaches into the next page."""
+        sizes = [more[0] if more else 1 for _, _, *more in accesses]
+        addrs, kinds = np.array([each[:2] for each in accesses], dtype=np.int64).T.copy()
+        batch = Accesses(addrs, kinds.astype(np.uint8), np.array(sizes, dtype=np.uint16))
+        refused = {}
+        for number, ((addr, kind, *_), size) in enumerate(zip(accesses, sizes, strict=True)):
+            for half, part in enumerate(dict.fromkeys((addr, max(addr, addr + size - 1 & -4096)))):
+                status = self.naive.access(part, kind)
+                self.crossing += half
+                if status != OK:
+                    refused[number, bool(half)] = (part, status)
+        found = {}
+        at = self.fast.replay(batch)
+        while self.fast.status != OK:
+            found[at, self.fast.in_second_page] = (self.fast.fault[0], self.fast.status)
+            assert self.fast.fault[1] == kinds[at]
+            self.fast.leave_out()
+            at = self.fast.go_on()
+        assert at == len(batch)
+        assert found == refused
+        self.passed = self.passed + np.bincount(batch.kinds, minlength=3)[1:]
+        assert self.fast.passed == (*self.passed, self.crossing)
 
     def change(self, addr: int, bits: int) -> None:
         """Another leaf, and the invalidation that it needs."""

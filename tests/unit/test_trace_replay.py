@@ -1,5 +1,6 @@
 """Replaying traces: faults and look-ups as counted by hand; events; several CPUs; ASIDs; every entry true."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,7 @@ from hypothesis import strategies as st
 
 from pagewalk import Config, Machine
 from pagewalk.cli import run_command
-from pagewalk.cpu import tlb_model
 from pagewalk.cpu.tlb_cpus import Cpus
-from pagewalk.cpu.tlb_model import Accesses
 from pagewalk.errors import ConfigError, OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
@@ -64,19 +63,22 @@ def test_an_access_that_crosses_a_page_is_looked_up_twice() -> None:
     assert report.counters.data.lookups == 4 + 2
 
 
-def test_few_and_many_crossings_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accesses_to_two_pages_count_as_two_accesses_do() -> None:
     rng = np.random.default_rng(3)
     addrs = A + rng.integers(0, 15 * 4096, 3000)
     task = (np.arange(3000) // 700) % 2 + 1
     events: list[tuple[int, Event]] = [(0, mmap(task=1)), (0, mmap(task=2)), (500, Munmap(task=1, addr=A, length=8192))]
-    batch = Batch.of(addrs, rng.integers(0, 2, 3000), rng.integers(1, 300, 3000), task, events=events)
-    found = []
-    for few in (1, 1 << 20):
-        monkeypatch.setattr(tlb_model, "FEW", few)
-        report = replay([batch], TLB, SMALL)
-        found.append((report.crossing, report.minor, report.refused, report.counters))
-    assert found[0] == found[1]
-    assert found[0][0] > 50
+    whole = Batch.of(addrs, rng.integers(0, 2, 3000), rng.integers(1, 300, 3000), task, events=events)
+    ends = (addrs + whole.size - 1) & -4096
+    order = np.sort(np.concatenate([np.arange(3000), np.flatnonzero(ends > addrs) + 0.5]))
+    first, second = order.astype(int), order % 1 > 0
+    halves = Batch.of(np.where(second, ends[first], addrs[first]), whole.kind[first], 1, task[first],
+                      events=[(int(np.searchsorted(order, at)), event) for at, event in events])  # fmt: skip
+    found = [replay([batch], TLB, SMALL) for batch in (whole, halves)]
+    assert found[0].counters == found[1].counters
+    assert (found[0].minor, found[0].refused) == (found[1].minor, found[1].refused)
+    assert (found[0].accesses, found[0].crossing) == (3000, len(order) - 3000)
+    assert found[0].refused > 50 and found[0].crossing > 50
 
 
 def test_an_event_stands_before_the_access_at_its_position() -> None:
@@ -273,24 +275,22 @@ def test_the_command_line_replays_a_file(tmp_path: Path, capsys: pytest.CaptureF
     assert run_command(["replay", "--tlb", "zen", str(trace)]) == 125
 
 
-@pytest.mark.parametrize("crossing", [0, 1, 7, 200, 1000])
-def test_accesses_that_cross_a_page_are_two_of_one_kind_in_their_order(crossing: int) -> None:
-    rng = np.random.default_rng(crossing)
-    addrs = rng.integers(0, 1 << 40, 1000) & ~4095
-    kinds, sizes = rng.integers(0, 3, 1000).astype(np.uint8), rng.integers(2, 4097, 1000).astype(np.uint16)
-    addrs[np.sort(rng.choice(1000, crossing, replace=False))] += 4095
-    wanted = [
-        (int(addr), int(kind))
-        for first, size, kind in zip(addrs, sizes, kinds, strict=True)
-        for addr in ([first] if first & 4095 == 0 else [first, first + size - 1 & -4096])
-    ]
-    accesses = Accesses(addrs, kinds, sizes, 4096)
-    found = []
-    for start, end in ((0, 311), (311, 312), (312, 1000)):
-        for (some, their_kinds), first, last in accesses.pieces(start, end):
-            found += list(zip(some[first:last].tolist(), their_kinds[first:last].tolist(), strict=True))
-    assert found == wanted
-    assert len(accesses.crossing) == crossing
+@pytest.mark.parametrize("length", [1, 200, 3000])
+def test_tasks_take_turns_anywhere(length: int) -> None:
+    rng = np.random.default_rng(length)
+    task, cpu = np.repeat(rng.integers(1, 4, 64), 47)[:length], np.repeat(rng.integers(0, 2, 16), 190)[:length]
+    events: list[tuple[int, Event]] = [(0, mmap(task=number)) for number in (1, 2, 3)]
+    batch = Batch.of(A + rng.integers(0, 15 * 4096, length), rng.integers(0, 2, length), 1, task, cpu, events)
+    starts = [0, *(np.flatnonzero(np.diff(task) | np.diff(cpu)) + 1).tolist(), length]
+    pieces = [batch[start:end] for start, end in itertools.pairwise(starts)]
+    assert replay([batch], TLB, SMALL).counters == replay(pieces, TLB, SMALL).counters
+
+
+def test_an_access_of_no_kind_is_an_error() -> None:
+    kinds = np.zeros(1000, np.uint8)
+    kinds[777] = 3
+    with pytest.raises(ConfigError, match="expected accesses of kind 0 to 2, got 3"):
+        replay([Batch.of(A + np.arange(1000), kinds, task=1, events=[(0, mmap())])], TLB, SMALL)
 
 
 def test_events_that_cannot_be_are_told_or_left_out() -> None:

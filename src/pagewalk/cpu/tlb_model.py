@@ -10,7 +10,7 @@ these TLBs, and nothing else, set Accessed and Dirty in the page table.
 Differs: the kernel's own accesses to user memory do not go through them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.errors import OutOfMemory
-from pagewalk.hw.mmu import Entry, Mmu
+from pagewalk.hw.mmu import Accesses, Entry, Mmu
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
-from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END
+from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END, S_FAULT_ADDR, S_FAULT_KIND, S_HALF
 from pagewalk.hw.walker import OK
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.system import System
 
-__all__ = ["ESTIMATE", "Accesses", "TlbModel", "feed"]
+__all__ = ["ESTIMATE", "TlbModel", "feed"]
 
-FEW: Final = 8192  # one access in so many may cross a page before arrays are copied to make two of it
 ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
 ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
 
@@ -41,64 +40,26 @@ Kinds = npt.NDArray[np.uint8]
 Sizes = npt.NDArray[np.uint16]
 
 
-class Accesses:
-    """Accesses in order, those that cross a page made two.
-
-    crossing  positions of those
-    """
-
-    def __init__(self, addrs: Addrs, kinds: Kinds, sizes: Sizes, page: int) -> None:
-        from pagewalk.hw.tlb_native import crossings, spread
-
-        addrs, kinds = np.ascontiguousarray(addrs), np.ascontiguousarray(kinds)
-        self.crossing = at = crossings(addrs, np.ascontiguousarray(sizes), page)
-        self._arrays = (addrs, kinds)
-        self._inserted = False
-        if len(at):
-            self._second = ((addrs[at] + sizes[at].astype(np.int64) - 1) & -page, kinds[at])
-            self._inserted = len(at) * FEW > len(addrs)
-            if self._inserted:
-                self._arrays = spread(addrs, kinds, at, self._second[0])
-
-    def pieces(self, start: int, end: int) -> Iterator[tuple[tuple[Addrs, Kinds], int, int]]:
-        """Accesses ``start`` to ``end`` as ranges of arrays: where few cross, their second halves stand in arrays of
-        their own; where many do, in the copies with all of them."""
-        if not len(self.crossing):
-            yield self._arrays, start, end
-            return
-        first, last = (int(number) for number in np.searchsorted(self.crossing, (start, end)))
-        if self._inserted:
-            yield self._arrays, start + first, end + last
-            return
-        for number in range(first, last):
-            behind = int(self.crossing[number]) + 1
-            yield self._arrays, start, behind
-            yield self._second, number, number + 1
-            start = behind
-        if start < end:
-            yield self._arrays, start, end
-
-
-def feed(mmu: Mmu, arrays: tuple[Addrs, Kinds], start: int, end: int, serve: Callable[[int, int], bool]) -> None:
-    """Accesses ``start`` to ``end`` through one MMU, which has their address space loaded.
+def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[int, int], bool]) -> int:
+    """Accesses from ``start`` on through one MMU, which has their address space loaded, up to ``end`` or to where
+    another task or CPU goes on; where that is.
 
     serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
            where it is to be left out
     """
-    batch = mmu.batch(*arrays)
-    addrs, kinds = (memoryview(array.data) for array in arrays)  # its numbers are Python's
-    run = mmu.run
+    words = mmu.words
     attempts = 0
     before = -1
-    at = start
-    while True:
-        at = run(batch, at, end)
-        if at == end:
-            return
-        attempts = attempts + 1 if at == before else 1
-        before = at
-        if not serve(addrs[at], kinds[at]) or attempts > ATTEMPTS:
-            at += 1
+    at = mmu.replay(accesses, start, end)
+    while words[0] != OK:
+        where = 2 * at + words[S_HALF]
+        attempts = attempts + 1 if where == before else 1
+        before = where
+        if not serve(words[S_FAULT_ADDR], words[S_FAULT_KIND]) or attempts > ATTEMPTS:
+            mmu.leave_out()
+        at = mmu.go_on()
+    mmu.consider(at - start)
+    return at
 
 
 class TlbModel:
@@ -119,7 +80,6 @@ class TlbModel:
         self.served = 0  # faults that only the modelled TLBs took
         self._system = system
         self._serve = serve
-        self._page = 1 << int(system.format.page_shift)
         self._levels = [level.name for level in system.format.levels]
         self._processes: dict[int, npt.NDArray[np.int64]] = {}
         self._task: Task | None = None
@@ -131,8 +91,7 @@ class TlbModel:
         mmu = self.cpus.switch(task.cpu, task.mm)
         self._task = task
         before = mmu.state[C_HIT:COUNTERS_END].copy()
-        for arrays, start, end in Accesses(addrs, kinds, sizes, self._page).pieces(0, len(addrs)):
-            feed(mmu, arrays, start, end, self._late_fault)
+        feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_fault)
         self._count(task, mmu, before)
 
     def before_fault(self, task: "Task", addr: int, access: int) -> None:

@@ -2,20 +2,22 @@
 
     mmu = Mmu(preset("zen4"), machine.system.format, machine.system.ram)
     mmu.load(root_pfn, asid=1)
-    at = mmu.replay(addrs, kinds)        # len(addrs), or the access that faulted: mmu.status says why
+    at = mmu.replay(Accesses(addrs, kinds))  # their number, or the one that faulted: mmu.status says why
 
 It knows nothing of a kernel: on a fault the caller serves it and goes on from there.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from pagewalk.hw import short, tlb, translate
+from pagewalk.errors import ConfigError
+from pagewalk.hw import loop, tlb, translate
+from pagewalk.hw.loop import B_ARRAYS, B_AT, BLOCK_WORDS
 from pagewalk.hw.tlb_build import build_state
 from pagewalk.hw.tlb_config import Policy, TlbConfig, WalkCache
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
@@ -26,6 +28,7 @@ from pagewalk.hw.tlb_state import (
     C_FLUSH_ASID,
     C_FLUSH_PAGE,
     C_HIT,
+    C_MISS,
     COUNTERS_END,
     EMPTY,
     FRAME,
@@ -35,21 +38,25 @@ from pagewalk.hw.tlb_state import (
     S_ASID,
     S_CLASS_SHIFT,
     S_COLUMN,
+    S_FAULT_ADDR,
+    S_FAULT_KIND,
+    S_HALF,
     S_HINTS,
     S_LEVEL_SHIFT,
     S_ROOT,
     S_SLOTS,
+    S_TALLY,
     TAG_CLASS,
     TAG_NUMBER,
     stride,
 )
-from pagewalk.hw.walker import FORMAT_SOFT_ACCESSED, FORMAT_SOFT_DIRTY, pack_format
+from pagewalk.hw.walker import FETCH, FORMAT_SOFT_ACCESSED, FORMAT_SOFT_DIRTY, pack_format
 
 if TYPE_CHECKING:
     from pagewalk.arch.format import PageFormat
     from pagewalk.mm.ram import Ram
 
-__all__ = ["Entry", "Mmu"]
+__all__ = ["Accesses", "Entry", "Mmu"]
 
 # When the code for one geometry pays: asked every LOOK accesses, by the accesses that the first level did not answer.
 LOOK: Final = 1 << 20
@@ -80,10 +87,45 @@ class Entry:
     level: int
 
 
+class Accesses:
+    """Accesses in order, as compiled code takes them: contiguous arrays of one length.
+
+    addrs  int64, of the first byte
+    kinds  uint8: READ, WRITE or FETCH
+    sizes  uint16: bytes; 1 each where they are not given
+    tasks  int32, and cpus uint8: who makes them; 0 where they are not given
+    """
+
+    def __init__(self, addrs: Any, kinds: Any, sizes: Any = None, tasks: Any = None, cpus: Any = None) -> None:
+        count = len(addrs)
+        self.arrays = (
+            addrs, kinds, np.ones(count, np.uint16) if sizes is None else sizes,
+            np.zeros(count, np.int32) if tasks is None else tasks, np.zeros(count, np.uint8) if cpus is None else cpus,
+        )  # fmt: skip
+        for array, wanted in zip(self.arrays, (np.int64, np.uint8, np.uint16, np.int32, np.uint8), strict=True):
+            if array.dtype != wanted or len(array) != count or not array.flags.c_contiguous:
+                raise ValueError(f"expected {count} contiguous {wanted.__name__}, got {len(array)} {array.dtype}")
+        self.addrs, self.kinds, self.sizes, self.tasks, self.cpus = self.arrays
+
+    def __len__(self) -> int:
+        return len(self.addrs)
+
+    @functools.cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """Where the arrays lie."""
+        return tuple(array.ctypes.data for array in self.arrays)
+
+    @functools.cached_property
+    def views(self) -> tuple[Any, ...]:
+        """The arrays for interpreted code: their items are ints."""
+        return tuple(memoryview(array.data) for array in self.arrays)
+
+
 class Mmu:
     """The translation caches of one CPU above one RAM.
 
     status  how the last ``replay`` or ``translate`` ended: a status of hw/walker.py
+    words   the words of hw/tlb_state.py; ``state`` is the same memory as an array
     """
 
     def __init__(self, config: TlbConfig, fmt: "PageFormat", ram: "Ram", *, interpreted: bool | None = None) -> None:
@@ -99,7 +141,7 @@ class Mmu:
         packed = np.array(words, dtype=np.int64)
         if interpreted:
             addresses = {policy.name: interpreted_addresses(policy) for policy in policies}
-            functions: tuple[Any, ...] = (tlb.invalidate, translate.translate, short.replay_batch)
+            functions: tuple[Any, ...] = (tlb.invalidate, translate.translate, loop.replay_batch)
         else:
             from pagewalk.hw.jit import entry
             from pagewalk.hw.tlb_native import machine_code, policy_addresses
@@ -107,14 +149,21 @@ class Mmu:
             addresses = {policy.name: policy_addresses(policy) for policy in policies}
             code = machine_code()
             functions = tuple(entry(code[name]) for name in ("_invalidate", "_translate", "_replay"))
-        self._invalidate, self._translate, self._replay = functions
+        self._invalidate, self._translate = functions[:2]
+        self._replay: Any = functions[2]
         self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
         self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
-        self._state: Any = memoryview(self.state.data) if interpreted else self.state.ctypes.data
+        self.words = memoryview(self.state.data)
+        self._state: Any = self.words if interpreted else self.state.ctypes.data
         self._words: Any = ram.quads if interpreted else ram.address
         self._packed: Any = memoryview(packed.data) if interpreted else packed.ctypes.data
         self._interpreted = interpreted
-        self._look_at = NEVER if interpreted else LOOK  # accesses until ``_consider``
+        self._block: Any = np.zeros(BLOCK_WORDS, dtype=np.int64)
+        self._block_address: int = self._block.ctypes.data
+        if not interpreted:
+            self._block[:B_ARRAYS] = [self._state, self._words, self._nr_words, self._packed]
+        self._now: Accesses
+        self._look_at = NEVER if interpreted else LOOK  # accesses until ``consider`` looks
         self._accesses = 0
 
     @property
@@ -125,7 +174,7 @@ class Mmu:
     @property
     def status(self) -> int:
         """How the last replay ended."""
-        return int(self.state[0])
+        return int(self.words[0])
 
     def load(self, root_pfn: int, asid: int) -> None:
         """Another address space: its root table's frame and its tag, 1 <= asid < 2**16. Invalidates nothing."""
@@ -135,33 +184,54 @@ class Mmu:
         self.state[S_ASID] = asid
         self.state[S_HINTS : S_HINTS + 3 * HINT_WORDS : 2] = NOWHERE
 
-    def replay(
-        self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8], start: int = 0, end: int | None = None
-    ) -> int:
-        """Accesses ``start`` to ``end``; the index of the one that faulted, or ``end``. Kinds: READ, WRITE, FETCH."""
-        stop = len(addrs) if end is None else end
-        if not 0 <= start <= stop <= len(addrs):
-            raise ValueError(f"expected 0 <= start <= end <= {len(addrs)}, got {start}, {stop}")
-        return self.run(self.batch(addrs, kinds), start, stop)
+    def replay(self, accesses: "Accesses", start: int = 0, end: int | None = None) -> int:
+        """Accesses from ``start`` on, up to ``end`` or to where another task or CPU goes on; where it stopped. Where
+        ``status`` is not OK, that is an access that faulted (``fault``): ``go_on`` once it is served or left out.
 
-    def batch(self, addrs: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> tuple[Any, ...]:
-        """The two arrays as ``run`` takes them, with all that stays the same; they must live as long."""
-        if addrs.dtype != np.int64 or kinds.dtype != np.uint8 or len(addrs) != len(kinds):
-            raise ValueError(f"expected int64 and uint8 of one length, got {addrs.dtype} and {kinds.dtype}")
-        if not (addrs.flags.c_contiguous and kinds.flags.c_contiguous):
-            raise ValueError("expected contiguous arrays")
-        chosen: tuple[Any, Any] = (addrs.ctypes.data, kinds.ctypes.data)
-        if self._interpreted:
-            chosen = (memoryview(addrs.data), memoryview(kinds.data))
-        return (self._state, self._words, self._nr_words, self._packed, *chosen)
+        Raises ConfigError at a kind that is not READ, WRITE or FETCH.
+        """
+        stop = len(accesses) if end is None else end
+        if not 0 <= start <= stop <= len(accesses):
+            raise ValueError(f"expected 0 <= start <= end <= {len(accesses)}, got {start}, {stop}")
+        self._now = accesses
+        self._block[B_ARRAYS:] = [*accesses.addresses, start, stop]
+        self.words[S_HALF] = 0
+        return self.go_on()
 
-    def run(self, batch: tuple[Any, ...], start: int, end: int) -> int:
-        """``replay`` of what ``batch`` made, without checks: 0 <= start <= end <= its length."""
-        at: int = self._replay(*batch, start, end)
-        self._accesses += at - start
-        if self._accesses >= self._look_at:
-            self._consider()
+    def go_on(self) -> int:
+        """``replay`` from where it stopped."""
+        at: int = self._interpret() if self._interpreted else self._replay(self._block_address)
+        if self.words[0] == loop.BAD_KIND:
+            raise ConfigError(f"expected accesses of kind 0 to {FETCH}, got {int(self._now.kinds[at])}")
         return at
+
+    def _interpret(self) -> int:
+        """``go_on``, interpreted."""
+        start, end = self._block[B_AT:].tolist()
+        at = int(self._replay(self._state, self._words, self._nr_words, self._packed, self._now.views, start, end))
+        self._block[B_AT] = at
+        return at
+
+    @property
+    def fault(self) -> tuple[int, int]:
+        """Address and kind of the access that faulted, or of its part in the next page."""
+        return self.words[S_FAULT_ADDR], self.words[S_FAULT_KIND]
+
+    @property
+    def in_second_page(self) -> bool:
+        """Of the access that faulted, only the part in the next page is left."""
+        return bool(self.words[S_HALF] == 1)
+
+    def leave_out(self) -> None:
+        """``go_on`` begins behind what has faulted: with the part in the next page of that access, or behind the
+        access."""
+        self.words[S_HALF] += 1
+
+    @property
+    def passed(self) -> tuple[int, int, int]:
+        """Writes, fetches and accesses to two pages that ``replay`` has passed."""
+        writes, fetches, crossing = self.words[S_TALLY : S_TALLY + 3].tolist()
+        return writes, fetches, crossing
 
     def specialise(self) -> bool:
         """From here on ``replay`` is code that has the geometry built in; False where there is none for it.
@@ -181,20 +251,23 @@ class Mmu:
             self._replay = entry(code.replay())
         return code.possible
 
-    def _consider(self) -> None:
-        """Whether ``specialise`` would pay."""
+    def consider(self, accesses: int) -> None:
+        """``replay`` has served so many more: would ``specialise`` pay?"""
+        self._accesses += accesses
+        if self._accesses < self._look_at:
+            return
         from pagewalk.hw.tlb_native import Specialised
 
         self._look_at = self._accesses + LOOK
-        counters = self.counters()
-        missed = counters.data.first_level_misses + counters.fetch.first_level_misses
+        words = self.words[C_HIT : C_MISS + 2].tolist()  # hits by side and level, then misses
+        missed = sum(words) - words[0] - words[4]
         if missed >= COMPILE_AT or (missed >= LOAD_AT and Specialised(self.state).kept):
             self.specialise()
 
     def translate(self, addr: int, access: int) -> int:
         """One access, without the short cuts of ``replay``; its status."""
         status: int = self._translate(self._state, self._words, self._nr_words, self._packed, addr, access)
-        self.state[0] = status
+        self.words[0] = status
         return status
 
     # Invalidations: how many entries went.

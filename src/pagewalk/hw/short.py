@@ -1,86 +1,108 @@
-"""The loop over a batch of accesses, and the short ways that nearly all of them take.
+"""The short way of an access that no hint answers: base pages of the address space that is loaded, in one array of the
+first level and in one of the second, and walks that begin at the last table.
 
-Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Whatever a short way does not answer,
+Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Whatever the short way does not answer,
 ``translate`` does; which of them did it shows in no count.
-
-- A hint names the first-level slot that granted such an access to the page before. It is believed where the slot still
-  holds the same fill.
-- ``short`` knows base pages of the address space that is loaded, in one array of the first level and in one of the
-  second, and walks that begin at the last table.
 """
 
 from typing import Final
 
-from pagewalk.hw.tlb import NO_ARRAY, Geometry, geometry, put, scan, set_of, touch, use
+from pagewalk.hw.tlb import NO_ARRAY, Geometry, geometry, put, scan, set_of, use
 from pagewalk.hw.tlb_state import (
-    ARRAY_WORDS,
-    C_HIT,
-    C_MISS,
     C_REFERENCE,
     C_WALK_HIT,
-    C_WALKS,
     FRAME,
     HINT_WORDS,
     HINTS,
     IDENT,
-    IDENT_SLOT,
-    IDENT_STAMPED,
-    IDENT_TOUCHED,
-    PATH_WORDS,
-    S_ANSWERS,
-    S_ARRAYS,
     S_ASID,
     S_CLOCK,
-    S_COLUMN,
-    S_GLOBALS,
     S_HINTS,
     S_LEVEL_SHIFT,
-    S_NR_LEVELS,
     S_ODD,
     S_PAGE_SHIFT,
-    S_PATH,
+    S_PFN_MASK,
+    S_PFN_SHIFT,
     S_SHORT,
     S_SHORT_SECOND,
     S_SHORT_TURNS,
+    S_SHORT_UPPER,
     S_SHORT_WALK,
-    SLOT_MASK,
-    STAMP,
+    S_UPPER_INDEX,
+    S_UPPER_MASK,
+    S_UPPER_VALUE,
     TAG_CLASS,
     TAG_NUMBER,
 )
-from pagewalk.hw.translate import LEAF_DIRTY, LEAF_FRAME, LEAF_GLOBAL, LastLevel, last_level, leaf, translate
-from pagewalk.hw.walker import FETCH, OK, RIGHT_EXECUTE, RIGHT_READ, Words
+from pagewalk.hw.translate import LEAF_DIRTY, LEAF_FRAME, LastLevel, last_level, leaf
+from pagewalk.hw.walker import RIGHT_EXECUTE, RIGHT_READ, Words
 
 NOT_DONE: Final = 0
 BY_FIRST: Final = 1
 BY_SECOND: Final = 2
 BY_WALK: Final = 3
 
-FIRST: Final = NO_ARRAY
-SECOND: Final = NO_ARRAY
-WALK_CACHE: Final = NO_ARRAY
+# What is built in where this is compiled for one geometry.
+ARRAY: Final = NO_ARRAY
 LAST: Final[LastLevel] = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def short(
-    s: Words,
-    words: Words,
-    nr_words: int,
-    addr: int,
-    access: int,
-    clock: int,
-    first: Geometry,
-    second: Geometry,
-    walk_cache: Geometry,
-    last: LastLevel,
-) -> int:
-    """``translate``, where all that is involved is plain, uncounted: BY_FIRST, BY_SECOND or BY_WALK says where the
-    answer was found, NOT_DONE that nothing was done.
+def first_of(s: Words, access: int) -> Geometry:
+    """The array of the first level that takes base pages; NO_ARRAY where the short way cannot know it."""
+    return geometry_or_none(s, s[S_SHORT + (access >> 1)])
 
-    first, second  the arrays that take base pages at the first and the second level; NO_ARRAY where there is none
-    walk_cache     what holds the addresses of last tables; NO_ARRAY where walks are not as plain as that
-    """
+
+def second_of(s: Words, access: int, number: int) -> Geometry:
+    """That of the second level that takes the page of this number; NO_ARRAY where there is none."""
+    side = access >> 1
+    second = s[S_SHORT_SECOND + side]
+    if s[S_SHORT_TURNS + side] > 1:
+        second += number % s[S_SHORT_TURNS + side]
+    return geometry_or_none(s, second)
+
+
+def tables_of(s: Words) -> Geometry:
+    """The walk cache that knows where last tables are; NO_ARRAY where there is none or walks are not plain."""
+    return geometry_or_none(s, s[S_SHORT_WALK])
+
+
+def upper_tables_of(s: Words) -> Geometry:
+    """The walk cache that knows where the tables above them are; NO_ARRAY as above."""
+    return geometry_or_none(s, s[S_SHORT_UPPER])
+
+
+def geometry_or_none(s: Words, array: int) -> Geometry:
+    """``geometry``; NO_ARRAY for a negative number."""
+    if array < 0:
+        return NO_ARRAY
+    return geometry(s, array)
+
+
+def constant_array(s: Words) -> Geometry:
+    """Stands for ``tables_of`` and ``upper_tables_of`` in code for one geometry."""
+    return ARRAY
+
+
+def constant_first(s: Words, access: int) -> Geometry:
+    """Stands for ``first_of``."""
+    return ARRAY
+
+
+def constant_second(s: Words, access: int, number: int) -> Geometry:
+    """Stands for ``second_of``."""
+    return ARRAY
+
+
+def constant_last_level(s: Words) -> LastLevel:
+    """Stands for ``last_level``."""
+    return LAST
+
+
+def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
+    """``translate``, where all that is involved is plain, uncounted: BY_FIRST, BY_SECOND or BY_WALK says where the
+    answer was found, NOT_DONE that nothing was done."""
     high = addr >> 56
+    first = first_of(s, access)
     if s[S_ODD] != 0 or first[0] < 0 or (high != 0 and high != -1):
         return NOT_DONE
     column = first[6]
@@ -95,6 +117,7 @@ def short(
             return NOT_DONE
         use(s, first, slot, clock)
     else:
+        second = second_of(s, access, number)
         found = -1
         below = 0
         if second[0] >= 0:
@@ -108,7 +131,7 @@ def short(
             use(s, second, found, clock)
             pfn = s[found + FRAME * column]
         else:
-            walked = short_walk(s, words, nr_words, addr, access, clock, walk_cache, last)
+            walked = short_walk(s, words, nr_words, addr, access, clock)
             if walked < 0:
                 return NOT_DONE
             answer = BY_WALK
@@ -125,130 +148,60 @@ def short(
     return answer
 
 
-def short_walk(
-    s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int, cache: Geometry, last: LastLevel
-) -> int:
-    """A walk from the last table, where a walk cache knows that: as ``leaf`` answers, -1 where nothing was done."""
+# What ``unhinted`` calls for data and for instructions: code for one geometry has one of each.
+short_data = short
+short_fetch = short
+
+
+def short_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
+    """A walk from the last table or from the one above, where a walk cache knows that: as ``leaf`` answers, -1 where
+    nothing was done."""
+    cache = tables_of(s)
     if cache[0] < 0:
         return -1
+    last = last_level(s)
     level = last[0] - 1
     number = addr >> s[S_LEVEL_SHIFT + level]
     tag = (number << TAG_NUMBER) | (level << TAG_CLASS) | s[S_ASID]
-    slot = scan(s, set_of(cache, number), cache[4], tag)
+    base = set_of(cache, number)
+    slot = scan(s, base, cache[4], tag)
     if slot < 0:
-        return -1
-    found = leaf(s, words, nr_words, last, addr, access, slot)
-    if found < 0 or (found & LEAF_GLOBAL != 0 and s[S_GLOBALS] != 0):
-        return -1
-    use(s, cache, slot, clock)
+        return upper_walk(s, words, nr_words, addr, access, clock, tag, base)
+    column = cache[6]
+    table = s[slot + FRAME * column]
+    found = leaf(s, words, nr_words, last, addr, access, table, s[slot + IDENT * column])
+    if found >= 0:
+        use(s, cache, slot, clock)
     return found
 
 
-def geometry_or_none(s: Words, array: int) -> Geometry:
-    """``geometry``; NO_ARRAY for a negative number."""
-    if array < 0:
-        return NO_ARRAY
-    return geometry(s, array)
-
-
-def short_any(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
-    """``short`` for any geometry."""
-    side = access >> 1
-    second = s[S_SHORT_SECOND + side]
-    if s[S_SHORT_TURNS + side] > 1:
-        second += (addr >> s[S_PAGE_SHIFT]) % s[S_SHORT_TURNS + side]
-    return short(s, words, nr_words, addr, access, clock, geometry_or_none(s, s[S_SHORT + side]),
-                 geometry_or_none(s, second), geometry_or_none(s, s[S_SHORT_WALK]), last_level(s))  # fmt: skip
-
-
-# What ``unhinted`` calls: where it is compiled for one geometry, ``short_plain`` for each.
-short_data = short_any
-short_fetch = short_any
-
-
-def short_plain(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
-    """``short`` for one geometry: FIRST, SECOND and WALK_CACHE are constants where this is compiled."""
-    return short(s, words, nr_words, addr, access, clock, FIRST, SECOND, WALK_CACHE, LAST)
-
-
-def replay_batch(
-    s: Words, words: Words, nr_words: int, fmt: Words, addrs: Words, kinds: Words, start: int, end: int
-) -> int:
-    """Accesses ``start`` to ``end - 1`` of a batch; the index of the first that is not granted (its status stands in
-    word 0 of ``s``), ``end`` where all are.
-
-    addrs  signed addresses
-    kinds  READ, WRITE or FETCH each
-    """
-    column = s[S_COLUMN]
-    clock = s[S_CLOCK]
-    status = OK
-    at = start
-    while at < end:
-        addr = addrs[at]
-        kind = kinds[at] + 0  # a word, whatever the array holds
-        vpn = addr >> 12
-        clock += 1
-        hint = S_HINTS + kind * HINT_WORDS + 2 * (vpn & (HINTS - 1))
-        ident = s[hint + 1]
-        slot = (ident >> IDENT_SLOT) & SLOT_MASK
-        if s[hint] != vpn or s[slot + IDENT * column] != ident:
-            s[S_CLOCK] = clock
-            status = unhinted(s, words, nr_words, fmt, addr, kind)
-            clock = s[S_CLOCK]
-            if status != OK:
-                break
-        elif ident & IDENT_STAMPED != 0:
-            s[slot + STAMP * column] = clock
-        elif ident & IDENT_TOUCHED != 0:
-            touch(s, array_of(s, kind >> 1, slot), slot, 0)
-        at += 1
-    s[S_CLOCK] = clock
-    s[0] = status
-    fetches = 0
-    for done in range(start, at):
-        fetches += kinds[done] >> 1
-    count(s, 0, at - start - fetches)
-    count(s, 1, fetches)
-    return at
-
-
-def unhinted(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
-    """One access that no hint answers; its status."""
-    clock = s[S_CLOCK]
-    if access == FETCH:
-        answer = short_fetch(s, words, nr_words, addr, access, clock)
-    else:
-        answer = short_data(s, words, nr_words, addr, access, clock)
-    at = S_ANSWERS + 4 * (access >> 1) + answer
-    s[at] += 1
-    if answer != NOT_DONE:
-        return OK
-    status = translate(s, words, nr_words, fmt, addr, access)
-    if status != OK:
-        s[at] -= 1
-    return status
-
-
-def count(s: Words, side: int, accesses: int) -> None:
-    """What hints and short ways have answered of so many accesses goes to the counters."""
-    answers = S_ANSWERS + 4 * side
-    by_second, by_walk = s[answers + BY_SECOND], s[answers + BY_WALK]
-    s[C_HIT + 4 * side] += accesses - s[answers + NOT_DONE] - by_second - by_walk
-    s[C_HIT + 4 * side + 1] += by_second
-    s[C_MISS + side] += by_walk
-    s[C_WALKS] += by_walk
-    s[C_WALK_HIT + s[S_NR_LEVELS] - 2] += by_walk
-    s[C_REFERENCE + s[S_NR_LEVELS] - 1] += by_walk
-    for answer in range(4):
-        s[answers + answer] = 0
-
-
-def array_of(s: Words, side: int, slot: int) -> int:
-    """The first-level array that a slot is in."""
-    path = S_PATH + side * PATH_WORDS + 1
-    found = s[path + 1]
-    for k in range(1, s[path]):
-        if slot >= s[S_ARRAYS + s[path + 1 + k] * ARRAY_WORDS]:
-            found = s[path + 1 + k]
+def upper_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int, tag: int, base: int) -> int:
+    """``short_walk`` from the table above the last one; the walk cache learns where the last one is, as ``tag`` in its
+    set at ``base``."""
+    cache = upper_tables_of(s)
+    if cache[0] < 0:
+        return -1
+    last = last_level(s)
+    level = last[0] - 2
+    column = cache[6]
+    number = addr >> s[S_LEVEL_SHIFT + level]
+    slot = scan(s, set_of(cache, number), cache[4], (number << TAG_NUMBER) | (level << TAG_CLASS) | s[S_ASID])
+    if slot < 0:
+        return -1
+    index = (s[slot + FRAME * column] << (last[1] - 3)) + (addr >> s[S_LEVEL_SHIFT + level + 1] & s[S_UPPER_INDEX])
+    if index < 0 or index >= nr_words:
+        return -1
+    entry = words[index]
+    if entry & s[S_UPPER_MASK] != s[S_UPPER_VALUE]:
+        return -1
+    table = (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
+    found = leaf(s, words, nr_words, last, addr, access, table, s[slot + IDENT * column])
+    if found < 0:
+        return -1
+    use(s, cache, slot, clock)
+    s[S_CLOCK] = clock + 1
+    put(s, tables_of(s), base, tag, table, found & 7, clock + 1, 0)
+    s[C_WALK_HIT + level + 1] -= 1  # ``count`` takes it for one that began below
+    s[C_WALK_HIT + level] += 1
+    s[C_REFERENCE + level + 1] += 1
     return found

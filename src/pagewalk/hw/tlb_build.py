@@ -67,8 +67,12 @@ from pagewalk.hw.tlb_state import (
     S_SHORT,
     S_SHORT_SECOND,
     S_SHORT_TURNS,
+    S_SHORT_UPPER,
     S_SHORT_WALK,
     S_SLOTS,
+    S_UPPER_INDEX,
+    S_UPPER_MASK,
+    S_UPPER_VALUE,
     S_WRITE_MASK,
     STAMP,
     USER,
@@ -87,15 +91,23 @@ from pagewalk.hw.walker import (
     FORMAT_NO_PAGE,
     FORMAT_PAGE_SHIFT,
     FORMAT_PFN_LEFT,
+    FORMAT_POINTER,
     FORMAT_PRESENT,
     FORMAT_READ,
+    FORMAT_TABLE_ACCESSED,
+    FORMAT_TABLE_EXECUTE,
+    FORMAT_TABLE_READ,
+    FORMAT_TABLE_WRITE,
     FORMAT_WRITE,
+    LEVEL_FLAGS,
     LEVEL_INDEX_MASK,
     LEVEL_LEAF_HIGH,
     LEVEL_LEAF_MASK,
     LEVEL_LEAF_RESERVED,
     LEVEL_TABLE_HIGH,
+    LEVEL_TABLE_RESERVED,
     LEVEL_WORDS,
+    RIGHTS,
     pack_format,
 )
 
@@ -232,6 +244,17 @@ def _pack_format(words: list[int], fmt: "PageFormat") -> None:
     if not plain or high or packed[last + LEVEL_LEAF_HIGH] or packed[FORMAT_ENTRY_SHIFT] != 3:
         return
     words[S_QUICK] = packed[last + LEVEL_INDEX_MASK]
+    if len(fmt.levels) > 1:
+        above = last - LEVEL_WORDS
+        words[S_UPPER_INDEX] = packed[above + LEVEL_INDEX_MASK]
+        words[S_UPPER_MASK] = packed[above + LEVEL_TABLE_RESERVED]
+        whole = (FORMAT_TABLE_READ, FORMAT_TABLE_WRITE, FORMAT_TABLE_EXECUTE)
+        for at in (FORMAT_PRESENT, FORMAT_POINTER, *(whole if packed[above + LEVEL_FLAGS] & RIGHTS else ())):
+            words[S_UPPER_MASK] |= packed[at]
+            words[S_UPPER_VALUE] |= packed[at + 1]
+        if packed[above + LEVEL_FLAGS] & RIGHTS:
+            words[S_UPPER_MASK] |= packed[FORMAT_TABLE_ACCESSED]
+            words[S_UPPER_VALUE] |= packed[FORMAT_TABLE_ACCESSED]
     for access, more in enumerate(((), (FORMAT_WRITE, FORMAT_DIRTY), (FORMAT_EXECUTE,))):
         words[S_QUICK_MASK + access] = packed[last + LEVEL_LEAF_RESERVED]
         for at in (FORMAT_PRESENT, FORMAT_READ, FORMAT_ACCESSED, *more):
@@ -282,6 +305,8 @@ def _pack_short(words: list[int], config: TlbConfig, nr_classes: int) -> None:
     holders = [array for array in caches if words[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> last & 1]
     plain = words[S_QUICK] and not config.prefetch and config.coalesce == 1 and last >= 0
     words[S_SHORT_WALK] = holders[0] if holders and plain else -1
+    upper = [array for array in caches if words[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> max(last - 1, 0) & 1]
+    words[S_SHORT_UPPER] = upper[0] if upper and last >= 1 and words[S_SHORT_WALK] >= 0 else -1
 
 
 def _base_takers(words: list[int], side: int, level: int, nr_classes: int) -> list[int]:

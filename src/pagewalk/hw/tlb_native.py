@@ -8,17 +8,16 @@ import functools
 from typing import Any, Final
 
 import numba as _numba
-import numpy as np
 from llvmlite import ir
 from numba import extending
 
-from pagewalk.hw import jit, short, tlb, walker
+from pagewalk.hw import jit, loop, short, tlb, walker
 from pagewalk.hw import translate as translating
-from pagewalk.hw.short import replay_batch
+from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, replay_batch
 from pagewalk.hw.tlb import invalidate
 from pagewalk.hw.tlb_config import Policy
 from pagewalk.hw.tlb_simd import oldest, oldest_of_many, scan, scan_many
-from pagewalk.hw.tlb_state import S_SHORT, S_SHORT_SECOND, S_SHORT_TURNS, S_SHORT_WALK, S_SLOTS
+from pagewalk.hw.tlb_state import S_SHORT, S_SHORT_SECOND, S_SHORT_TURNS, S_SHORT_UPPER, S_SHORT_WALK, S_SLOTS
 from pagewalk.hw.translate import translate
 
 numba: Any = _numba  # its types say too little
@@ -28,6 +27,7 @@ types: Any = numba.types
 _word = types.int64
 _words = types.CPointer(_word)
 _bytes = types.CPointer(types.uint8)
+_batch = types.Tuple((_words, _bytes, types.CPointer(types.uint16), types.CPointer(types.int32), _bytes))
 
 
 class MachineCode:
@@ -75,6 +75,41 @@ def _pointer(item: Any) -> Any:
     return extending.intrinsic(to_pointer)
 
 
+def _load_eight() -> Any:
+    """A function of compiled code: ``loop.eight``."""
+
+    def load_eight(typing_context: Any, pointer: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(64).as_pointer())
+            loaded = builder.load(place)
+            loaded.align = 1
+            return loaded
+
+        return _word(_bytes, _word), generate
+
+    return extending.intrinsic(load_eight)
+
+
+def _prefetch() -> Any:
+    """A function of compiled code: ``loop.prefetch``."""
+
+    def prefetch(typing_context: Any, pointer: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            flag = ir.IntType(32)
+            place = builder.gep(args[0], [args[1]])
+            function = builder.module.globals.get("llvm.prefetch.p0")
+            if function is None:
+                kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+                function = ir.Function(builder.module, kind, "llvm.prefetch.p0")
+            pointers = builder.bitcast(place, function.function_type.args[0])
+            builder.call(function, [pointers, flag(0), flag(3), flag(1)])  # to read, into all caches, data
+            return context.get_dummy_value()
+
+        return types.void(pointer, _word), generate
+
+    return extending.intrinsic(prefetch)
+
+
 def _address() -> Any:
     """A function of compiled code: the address that a pointer to words holds."""
 
@@ -91,8 +126,11 @@ touch_at = _call_policy(4, types.void)
 victim_at = _call_policy(2, _word)
 words_at = _pointer(_word)
 halves_at = _pointer(types.uint16)
+ints_at = _pointer(types.int32)
 bytes_at = _pointer(types.uint8)
 address_of = _address()
+eight = _load_eight()
+prefetch = _prefetch()
 
 
 def call_touch(address: int, s: Any, meta: int, length: int, ways: int, way: int, fill: int) -> None:
@@ -110,12 +148,18 @@ def part(s: Any, at: int) -> Any:
     return words_at(address_of(s) + 8 * at)
 
 
-# What Python calls: arrays come as addresses, since taking one as an array costs more than a look-up.
+# What Python calls: arrays come as addresses, since taking one as an array costs more than a look-up; and what the loop
+# needs in one block of words, since each argument costs some 30 ns.
 
 
-def _replay(s: int, words: int, nr_words: int, fmt: int, addrs: int, kinds: int, start: int, end: int) -> int:
-    return replay_batch(words_at(s), words_at(words), nr_words, words_at(fmt), words_at(addrs), bytes_at(kinds), start,
-                        end)  # fmt: skip
+def _replay(block: int) -> int:
+    b = words_at(block)
+    arrays = (words_at(b[B_ARRAYS]), bytes_at(b[B_ARRAYS + 1]), halves_at(b[B_ARRAYS + 2]), ints_at(b[B_ARRAYS + 3]),
+              bytes_at(b[B_ARRAYS + 4]))  # fmt: skip
+    at = replay_batch(words_at(b[B_STATE]), words_at(b[B_WORDS]), b[B_NR_WORDS], words_at(b[B_FORMAT]), arrays, b[B_AT],
+                      b[B_END])  # fmt: skip
+    b[B_AT] = at
+    return at
 
 
 def _translate(s: int, words: int, nr_words: int, fmt: int, addr: int, access: int) -> int:
@@ -124,40 +168,6 @@ def _translate(s: int, words: int, nr_words: int, fmt: int, addr: int, access: i
 
 def _invalidate(s: int, what: int, first: int, last: int, asid: int) -> int:
     return invalidate(words_at(s), what, first, last, asid)
-
-
-def _crossings(addrs: int, sizes: int, count: int, page: int, found: int) -> int:
-    addr, size, out = words_at(addrs), halves_at(sizes), words_at(found)
-    n = 0
-    for first in range(0, count, 64):
-        end = min(first + 64, count)
-        beyond = 0
-        for at in range(first, end):  # a loop without branches: vectors
-            beyond |= page - size[at] - (addr[at] & (page - 1))
-        if beyond < 0:
-            for at in range(first, end):
-                out[n] = at
-                n += (addr[at] & (page - 1)) + size[at] > page
-    return n
-
-
-def _spread(addrs: int, kinds: int, count: int, at: int, seconds: int, n: int, new_addrs: int, new_kinds: int) -> int:
-    addr, kind, where, second = words_at(addrs), bytes_at(kinds), words_at(at), words_at(seconds)
-    new_addr, new_kind = words_at(new_addrs), bytes_at(new_kinds)
-    start = 0
-    for number in range(n + 1):
-        end = count
-        if number < n:
-            end = where[number] + 1
-        for k in range(start, end):
-            new_addr[k + number] = addr[k]
-        for k in range(start, end):
-            new_kind[k + number] = kind[k]
-        if number < n:
-            new_addr[end + number] = second[number]
-            new_kind[end + number] = kind[end - 1]
-        start = end
-    return count + n
 
 
 @functools.cache
@@ -189,7 +199,7 @@ def machine_code() -> MachineCode:
     code.make(tlb.drop_range, w, a, w, w, w, w)
     code.make(tlb.invalidate, w, a, w, w, w, w)
     code.make(translating.last_level, last, a, inline=True)
-    code.make(translating.leaf, w, a, a, w, last, w, w, w, inline=True)
+    code.make(translating.leaf, w, a, a, w, last, w, w, w, w, inline=True)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
@@ -203,20 +213,30 @@ def machine_code() -> MachineCode:
     code.make(translating.prefetch, types.void, a, a, w, a, w, w)
     code.make(translating.hint, types.void, a, w, w, w, inline=True)
     code.make(translating.translate, w, a, a, w, a, w, w)
-    code.make(short.short_walk, w, a, a, w, w, w, w, g, last, inline=True)
-    code.make(short.short, w, a, a, w, w, w, w, g, g, g, last, inline=True)
     code.make(short.geometry_or_none, g, a, w, inline=True)
-    code.make(short.short_any, w, a, a, w, w, w, w)
-    code.made["short_data"] = code.made["short_fetch"] = code["short_any"]
-    code.make(short.array_of, w, a, w, w)
-    code.make(short.count, types.void, a, w, w)
-    code.make(short.unhinted, w, a, a, w, a, w, w)
-    code.make(short.replay_batch, w, a, a, w, a, a, _bytes, w, w)
-    code.make(_replay, w, w, w, w, w, w, w, w, w)
+    code.make(short.first_of, g, a, w, inline=True)
+    code.make(short.second_of, g, a, w, w, inline=True)
+    code.make(short.tables_of, g, a, inline=True)
+    code.make(short.upper_tables_of, g, a, inline=True)
+    code.make(short.upper_walk, w, a, a, w, w, w, w, w, w)
+    code.make(short.short_walk, w, a, a, w, w, w, w, inline=True)
+    code.make(short.short, w, a, a, w, w, w, w)
+    code.made["short_data"] = code.made["short_fetch"] = code["short"]
+    code.make(loop.array_of, w, a, w, w)
+    code.make(loop.count, types.void, a, w, w)
+    code.made.update(eight=eight, prefetch=prefetch)
+    code.make(loop.bytes_sum, w, w, inline=True)
+    code.make(loop.survey, w, _batch, w, w, w, w)
+    code.make(loop.crosses, w, w, w, w, inline=True)
+    code.make(loop.of_another, w, _batch, w, w, inline=True)
+    code.make(loop.first_odd, w, _batch, w, w, w, w)
+    code.make(loop.hinted, w, a, a, _bytes, w, w, w)
+    code.make(loop.unhinted, w, a, a, w, a, w, w)
+    code.make(loop.second_half, w, a, a, w, a, w, w, w)
+    code.make(loop.replay_batch, w, a, a, w, a, _batch, w, w)
+    code.make(_replay, w, w)
     code.make(_translate, w, w, w, w, w, w, w)
     code.make(_invalidate, w, w, w, w, w, w)
-    code.make(_crossings, w, w, w, w, w, w)
-    code.make(_spread, w, w, w, w, w, w, w, w, w)
     return code
 
 
@@ -228,20 +248,17 @@ class Specialised:
 
     def __init__(self, s: Any) -> None:
         words = [int(word) for word in s[:S_SLOTS]]
-        last = translating.last_level(words)
-        walk_cache = short.geometry_or_none(words, words[S_SHORT_WALK])
-        self._sides = [
-            {
-                "FIRST": short.geometry_or_none(words, words[S_SHORT + side]),
-                "SECOND": short.geometry_or_none(words, words[S_SHORT_SECOND + side]),
-                "WALK_CACHE": walk_cache,
-                "LAST": last,
-            }
-            for side in (0, 1)
-        ]
+        self._last = translating.last_level(words)
+        self._arrays = {
+            name: short.geometry_or_none(words, words[at])
+            for name, at in (
+                ("first0", S_SHORT), ("first1", S_SHORT + 1), ("second0", S_SHORT_SECOND),
+                ("second1", S_SHORT_SECOND + 1), ("tables", S_SHORT_WALK), ("upper", S_SHORT_UPPER),
+            )
+        }  # fmt: skip
         turns = max(words[S_SHORT_TURNS : S_SHORT_TURNS + 2])
         self.possible = turns <= 1 and min(words[S_SHORT : S_SHORT + 2]) >= 0
-        self._variant = jit.variant_name(self._sides)
+        self._variant = jit.variant_name((self._last, self._arrays))
 
     @property
     def kept(self) -> bool:
@@ -256,41 +273,38 @@ class Specialised:
 
     def _make(self) -> Any:
         w, a = _word, _words
+        g = types.UniTuple(w, tlb.GEOMETRY_WORDS)
         code = machine_code()
 
-        def make(function: Any, result: Any, *args: Any, variant: str = self._variant, **uses: Any) -> Any:
+        def make(function: Any, result: Any, *args: Any, inline: bool = False, variant: Any = "", **uses: Any) -> Any:
             made = {name: code[name] for name in function.__code__.co_names if name in code.made}
-            return jit.compiled(function, result(*args), variant=variant, **{**made, **uses})
+            chosen = jit.variant_name(variant) if variant else self._variant
+            return jit.compiled(function, result(*args), inline=inline, variant=chosen, **{**made, **uses})
 
+        def constant(function: Any, *args: Any, array: str) -> Any:
+            return make(function, g, a, *args, inline=True, variant=self._arrays[array], ARRAY=self._arrays[array])
+
+        same = {
+            "tables_of": constant(short.constant_array, array="tables"),
+            "upper_tables_of": constant(short.constant_array, array="upper"),
+            "last_level": make(short.constant_last_level, types.UniTuple(w, translating.LAST_LEVEL_WORDS), a,
+                               inline=True, LAST=self._last),
+        }  # fmt: skip
+        same["upper_walk"] = make(short.upper_walk, w, a, a, w, w, w, w, w, w, **same)
+        same["short_walk"] = make(short.short_walk, w, a, a, w, w, w, w, inline=True, **same)
         data, fetch = (
-            make(short.short_plain, w, a, a, w, w, w, w, variant=jit.variant_name(side), inline=True, **side)
-            for side in self._sides
-        )
-        unhinted = make(short.unhinted, w, a, a, w, a, w, w, short_data=data, short_fetch=fetch)
-        replay = make(short.replay_batch, w, a, a, w, a, a, _bytes, w, w, unhinted=unhinted)
-        return make(_replay, w, w, w, w, w, w, w, w, w, replay_batch=replay)
+            make(short.short, w, a, a, w, w, w, w, inline=True, variant=(self._variant, side), **same,
+                 first_of=constant(short.constant_first, w, array=f"first{side}"),
+                 second_of=constant(short.constant_second, w, w, array=f"second{side}"))
+            for side in (0, 1)
+        )  # fmt: skip
+        unhinted = make(loop.unhinted, w, a, a, w, a, w, w, short_data=data, short_fetch=fetch)
+        second_half = make(loop.second_half, w, a, a, w, a, w, w, w, unhinted=unhinted)
+        replay = make(loop.replay_batch, w, a, a, w, a, _batch, w, w, unhinted=unhinted, second_half=second_half)
+        return make(_replay, w, w, replay_batch=replay)
 
 
 _specialised: Final[dict[str, Any]] = {}
-
-
-def crossings(addrs: Any, sizes: Any, page: int) -> Any:
-    """The accesses that reach beyond their page, as positions: of int64 addresses and uint16 sizes in bytes."""
-    found = np.empty(len(addrs) + 1, dtype=np.int64)
-    count = machine_code()["_crossings"](addrs.ctypes.data, sizes.ctypes.data, len(addrs), page, found.ctypes.data)
-    return found[:count].copy()
-
-
-def spread(addrs: Any, kinds: Any, at: Any, seconds: Any) -> tuple[Any, Any]:
-    """Copies of int64 addresses and uint8 kinds in which one more access follows each of those at the (ascending)
-    positions ``at``: to ``seconds``, of the same kind."""
-    new_addrs = np.empty(len(addrs) + len(at), dtype=np.int64)
-    new_kinds = np.empty(len(new_addrs), dtype=np.uint8)
-    machine_code()["_spread"](
-        addrs.ctypes.data, kinds.ctypes.data, len(addrs), at.ctypes.data, seconds.ctypes.data, len(at),
-        new_addrs.ctypes.data, new_kinds.ctypes.data,
-    )  # fmt: skip
-    return new_addrs, new_kinds
 
 
 _kept: Final[dict[Policy, tuple[Any, Any]]] = {}

@@ -68,6 +68,18 @@ S_SHORT: Final = 8  # 2 words
 S_SHORT_SECOND: Final = 10  # 2 words
 S_SHORT_TURNS: Final = 312  # 2 words
 S_SHORT_WALK: Final = 23
+# The walk cache that knows the tables above the last ones (-1: none), the index mask of these, and the mask and value
+# of an entry there that grants everything and needs no mark.
+S_SHORT_UPPER: Final = 288
+S_UPPER_INDEX: Final = 289
+S_UPPER_MASK: Final = 290
+S_UPPER_VALUE: Final = 291
+# The loop over a batch (``loop.replay_batch``): what is left of the next access; address and kind of what was not
+# granted; writes, fetches and accesses to two pages that it has passed.
+S_HALF: Final = 314
+S_FAULT_ADDR: Final = 315
+S_FAULT_KIND: Final = 316
+S_TALLY: Final = 317  # 3 words
 S_CLASS_SHIFT: Final = 48  # 8 words
 S_LEVEL_SHIFT: Final = 56  # 8 words
 
@@ -107,7 +119,7 @@ HINT_WORDS: Final = 2 * HINTS
 S_FILL: Final = S_HINTS + 3 * HINT_WORDS
 FILL_WORDS: Final = 8
 S_SLOTS: Final = S_FILL + 2 * MAX_LEVELS * FILL_WORDS
-assert COUNTERS_END <= S_OUT and S_OUT + OUT_WORDS <= S_ANSWERS
+assert COUNTERS_END <= S_OUT and S_OUT + OUT_WORDS <= S_SHORT_UPPER
 
 # An array's descriptor.
 D_BASE: Final = 0  # its first slot

@@ -92,8 +92,7 @@ from pagewalk.hw.walker import (
 
 # What ``leaf`` answers, beside RIGHT_* in the lowest three bits.
 LEAF_DIRTY: Final = 8
-LEAF_GLOBAL: Final = 16
-LEAF_FRAME: Final = 5
+LEAF_FRAME: Final = 4
 
 # What ``leaf`` needs to know of the last level: its number and shift, index mask, the frame's mask, then masks and
 # values of what grants writing and execution, and of the marks Dirty and Global.
@@ -110,13 +109,13 @@ def last_level(s: Words) -> LastLevel:
     )  # fmt: skip
 
 
-def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, access: int, slot: int) -> int:
-    """The last entry of a walk, below a walk-cache entry, where nothing is to be marked; -1 where the whole walk has
-    to say. (frame << 5) | (1 << 4 where it is global) | (1 << 3 where it is dirty) | rights."""
+def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, access: int, table: int, known: int) -> int:
+    """The last entry of a walk, in the table in frame ``table``, which the upper levels grant the rights ``known`` to,
+    where nothing is to be marked; -1 where the whole walk has to say.
+    (frame << 4) | (1 << 3 where it is dirty) | rights."""
     (_, shift, index_mask, pfn_mask, write_mask, write, execute_mask, execute, dirty_mask, dirty, global_mask,
      global_) = last  # fmt: skip
-    column = s[S_COLUMN]
-    index = (s[slot + FRAME * column] << (shift - 3)) + ((addr >> shift) & index_mask)
+    index = (table << (shift - 3)) + ((addr >> shift) & index_mask)
     if index < 0 or index >= nr_words:
         return -1
     entry = words[index]
@@ -128,30 +127,31 @@ def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, acce
         rights |= RIGHT_WRITE
     if entry & execute_mask == execute:
         rights |= RIGHT_EXECUTE
-    if rights & ~s[slot + IDENT * column] != 0:
+    if rights & ~known != 0:
         return -1
     found = (pfn << LEAF_FRAME) | rights
     if entry & dirty_mask == dirty:
         found |= LEAF_DIRTY
-    if entry & global_mask == global_:
-        found |= LEAF_GLOBAL
+    if entry & global_mask == global_ and s[S_GLOBALS] != 0:
+        return -1
     return found
 
 
 def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: int) -> int:
     """``leaf`` as a walk leaves it behind: 1, or 0 where the whole walk has to say."""
     last = last_level(s)
-    found = leaf(s, words, nr_words, last, addr, access, slot)
+    table = s[slot + FRAME * s[S_COLUMN]]
+    found = leaf(s, words, nr_words, last, addr, access, table, s[slot + IDENT * s[S_COLUMN]])
     if found < 0:
         return 0
     shift = last[1]
-    s[S_LEAF_ENTRY] = (s[slot + FRAME * s[S_COLUMN]] << (shift - 3)) + ((addr >> shift) & last[2])
+    s[S_LEAF_ENTRY] = (table << (shift - 3)) + ((addr >> shift) & last[2])
     s[S_LEAF_LEVEL] = last[0]
     s[S_OUT + OUT_SHIFT] = shift
     s[S_OUT + OUT_PFN] = found >> LEAF_FRAME
     s[S_OUT + OUT_RIGHTS] = found & 7
     s[S_OUT + OUT_DIRTY] = (found & LEAF_DIRTY) >> 3
-    s[S_OUT + OUT_GLOBAL] = (found & LEAF_GLOBAL) >> 4
+    s[S_OUT + OUT_GLOBAL] = 0
     return 1
 
 

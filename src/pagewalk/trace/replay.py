@@ -14,21 +14,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from pagewalk.config import Config
 from pagewalk.cpu.tlb_cpus import Cpus
-from pagewalk.cpu.tlb_model import ESTIMATE, Accesses, feed
+from pagewalk.cpu.tlb_model import ESTIMATE, feed
 from pagewalk.errors import ConfigError, OutOfMemory
+from pagewalk.hw.mmu import Accesses
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
 from pagewalk.hw.tlb_presets import preset
-from pagewalk.hw.walker import FETCH, OK, PEEK, READ, WRITE, walk
+from pagewalk.hw.walker import FETCH, OK, PEEK, READ, walk
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 from pagewalk.trace.events import Fault
-from pagewalk.trace.format import Batch, segment_starts
+from pagewalk.trace.format import Batch
 from pagewalk.trace.spaces import Space, Spaces
 
 __all__ = ["Replay", "ReplayReport", "replay"]
@@ -104,33 +103,18 @@ class Replay:
     def feed(self, batch: Batch) -> None:
         """The next accesses and events."""
         report = self.report
-        count = len(batch)
-        writes = int(np.count_nonzero(batch.kind == WRITE))
-        fetches = int(np.count_nonzero(batch.kind == FETCH))
-        if count and int(batch.kind.max()) > FETCH:
-            raise ConfigError(f"replay: expected kinds 0 to {FETCH}, got {int(batch.kind.max())}")
-        report.accesses += count
-        report.writes += writes
-        report.fetches += fetches
-        report.reads += count - writes - fetches
+        report.accesses += len(batch)
         report.instructions += batch.instructions
-        page = 1 << int(self.machine.system.format.page_shift)
-        accesses = Accesses(batch.addr, batch.kind, batch.size, page)
-        report.crossing += len(accesses.crossing)
-        starts = segment_starts(batch)
-        events = batch.events
-        next_event = 0
-        for number, start in enumerate(starts):
-            while next_event < len(events) and events[next_event][0] <= start:
-                self._apply(events[next_event][1])
-                next_event += 1
-            end = starts[number + 1] if number + 1 < len(starts) else count
-            if start < end:
-                task, cpu = int(batch.task[start]), int(batch.cpu[start])
-                for chosen, first, last in accesses.pieces(start, end):
-                    self._run(task, cpu, chosen, first, last)
-        for _, event in events[next_event:]:
+        accesses = Accesses(*batch.columns)
+        start = 0
+        for position, event in batch.events:
+            self._run(accesses, start, position)
             self._apply(event)
+            start = position
+        self._run(accesses, start, len(batch))
+        passed = [mmu.passed for mmu in self.cpus.mmus.values()]
+        report.writes, report.fetches, report.crossing = (sum(each) for each in zip(*passed, strict=True))
+        report.reads = report.accesses - report.writes - report.fetches
         report.pages = max(report.pages, self.spaces.resident_pages())
 
     def _apply(self, event: Any) -> None:
@@ -145,11 +129,13 @@ class Replay:
                 self.cpus.idle(event.cpu)
             self.spaces.apply(event)
 
-    def _run(self, task: int, cpu: int, arrays: tuple[Any, Any], start: int, end: int) -> None:
-        """Accesses ``start`` to ``end`` of one task on one CPU."""
-        self._space = space = self.spaces.of(task)
-        self.machine.system.current = space.task
-        feed(self.cpus.switch(cpu, space.mm), arrays, start, end, self._serve)
+    def _run(self, accesses: Accesses, start: int, end: int) -> None:
+        """Accesses ``start`` to ``end``: what one task makes on one CPU, then another."""
+        while start < end:
+            self._space = space = self.spaces.of(int(accesses.tasks[start]))
+            self.machine.system.current = space.task
+            mmu = self.cpus.switch(int(accesses.cpus[start]), space.mm)
+            start = feed(mmu, accesses, start, end, self._serve)
 
     def _fault(self, event: Fault) -> None:
         """A fault that the accesses do not show, where this machine takes it too."""

@@ -1,0 +1,308 @@
+"""The loop over a batch of accesses.
+
+Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Which way answers an access shows in no
+count:
+
+- A hint names the first-level slot that granted such an access to the page before. It is believed where the slot still
+  holds the same fill.
+- ``short`` (hw/short.py), then ``translate`` (hw/translate.py).
+
+An access that reaches into the next page is two: to where it begins, and to where it ends. Batches are looked through
+for such ones, and for where another task or CPU goes on, BLOCK accesses at a time, just before these go through the
+loop, so that they come through the caches once.
+"""
+
+from typing import Final, TypeAlias
+
+from pagewalk.hw.short import BY_SECOND, BY_WALK, NOT_DONE, short_data, short_fetch
+from pagewalk.hw.tlb import touch
+from pagewalk.hw.tlb_state import (
+    ARRAY_WORDS,
+    C_HIT,
+    C_MISS,
+    C_REFERENCE,
+    C_WALK_HIT,
+    C_WALKS,
+    HINT_WORDS,
+    HINTS,
+    IDENT,
+    IDENT_SLOT,
+    IDENT_STAMPED,
+    IDENT_TOUCHED,
+    PATH_WORDS,
+    S_ANSWERS,
+    S_ARRAYS,
+    S_CLOCK,
+    S_COLUMN,
+    S_FAULT_ADDR,
+    S_FAULT_KIND,
+    S_HALF,
+    S_HINTS,
+    S_NR_LEVELS,
+    S_PAGE_SHIFT,
+    S_PATH,
+    S_TALLY,
+    SLOT_MASK,
+    STAMP,
+)
+from pagewalk.hw.translate import translate
+from pagewalk.hw.walker import FETCH, OK, Words
+
+# A batch as compiled code takes it: signed addresses; kinds (READ, WRITE or FETCH); sizes in bytes; tasks; CPUs.
+BatchArrays: TypeAlias = tuple[Words, Words, Words, Words, Words]
+
+# The same and all else that ``replay_batch`` gets, as one block of words for its compiled twin: addresses and numbers.
+B_STATE: Final = 0
+B_WORDS: Final = 1
+B_NR_WORDS: Final = 2
+B_FORMAT: Final = 3
+B_ARRAYS: Final = 4  # 5 words
+B_AT: Final = 9  # where it goes on
+B_END: Final = 10
+BLOCK_WORDS: Final = 11
+
+BLOCK: Final = 128
+AHEAD: Final = 256  # accesses: what is prefetched while a block goes through the loop
+BAD_KIND: Final = 64  # a status beside the walk's: the access is of no kind
+
+# What ``survey`` answers: writes, fetches from bit FETCHES on, and whether an access is ODD: it reaches into the next
+# page, is of no kind, or is made by another task or on another CPU than the first.
+FETCHES: Final = 20
+ODD: Final = 1 << 40
+TALLY_MASK: Final = (1 << FETCHES) - 1
+ONES: Final = 0x0101_0101_0101_0101  # in each byte of a word
+
+
+def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: BatchArrays, start: int, end: int) -> int:
+    """Accesses from ``start`` on up to ``end``, or to where another task or CPU makes them; the index of the first that
+    was not served. Word 0 of ``s`` is OK, or the status of that access; S_FAULT_ADDR and S_FAULT_KIND tell of it.
+
+    S_HALF says what is left of access ``start``: 0 all, 1 the part in the next page (if there is one), 2 nothing; on
+    return, whether it was that part. S_TALLY counts writes, fetches and those that reached into the next page, among
+    the accesses passed.
+    """
+    at = start
+    addrs, kinds, sizes, _, _ = batch
+    page = 1 << s[S_PAGE_SHIFT]
+    more_data = 0  # look-ups beside one for each access
+    more_fetches = 0
+    writes = 0
+    fetches = 0
+    status = OK
+    if s[S_HALF] != 0:
+        kind = kinds[at] + 0
+        two = crosses(addrs[at], sizes[at], page)
+        if s[S_HALF] == 1 and two != 0:
+            status = second_half(s, words, nr_words, fmt, addrs[at], kind, sizes[at])
+            if status != OK:
+                s[0] = status
+                return at
+        elif kind == FETCH:
+            more_fetches -= 1
+        else:
+            more_data -= 1
+        s[S_HALF] = 0
+        s[S_TALLY + 2] += two
+        writes += kind & 1
+        fetches += kind >> 1
+        at += 1
+    while at < end:
+        stop = min(at + BLOCK, end)
+        about = survey(batch, start, at, stop, page)
+        if about >= ODD:
+            stop = first_odd(batch, start, at, stop, page)
+            if of_another(batch, start, stop) != 0:
+                end = stop
+            elif kinds[stop] <= FETCH:
+                stop += 1
+            elif stop == at:
+                status = BAD_KIND
+                break
+            about = survey(batch, start, at, stop, page)
+        begin = at
+        while at < stop:
+            clock = s[S_CLOCK]
+            first = at
+            at = hinted(s, addrs, kinds, at, stop, clock - at + 1)
+            if at == stop:
+                s[S_CLOCK] = clock + at - first
+                break
+            s[S_CLOCK] = clock + at - first + 1
+            status = unhinted(s, words, nr_words, fmt, addrs[at], kinds[at] + 0)
+            if status != OK:
+                break
+            at += 1
+        if status != OK:
+            about = survey(batch, start, begin, at, page)
+        writes += about & TALLY_MASK
+        fetches += (about >> FETCHES) & TALLY_MASK
+        if status == OK and about >= ODD:  # the last one reaches into the next page
+            kind = kinds[at - 1] + 0
+            more_data += 1 - (kind >> 1)
+            more_fetches += kind >> 1
+            status = second_half(s, words, nr_words, fmt, addrs[at - 1], kind, sizes[at - 1])
+            if status == OK:
+                s[S_TALLY + 2] += 1
+            else:
+                at -= 1
+                s[S_HALF] = 1
+                writes -= kind & 1
+                fetches -= kind >> 1
+        if status != OK:
+            break
+    s[0] = status
+    s[S_TALLY] += writes
+    s[S_TALLY + 1] += fetches
+    count(s, 0, at - start - fetches + more_data)
+    count(s, 1, fetches + more_fetches)
+    return at
+
+
+def hinted(s: Words, addrs: Words, kinds: Words, start: int, end: int, clock: int) -> int:
+    """Accesses ``start`` to ``end - 1``; the first that no hint answers, ``end`` where hints answer all.
+
+    clock  of an access, less its index
+    """
+    column = s[S_COLUMN]
+    for at in range(start, end):
+        kind = kinds[at]
+        vpn = addrs[at] >> 12
+        hint = S_HINTS + kind * HINT_WORDS + 2 * (vpn & (HINTS - 1))
+        ident = s[hint + 1]
+        slot = (ident >> IDENT_SLOT) & SLOT_MASK
+        if s[hint] != vpn or s[slot + IDENT * column] != ident:
+            return at
+        if ident & IDENT_STAMPED != 0:
+            s[slot + STAMP * column] = clock + at
+        elif ident & IDENT_TOUCHED != 0:
+            touch(s, array_of(s, kind >> 1, slot), slot, 0)
+    return end
+
+
+def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> int:
+    """What accesses ``start`` to ``end - 1`` are, see FETCHES and ODD. Access ``first`` has the task and CPU.
+    Loops without branches: vectors. At most 2040 accesses."""
+    addrs, kinds, sizes, tasks, cpus = batch
+    for at in range(start + AHEAD, end + AHEAD, 8):
+        prefetch(addrs, at)
+    for at in range(start + AHEAD, end + AHEAD, 16):
+        prefetch(tasks, at)
+    for at in range(start + AHEAD, end + AHEAD, 32):
+        prefetch(sizes, at)
+    for at in range(start + AHEAD, end + AHEAD, 64):
+        prefetch(kinds, at)
+        prefetch(cpus, at)
+    beyond = 0
+    for at in range(start, end):
+        beyond |= page - sizes[at] - (addrs[at] & (page - 1))
+    other = 0
+    for at in range(start, end):
+        other |= tasks[at] ^ tasks[first]
+    writes = 0
+    fetches = 0
+    odd = 0
+    rest = start + ((end - start) & -8)
+    for at in range(start, rest, 8):
+        kind = eight(kinds, at)
+        writes += kind & ONES
+        fetches += (kind >> 1) & ONES
+        odd |= (kind & ~(3 * ONES)) | (kind & (kind >> 1) & ONES)
+    for at in range(start, rest, 8):
+        where = eight(cpus, at)
+        odd |= ((where & 0xFF) ^ cpus[first]) | ((where ^ (where >> 8)) & ((1 << 56) - 1))
+    found = bytes_sum(writes) + (bytes_sum(fetches) << FETCHES)
+    for at in range(rest, end):
+        kind = kinds[at] + 0
+        found += (kind & 1) + ((kind >> 1 & 1) << FETCHES)
+        odd |= (kind + 1) >> 2 | (cpus[at] ^ cpus[first])
+    if beyond < 0 or other != 0 or odd != 0:
+        found |= ODD
+    return found
+
+
+def eight(array: Words, at: int) -> int:
+    """Eight bytes as one signed word."""
+    return int.from_bytes(bytes(array[at : at + 8]), "little", signed=True)  # type: ignore[index]
+
+
+def prefetch(array: Words, at: int) -> None:
+    """The item is wanted soon: a hint to the processor, also behind the end."""
+
+
+def bytes_sum(word: int) -> int:
+    """Of the eight bytes of a word that is not negative."""
+    pairs = (word & 0x00FF_00FF_00FF_00FF) + ((word >> 8) & 0x00FF_00FF_00FF_00FF)
+    return ((pairs + (pairs >> 32)) + ((pairs + (pairs >> 32)) >> 16)) & 0xFFFF
+
+
+def first_odd(batch: BatchArrays, first: int, start: int, end: int, page: int) -> int:
+    """The first access that ``survey`` finds odd; ``end`` where none is."""
+    addrs, kinds, sizes, _, _ = batch
+    for at in range(start, end):
+        if kinds[at] > FETCH or crosses(addrs[at], sizes[at], page) != 0 or of_another(batch, first, at) != 0:
+            return at
+    return end
+
+
+def crosses(addr: int, size: int, page: int) -> int:
+    """Whether an access reaches into the next page: 1 or 0."""
+    if (addr & (page - 1)) + size > page:
+        return 1
+    return 0
+
+
+def of_another(batch: BatchArrays, first: int, at: int) -> int:
+    """Whether another task or CPU makes access ``at`` than makes ``first``: 1 or 0."""
+    _, _, _, tasks, cpus = batch
+    if tasks[at] != tasks[first] or cpus[at] != cpus[first]:
+        return 1
+    return 0
+
+
+def second_half(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int, size: int) -> int:
+    """The part of an access that lies in the next page; its status."""
+    s[S_CLOCK] += 1
+    return unhinted(s, words, nr_words, fmt, (addr + size - 1) & -(1 << s[S_PAGE_SHIFT]), access)
+
+
+def unhinted(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
+    """One access that no hint answers; its status."""
+    clock = s[S_CLOCK]
+    if access == FETCH:
+        answer = short_fetch(s, words, nr_words, addr, access, clock)
+    else:
+        answer = short_data(s, words, nr_words, addr, access, clock)
+    at = S_ANSWERS + 4 * (access >> 1) + answer
+    s[at] += 1
+    if answer != NOT_DONE:
+        return OK
+    status = translate(s, words, nr_words, fmt, addr, access)
+    if status != OK:
+        s[at] -= 1
+        s[S_FAULT_ADDR] = addr
+        s[S_FAULT_KIND] = access
+    return status
+
+
+def count(s: Words, side: int, accesses: int) -> None:
+    """What hints and short ways have answered of so many accesses goes to the counters."""
+    answers = S_ANSWERS + 4 * side
+    by_second, by_walk = s[answers + BY_SECOND], s[answers + BY_WALK]
+    s[C_HIT + 4 * side] += accesses - s[answers + NOT_DONE] - by_second - by_walk
+    s[C_HIT + 4 * side + 1] += by_second
+    s[C_MISS + side] += by_walk
+    s[C_WALKS] += by_walk
+    s[C_WALK_HIT + s[S_NR_LEVELS] - 2] += by_walk
+    s[C_REFERENCE + s[S_NR_LEVELS] - 1] += by_walk
+    for answer in range(4):
+        s[answers + answer] = 0
+
+
+def array_of(s: Words, side: int, slot: int) -> int:
+    """The first-level array that a slot is in."""
+    path = S_PATH + side * PATH_WORDS + 1
+    found = s[path + 1]
+    for k in range(1, s[path]):
+        if slot >= s[S_ARRAYS + s[path + 1 + k] * ARRAY_WORDS]:
+            found = s[path + 1 + k]
+    return found
