@@ -41,6 +41,7 @@ class Cpus(TlbWatcher):
         self._system = system
         self._page = 1 << int(system.format.page_shift)
         self._broadcast = system.config.arch == "arm64"
+        self._tagged = config.tagged
         self._ceiling = ARM64_CEILING if self._broadcast else X86_CEILING
         self._asids = AsidAllocator(config.asid_bits, 256) if self._broadcast and config.tagged else None
         self._counts = TlbCounters()
@@ -92,18 +93,19 @@ class Cpus(TlbWatcher):
     def flush_tlb_mm_range(self, mm: MmStruct, start: int, end: int) -> None:
         """TlbWatcher."""
         targets = 0
+        current, broadcast = self.current, self._broadcast
         for cpu, mmu in self.mmus.items():
             state = self.states[cpu]
-            if self._broadcast:
+            if broadcast:
                 self._flush(mmu, self._asid_of(mm, state), start, end)
                 state.caught_up()
             elif state.loaded_mm is not mm:
                 continue
             elif state.is_lazy:
-                self._counts.lazy_skips += cpu != self.current
+                self._counts.lazy_skips += cpu != current
             else:
-                targets += cpu != self.current
-                self._flush(mmu, self._asid_of(mm, state), start, end)
+                targets += cpu != current
+                self._flush(mmu, state.loaded_asid + 1 if self._tagged else _UNTAGGED, start, end)
                 state.caught_up()
         if targets:
             self._counts.shootdowns += 1

@@ -47,7 +47,7 @@ def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[in
     serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
            where it is to be left out
     """
-    words = mmu.words
+    words, go_on = mmu.words, mmu.go_on
     attempts = 0
     before = -1
     at = mmu.replay(accesses, start, end)
@@ -57,7 +57,7 @@ def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[in
         before = where
         if not serve(words[S_FAULT_ADDR], words[S_FAULT_KIND]) or attempts > ATTEMPTS:
             mmu.leave_out()
-        at = mmu.go_on()
+        at = go_on()
     mmu.consider(at - start)
     return at
 

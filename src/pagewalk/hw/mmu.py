@@ -274,8 +274,9 @@ class Mmu:
 
     def invalidate_pages(self, first: int, last: int, asid: int, count: int = 1) -> int:
         """The pages that [first, last] touches, as ``count`` instructions such as INVLPG would."""
-        self.state[C_FLUSH_PAGE] += count
-        return int(self._invalidate(self._state, tlb.PAGES, first, last, asid))
+        self.words[C_FLUSH_PAGE] += count
+        dropped: int = self._invalidate(self._state, tlb.PAGES, first, last, asid)
+        return dropped
 
     def invalidate_asid(self, asid: int) -> int:
         """All entries of one address space; global ones stay."""

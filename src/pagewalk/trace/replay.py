@@ -12,7 +12,7 @@ a time. An access that reaches into the next page is two.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pagewalk.config import Config
 from pagewalk.cpu.tlb_cpus import Cpus
@@ -29,6 +29,9 @@ from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 from pagewalk.trace.events import Fault
 from pagewalk.trace.format import Batch
 from pagewalk.trace.spaces import Space, Spaces
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
 
 __all__ = ["Replay", "ReplayReport", "replay"]
 
@@ -94,6 +97,7 @@ class Replay:
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
         self.cpus = Cpus(tlb, machine.system)
         self._space: Space | None = None
+        self._task: Task
         self._start = time.perf_counter()
 
     def close(self) -> None:
@@ -133,7 +137,7 @@ class Replay:
         """Accesses ``start`` to ``end``: what one task makes on one CPU, then another."""
         while start < end:
             self._space = space = self.spaces.of(int(accesses.tasks[start]))
-            self.machine.system.current = space.task
+            self.machine.system.current = self._task = space.task
             mmu = self.cpus.switch(int(accesses.cpus[start]), space.mm)
             start = feed(mmu, accesses, start, end, self._serve)
 
@@ -143,7 +147,7 @@ class Replay:
             raise ConfigError(f"replay: expected a fault of kind 0 to {FETCH}, got {event.access}")
         self._space = space = self.spaces.of(event.task)
         system = self.machine.system
-        system.current = space.task
+        system.current = self._task = space.task
         found = walk(system.ram, system.format, int(space.mm.pgd_pfn), event.addr, PEEK)
         if found.status != OK or not found.rights >> event.access & 1:
             self.cpus.switch(event.cpu, space.mm).translate(event.addr, event.access)
@@ -151,15 +155,16 @@ class Replay:
 
     def _serve(self, addr: int, kind: int) -> bool:
         """The kernel's page fault; False where the access is refused."""
-        space = self._space
-        assert space is not None
-        outcome = serve_fault(space.task, addr, kind)
-        if outcome == FAULT_SERVED:
-            return True
+        outcome = serve_fault(self._task, addr, kind)
+        return outcome == FAULT_SERVED or self._not_served(addr, outcome)
+
+    def _not_served(self, addr: int, outcome: int) -> bool:
+        """Whether the access may be tried again all the same: there is a mapping now."""
+        assert self._space is not None
         if outcome == FAULT_OOM:
             ram = self.machine.config.ram
             raise OutOfMemory(f"replay: access to {addr:#x}: the machine's RAM of {ram:,} bytes is full")
-        if self.spaces.map_here(space, addr):
+        if self.spaces.map_here(self._space, addr):
             return True
         self.report.refused += 1
         return False
