@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "Result"]
 
 
-RUNS_PROGRAMS = ("x86_64", "x86_32", "x86_pae")
+RUNS_PROGRAMS = ("x86_64", "x86_32", "x86_pae", "arm64")
 
 
 @dataclass(frozen=True)
@@ -275,12 +275,7 @@ class Machine:
     def _the_cpu(self) -> "Cpu":
         """The machine's CPU, made on first use: a process that Python drives needs none."""
         if self._cpu is None:
-            from pagewalk.cpu.unicorn_x86 import UnicornX86
-
-            segments = segments_of(self.system.layout.bits)
-            self._cpu = UnicornX86(
-                self.system.ram, self.system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min
-            )
+            self._cpu = make_cpu(self.system)
         return self._cpu
 
     def _report(self, task: "Task", command: list[str], status: int, seconds: float, detail: bool) -> Report:
@@ -406,6 +401,18 @@ class Machine:
     def vmstat(self) -> str:
         """/proc/vmstat: events since boot, pages by use."""
         return vmstat_text(self.system)
+
+
+def make_cpu(system: System) -> "Cpu":
+    """The CPU of a machine."""
+    if system.config.arch == "arm64":
+        from pagewalk.cpu.unicorn_arm64 import UnicornArm64
+
+        return UnicornArm64(system.ram, system.format)
+    from pagewalk.cpu.unicorn_x86 import UnicornX86
+
+    segments = segments_of(system.layout.bits)
+    return UnicornX86(system.ram, system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min)
 
 
 def inherit(task: "Task") -> None:

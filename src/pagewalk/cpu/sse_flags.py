@@ -10,13 +10,13 @@ Differs: FXSAVE by the program itself shows the flags as they were when MXCSR wa
 """
 
 import ctypes
-import os
 import re
 import struct
 from typing import Any, Final
 
 from unicorn import x86_const as x86
 
+from pagewalk.cpu.engine_memory import register_file
 from pagewalk.cpu.unicorn_lib import CODE_CALLBACK, UC_HOOK_CODE, hook_add
 
 _FLAGS: Final = 0x3D  # IE ZE OE UE PE: the same bits in both words
@@ -25,7 +25,6 @@ _MAX_PREFIX: Final = 2  # bytes of segment and REX prefixes before it
 
 _DIVIDE: Final = b"\xf2\x0f\x5e\xc1"  # divsd xmm0, xmm1
 _REGISTERS: Final = (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX, x86.UC_X86_REG_RBX)
-_REACH: Final = 1 << 17  # bytes behind a pointer of the engine's in which its registers are looked for
 _STATE: Final = 1 << 12  # bytes of the register file, from the general registers on, that hold what we look for
 
 
@@ -34,7 +33,7 @@ def find(uc: Any, engine: int, engine_size: int, scratch: int) -> tuple[int, int
 
     ``scratch`` is the address of a page of the engine's memory, for code; SSE registers and MXCSR are changed.
     """
-    registers = _register_file(uc, engine, engine_size)
+    registers = register_file(uc, engine, engine_size, _REGISTERS)
     if not registers:
         return 0, 0
 
@@ -63,40 +62,6 @@ def find(uc: Any, engine: int, engine_size: int, scratch: int) -> tuple[int, int
         return 0, 0
     ctypes.c_uint8.from_address(registers + flags[0]).value = 0
     return registers + flags[0], registers + mxcsr[0]
-
-
-def _register_file(uc: Any, engine: int, engine_size: int) -> int:
-    """Host address of the general registers, 0 where they are not found.
-
-    Four random values stand in a row there, near something that the engine points to; and other ones after these.
-    """
-    pattern = _set_registers(uc)
-    pointers = dict.fromkeys((ctypes.c_uint64 * (engine_size // 8)).from_address(engine))
-    memory = os.open("/proc/self/mem", os.O_RDONLY)  # reading it refuses a wild address, and does not crash
-    try:
-        for pointer in pointers:
-            if not 0x1_0000 <= pointer < 1 << 47:
-                continue
-            try:
-                at = os.pread(memory, _REACH, pointer).find(pattern)
-            except OSError:
-                continue
-            if at >= 0:
-                found: int = pointer + at
-                pattern = _set_registers(uc)
-                if ctypes.string_at(found, len(pattern)) == pattern:
-                    return found
-    finally:
-        os.close(memory)
-    return 0
-
-
-def _set_registers(uc: Any) -> bytes:
-    """Random values in the first four general registers, as they stand in memory."""
-    pattern = os.urandom(8 * len(_REGISTERS))
-    for register, value in zip(_REGISTERS, struct.unpack("<4Q", pattern), strict=True):
-        uc.reg_write(register, value)
-    return pattern
 
 
 class SseFlags:

@@ -10,8 +10,8 @@ import numpy as np
 
 from pagewalk.cpu.listener import Listener
 from pagewalk.cpu.tlb_model import Addrs, TlbModel
+from pagewalk.cpu.unicorn_cpu import UnicornCpu
 from pagewalk.cpu.unicorn_record import AccessHooks
-from pagewalk.cpu.unicorn_x86 import UnicornX86
 from pagewalk.errors import NotModelled
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Tap:
     """Between one CPU and those who listen, from when it is made until ``close``."""
 
     def __init__(self, kernel: "Kernel", cpu: "Cpu", tlb: TlbModel | None, listener: Listener | None) -> None:
-        if not isinstance(cpu, UnicornX86):
+        if not isinstance(cpu, UnicornCpu):
             raise NotModelled(f"recording accesses of a {type(cpu).__name__}")
         self._kernel = kernel
         self._cpu = cpu

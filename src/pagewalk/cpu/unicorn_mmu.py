@@ -9,8 +9,6 @@ import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from unicorn import x86_const as x86
-
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu.unicorn_lib import (
     CTL_TB_FLUSH,
@@ -18,15 +16,12 @@ from pagewalk.cpu.unicorn_lib import (
     CTL_TLB_FLUSH,
     FILL_CALLBACK,
     UC_HOOK_TLB_FILL,
-    Registers,
     emu_stop,
     hook_add,
     hook_del,
     remove_cache,
     tlb_flush,
 )
-from pagewalk.cpu.unicorn_setup import GDT_ADDR
-from pagewalk.cpu.x86_insn import MAX_LENGTH, writes_what_it_reads
 from pagewalk.errors import PagewalkError
 from pagewalk.hw import fill as filling
 from pagewalk.hw.state import (
@@ -50,7 +45,6 @@ from pagewalk.hw.state import (
 from pagewalk.hw.walker import (
     FETCH,
     NO_RIGHT,
-    NON_CANONICAL,
     OK,
     OUT_PFN,
     OUT_RIGHTS,
@@ -73,7 +67,6 @@ _FIRST_KIND: Final = 16  # UC_MEM_READ; writes and fetches follow
 _SIGN: Final = 1 << 63
 _WORD: Final = 1 << 64
 _STALE_LIMIT: Final = 2048  # with more stale frames, all translations are dropped at once
-_DECODED_LIMIT: Final = 4096  # instructions whose kind is remembered
 _GRANTED: Final = frozenset({OK, filling.FLUSH, filling.NEW_CODE})
 _ATTEMPTS: Final = 16  # times that a fault may be served before the access must be granted
 
@@ -101,8 +94,6 @@ class Mmu:
     fault      (address of the page, access, how the walk ended) of the last fault that was refused, or None
     exception  what ``on_fault`` raised, or None
     flushes    times that the TLB was flushed
-    wide       the program runs 64-bit code
-    gdt_pfn    the frame of the GDT, -1 for none: a program that runs 32-bit code loads segments from it
 
     ``on_new_code(addr, page)`` is told of each page before code is translated from it.
     ``before_fault(addr, access)`` is told of each fault before the kernel is; True where that has changed the table.
@@ -136,16 +127,12 @@ class Mmu:
         self.state[STATE_CODE] = ram.code_address
         for at, word in enumerate(self._format):
             self.state[STATE_FORMAT + at] = word
-        self._rip = Registers([x86.UC_X86_REG_RIP])
-        self._decoded: dict[int, bool] = {}
         self._mm: MmStruct | None = None
         self._gen = -1
         self._on_fault: Callable[[int, int], bool] = _refuse
         self.fault: tuple[int, int, int] | None = None
         self.exception: BaseException | None = None
         self.flushes = 0
-        self.wide = True
-        self.gdt_pfn = -1
         self._compile_after = compile_after
         self.wants_machine_code = compile_after == 0
         self._compiled: Any = None
@@ -218,7 +205,6 @@ class Mmu:
         """Empties the emulator's TLB."""
         self.flushes += 1
         self.state[STATE_PAGES_GEN] = self.flushes
-        self._decoded.clear()
         tlb_flush(self._engine, CTL_TLB_FLUSH)
 
     def code_at(self, addr: int, length: int) -> bytes:
@@ -255,11 +241,12 @@ class Mmu:
         try:
             addr = vaddr - _WORD if vaddr & _SIGN else vaddr
             access = kind - _FIRST_KIND
-            if addr < 0 and addr & -4096 == GDT_ADDR and not self.wide:
-                _write_entry(entry, self.gdt_pfn << 12, RIGHT_READ)
+            plain = self._plain(addr)
+            if self._fill_special(addr, entry):
                 return True
-            if self._compiled is None:
-                status = self._fill(addr, access, entry)
+            if self._compiled is None or plain != addr:
+                status = self._fill(plain, access, entry)
+                addr = plain
             else:
                 status = self.state[STATE_STATUS]
             return status == OK or self._serve(addr, access, status, entry)
@@ -283,7 +270,7 @@ class Mmu:
             if self.before_fault(addr, access):
                 status = self._fill(addr, access, entry)
                 continue
-            if status == NON_CANONICAL or not self._on_fault(addr, access):
+            if self._is_refused(addr, access, status):
                 self.fault = (addr, access, status)
                 return False
             mm = self._mm
@@ -312,7 +299,7 @@ class Mmu:
             self._claim_page(self._pages, pfn, addr >> 12, self.flushes)
         if access == FETCH and status != OK:
             self._on_new_code(addr, self._ram.bytes[pfn << 12 : (pfn + 1) << 12])
-        _write_entry(entry, pfn << 12, out[OUT_RIGHTS])
+        write_entry(entry, pfn << 12, out[OUT_RIGHTS])
 
     def _fill(self, addr: int, access: int, entry: int) -> int:
         """The fill, called from here: compiled where it can be."""
@@ -320,7 +307,7 @@ class Mmu:
             self._compiled(self._engine, addr, access + _FIRST_KIND, entry, self.state_address)
             return self.state[STATE_STATUS]
         if self.state[STATE_WINDOW] and access == FETCH:
-            _write_entry(entry, addr & WINDOW_MASK, RIGHT_READ | RIGHT_EXECUTE)
+            write_entry(entry, addr & WINDOW_MASK, RIGHT_READ | RIGHT_EXECUTE)
             return OK
         self.state[STATE_FILLS] += 1
         if self.state[STATE_FILLS] == self._compile_after:
@@ -334,23 +321,29 @@ class Mmu:
             self.state[STATE_PEEK],
         )  # fmt: skip
         if status == OK:
-            _write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
+            write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
         return status
 
+    # What an architecture has of its own.
+
+    def _plain(self, addr: int) -> int:
+        """``addr`` as the page table has it."""
+        return addr
+
+    def _fill_special(self, addr: int, entry: int) -> bool:
+        """Fills the entry of an address that no page table knows; False for all others."""
+        return False
+
+    def _is_refused(self, addr: int, access: int, status: int) -> bool:
+        """Asks the kernel; True where it does not let the access go ahead."""
+        return not self._on_fault(addr, access)
+
     def _writes_what_it_reads(self) -> bool:
-        """Whether the instruction that is loading now will store to the same place."""
-        self._rip.read(self._engine)
-        rip = self._rip.values[0]
-        known = self._decoded.get(rip)
-        if known is None:
-            if len(self._decoded) >= _DECODED_LIMIT:
-                self._decoded.clear()
-            known = writes_what_it_reads(self.code_at(rip, MAX_LENGTH), self.wide)
-            self._decoded[rip] = known
-        return known
+        """Whether the instruction that is loading now will store to the same place, and faults as a store does."""
+        return False
 
 
-def _write_entry(entry: int, paddr: int, rights: int) -> None:
+def write_entry(entry: int, paddr: int, rights: int) -> None:
     """struct uc_tlb_entry."""
     words = (ctypes.c_int64 * 2).from_address(entry)
     words[0] = paddr

@@ -5,7 +5,6 @@ It claims no AVX (there is none), no XSAVE, no ERMS (``rep movsb`` is slow here,
 no RDRAND (a run can be repeated). RDTSC reads the host's counter.
 """
 
-import ctypes
 from typing import Any, Final
 
 import unicorn
@@ -13,6 +12,7 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
 from pagewalk.cpu import sse_flags
+from pagewalk.cpu.engine_memory import allocated, fault_address
 from pagewalk.cpu.unicorn_lib import UC_ERR_OK, UC_PROT_ALL, mem_map_ptr, strerror
 from pagewalk.errors import PagewalkError
 
@@ -55,9 +55,9 @@ class Engine:
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_WESTMERE)
         uc.mem_map(_SCRATCH, 0x1000)
         self.hwcap = _cpuid_features(uc)
-        size = _allocated(self.address)
-        offset = _fault_address_offset(uc, self.address, size)
-        self.fault_address = self.address + offset if offset >= 0 else 0
+        size = allocated(self.address)
+        uc.mem_write(_SCRATCH, _LOAD)
+        self.fault_address = fault_address(uc, self.address, size, x86.UC_X86_REG_RAX, _SCRATCH, len(_LOAD))
         uc.reg_write(x86.UC_X86_REG_CR0, _CR0)
         uc.reg_write(x86.UC_X86_REG_CR4, _CR4)
         self.sse_flags = sse_flags.find(uc, self.address, size, _SCRATCH)
@@ -103,30 +103,3 @@ def _enter_user_mode(uc: Any, sysret: bytes, star: int, expected: int) -> None:
     uc.emu_start(start, _SCRATCH + 0x800)
     if uc.reg_read(x86.UC_X86_REG_CS) != expected:
         raise PagewalkError("the CPU emulator did not enter user mode")
-
-
-def _allocated(address: int) -> int:
-    """Bytes that the C library allocated at ``address``."""
-    libc = ctypes.CDLL(None)
-    libc.malloc_usable_size.restype = ctypes.c_size_t
-    libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
-    size: int = libc.malloc_usable_size(address)
-    return size
-
-
-def _fault_address_offset(uc: Any, engine: int, size: int) -> int:
-    """Where in the engine's own structure the exact address of the last fault is; -1 where it cannot be found.
-
-    The fill hook is told the page only, while a signal needs the byte. Two loads from addresses where there is no
-    memory leave the two addresses in one place.
-    """
-    words = (ctypes.c_uint64 * (size // 8)).from_address(engine)
-    uc.mem_write(_SCRATCH, _LOAD)
-    places = set(range(len(words)))
-    for addr in (0x12_3456_789A, 0x0B_ADF0_0D43):
-        uc.reg_write(x86.UC_X86_REG_RAX, addr)
-        try:
-            uc.emu_start(_SCRATCH, _SCRATCH + len(_LOAD))
-        except _unicorn.UcError:
-            places &= {at for at, word in enumerate(words) if word == addr}
-    return 8 * places.pop() if len(places) == 1 else -1

@@ -11,35 +11,27 @@ exceptions, and no #GP for a misaligned 16-byte operand or reserved bits of MXCS
 CPUID does not offer, are not all refused.
 """
 
-import os
-import threading
-import time
-from collections.abc import Callable
 from ctypes import c_uint64
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
-from pagewalk.cpu.listener import AccessSink
 from pagewalk.cpu.sse_flags import SseFlags
-from pagewalk.cpu.unicorn_events import Events
-from pagewalk.cpu.unicorn_mmu import Mmu
-from pagewalk.cpu.unicorn_record import AccessHooks
+from pagewalk.cpu.unicorn_cpu import COMPILE_AFTER, UnicornCpu, may_compile
 from pagewalk.cpu.unicorn_setup import USER32_CS, Engine
+from pagewalk.cpu.x86_events import X86Events
 from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.cpu.x86_insn import MAX_LENGTH, RDPMC, is_software_interrupt, uses_the_stack_segment
+from pagewalk.cpu.x86_mmu import X86Mmu
 from pagewalk.cpu.x86_modes import Modes
 from pagewalk.cpu.x86_registers import GeneralRegisters
-from pagewalk.errors import NotModelled, PagewalkError
+from pagewalk.errors import PagewalkError
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
     EVENT_NONE,
     EVENT_REFUSED,
     EVENT_SYSCALL,
     STATE_EVENT,
-    STATE_FILLS,
-    STATE_SLICE,
     STATE_VECTOR,
 )
 from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
@@ -51,9 +43,8 @@ from pagewalk.kernel.cpu import (
     EXIT_SYSCALL,
     EXIT_SYSENTER,
     EXIT_TRAP,
-    Cpu,
 )
-from pagewalk.kernel.ptrace import USER_CS, PtRegs
+from pagewalk.kernel.ptrace import USER_CS, PtRegs, TaskRegs
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -72,30 +63,18 @@ _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})  # a second one in a row w
 
 _TF: Final = 0x100  # EFLAGS: trap after each instruction
 _ICEBP: Final = 0xF1
-_STOP_INTERVAL: Final = 0.001  # seconds between two attempts to stop
-_IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason before we give up
-_HOST_NS_A_BLOCK: Final = 25  # what a slice lasts where blocks are not counted
 _STEP_LIMIT: Final = 4096  # instructions to a fault that translation ran into early
 
 TLS_ENTRY: Final = 12  # GDT_ENTRY_TLS_MIN of a 64-bit kernel
-COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
 
 
-def may_compile() -> bool:
-    """Whether Numba is there and PAGEWALK_INTERPRETED is not set."""
-    return not os.environ.get("PAGEWALK_INTERPRETED") and find_spec("numba") is not None
-
-
-class UnicornX86(Cpu):
+class UnicornX86(UnicornCpu):
     """One CPU over one RAM, which may run any address space in it whose page tables have the format ``fmt``.
 
     hwcap  CPUID 1's EDX: AT_HWCAP
 
     ``user32_cs`` and ``tls_entry`` are the kernel's choice: the selector of 32-bit code, and the first of the GDT's
     descriptors that belong to the running thread.
-
-    TLB misses are served in Python (10 µs) until there have been ``compile_after`` of them; then Numba's code is loaded
-    (0.4 s) and serves them (0.1 µs). A small program never pays for what it does not need.
 
     Raises PagewalkError where the emulator cannot be set up.
     """
@@ -108,25 +87,16 @@ class UnicornX86(Cpu):
         user32_cs: int = USER32_CS,
         tls_entry: int = TLS_ENTRY,
     ) -> None:
-        super().__init__()
         self._owner = Engine(ram.address, ram.size, user32_cs)
-        self._ram = ram  # its memory must outlive the engine
-        self._engine = self._owner.address
+        engine = self._owner.address
         self.hwcap = self._owner.hwcap
-        self._sse = SseFlags(self._engine, *self._owner.sse_flags)
-        self._mmu = Mmu(self._engine, ram, fmt, self._sse.on_new_code, compile_after if may_compile() else -1)
-        self._state = self._mmu.state
-        self._general = GeneralRegisters(self._engine)
-        self._events = Events(self._engine, self._mmu.state, self._mmu.state_address, self._general.words)
-        self._fx = FxState(self._engine, self._sse)
+        self._sse = SseFlags(engine, *self._owner.sse_flags)
+        mmu = X86Mmu(engine, ram, fmt, self._sse.on_new_code, compile_after if may_compile() else -1)
+        self._general = GeneralRegisters(engine)
+        super().__init__(engine, ram, mmu, X86Events(engine, mmu.state, mmu.state_address, self._general.words))
+        self._fx = FxState(engine, self._sse)
         self._fx.reset()
-        self._modes = Modes(self._owner, self._fx, self._mmu, ram, tls_entry)
-        self._running = False
-        self._stop_wanted = False
-        self._thread = 0
-        self._counts = False
-        self._slice_end = 0
-        self._hooks: AccessHooks | None = None
+        self._modes = Modes(self._owner, self._fx, mmu, ram, tls_entry)
 
     # What the program's other state is (Fpu).
 
@@ -142,131 +112,28 @@ class UnicornX86(Cpu):
         """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""
         self._fx.reset()
 
-    def in_program(self) -> bool:
-        """See ``Cpu.in_program``."""
-        return self._running
-
-    # Time slices.
-
-    def count_blocks(self) -> bool:
-        """See ``Cpu.count_blocks``: machine code counts (6 ns a block); without Numba nobody does."""
-        if self._counts or not may_compile():
-            return self._counts
-        from pagewalk.hw import callbacks
-
-        if not self._mmu.has_machine_code:
-            self._use_machine_code()
-        self._events.count_blocks(callbacks.on_block.address)
-        self._mmu.forget_translations()
-        self._counts = True
-        return True
-
-    def start_slice(self, blocks: int) -> None:
-        """See ``Cpu.start_slice``."""
-        self._state[STATE_SLICE] = blocks
-        self._slice_end = time.monotonic_ns() + blocks * _HOST_NS_A_BLOCK
-
-    def slice_left(self) -> int:
-        """See ``Cpu.slice_left``."""
-        if self._counts:
-            return self._state[STATE_SLICE]
-        return (self._slice_end - time.monotonic_ns()) // _HOST_NS_A_BLOCK if self._slice_end else 1
-
-    # Recording.
-
-    def record(self, sink: AccessSink) -> AccessHooks:
-        """From now on everything that programs access goes to ``sink``. Raises NotModelled without machine code."""
-        if not may_compile():
-            raise NotModelled("--record and --tlb need Numba, and PAGEWALK_INTERPRETED not to be set")
-        if not self._mmu.has_machine_code:
-            self._use_machine_code()
-        from pagewalk.hw import record
-
-        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12, self._mmu.state_address)
-        self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, peek=sink.sets_marks)
-        self._mmu.forget_translations()
-        return self._hooks
-
-    def stop_recording(self) -> None:
-        """Gives what is left to the sink; programs run as before."""
-        if self._hooks is not None:
-            self._hooks.flush()
-            self._mmu.ask_nobody()
-            self._hooks.close()
-            self._hooks = None
-            self._use_machine_code()
-            self._mmu.forget_translations()
-
-    def _recorded(self, hooks: AccessHooks, regs: PtRegs, reason: int) -> int:
-        """After a run: what was announced and did not happen is taken back."""
-        if reason == EXIT_STOPPED:
-            hooks.not_begun(regs.rip)
-        elif reason in (EXIT_FAULT, EXIT_TRAP):
-            hooks.left_early(regs.rip)
-        hooks.sink.leave()
-        if hooks.exception is not None:
-            exception, hooks.exception = hooks.exception, None
-            raise exception
-        return reason
-
     # Running.
 
-    def run(self, mm: "MmStruct", regs: PtRegs, on_fault: Callable[[int, int], bool]) -> int:
-        """See ``Cpu.run``. ``addr`` is exact in EXIT_FAULT; ``on_fault`` gets the start of the page."""
-        self._thread = threading.get_ident()
-        self._running = True  # before the look at _stop_wanted: see stop()
-        try:
-            if self._stop_wanted:
-                self._stop_wanted = False
-                return EXIT_STOPPED
-            if self._mmu.wants_machine_code:
-                self._use_machine_code()
-            self._mmu.enter(mm, on_fault)
-            if (regs.cs != USER_CS or not self._modes.wide) and self._modes.enter(regs, mm.system.gdt_pfn):
-                self._general.forget()
-            self._general.load(regs)
-            if self._hooks is None:
-                reason = self._execute(regs)
-            else:
-                self._hooks.sink.enter()
-                reason = self._recorded(self._hooks, regs, self._execute(regs))
-            if not self._modes.wide:
-                self._modes.leave(regs)
-            return reason
-        finally:
-            self._running = False
+    def _load(self, mm: "MmStruct", regs: TaskRegs) -> None:
+        """See UnicornCpu."""
+        assert isinstance(regs, PtRegs)
+        if (regs.cs != USER_CS or not self._modes.wide) and self._modes.enter(regs, mm.system.gdt_pfn):
+            self._general.forget()
+        self._general.load(regs)
 
-    def stop(self) -> None:
-        """Makes ``run`` come back with EXIT_STOPPED: the one under way, or else the next one.
+    def _unload(self, regs: TaskRegs) -> None:
+        """See UnicornCpu."""
+        if not self._modes.wide:
+            assert isinstance(regs, PtRegs)
+            self._modes.leave(regs)
 
-        From another thread: returns when ``run`` has come back. A request that reaches the emulator while it starts is
-        lost there, so it is repeated until it is seen.
-        """
-        self._stop_wanted = True
-        if threading.get_ident() == self._thread:
-            ulib.emu_stop(self._engine)
-            return
-        while self._stop_wanted and self._running:
-            ulib.emu_stop(self._engine)
-            time.sleep(_STOP_INTERVAL)
-
-    @property
-    def tlb_misses(self) -> int:
-        """Times that the emulator's TLB had no answer and the page table was walked."""
-        return self._state[STATE_FILLS]
-
-    @property
-    def tlb_flushes(self) -> int:
-        """Times that the emulator's TLB was flushed."""
-        return self._mmu.flushes
-
-    def _execute(self, regs: PtRegs) -> int:
-        """Until the kernel is needed; an EXIT_* value, with ``regs`` stored."""
+    def _execute(self, regs: TaskRegs) -> int:
+        """See UnicornCpu."""
+        assert isinstance(regs, PtRegs)
         engine = self._engine
         state = self._state
         mmu = self._mmu
         rip = regs.rip
-        idle = 0
         while True:
             state[STATE_EVENT] = EVENT_NONE
             error = ulib.emu_start(engine, rip, 0, 0, 0)
@@ -283,10 +150,7 @@ class UnicornX86(Cpu):
             else:
                 self._general.unpack(regs)
                 self._general.forget()  # the engine went on to the end of its block: load all of them next time
-            if mmu.exception is not None:
-                exception, mmu.exception = mmu.exception, None
-                mmu.fault = None
-                raise exception
+            self._raise_pending()
             if event != EVENT_NONE:
                 return self._trap(regs, state[STATE_VECTOR], at_instruction=event == EVENT_REFUSED)
             if mmu.fault is not None:
@@ -299,16 +163,8 @@ class UnicornX86(Cpu):
                 raise PagewalkError(
                     f"the CPU emulator gave up at rip {regs.rip & (1 << 64) - 1:#x}: {ulib.strerror(error)}"
                 )
-            if self._stop_wanted:
-                self._stop_wanted = False
+            if self._stopped(rip, regs.rip):
                 return EXIT_STOPPED
-            if self._counts and state[STATE_SLICE] <= 0:
-                return EXIT_STOPPED
-            if mmu.wants_machine_code:
-                self._use_machine_code()
-            idle = idle + 1 if regs.rip == rip else 0  # a stop() that came too late for the run before
-            if idle > _IDLE_LIMIT:
-                raise PagewalkError(f"the CPU emulator does not go on at rip {rip & (1 << 64) - 1:#x}")
             rip = regs.rip
 
     def _refused_fault(self, rip: int) -> int:
@@ -353,9 +209,7 @@ class UnicornX86(Cpu):
             self._general.forget()
             if not flags & _TF:
                 regs.eflags &= ~_TF
-            if mmu.exception is not None:
-                exception, mmu.exception = mmu.exception, None
-                raise exception
+            self._raise_pending()
             if mmu.fault is not None:
                 return self._refused_fault(regs.rip)
             if event == EVENT_SYSCALL:
@@ -422,10 +276,3 @@ class UnicornX86(Cpu):
         """
         self._modes.restart(regs)
         self._general.forget()
-
-    def _use_machine_code(self) -> None:
-        """From now on misses and events are machine code."""
-        from pagewalk.hw import callbacks
-
-        self._mmu.use(callbacks)
-        self._events.hook(callbacks.on_syscall.address, callbacks.on_interrupt.address)

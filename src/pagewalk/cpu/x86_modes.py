@@ -17,7 +17,7 @@ from pagewalk.cpu.x86_fxsave import FxState
 from pagewalk.kernel.ptrace import USER_CS, PtRegs
 
 if TYPE_CHECKING:
-    from pagewalk.cpu.unicorn_mmu import Mmu
+    from pagewalk.cpu.x86_mmu import X86Mmu
     from pagewalk.mm.ram import Ram
 
 _SELECTORS: Final = [x86.UC_X86_REG_DS, x86.UC_X86_REG_ES, x86.UC_X86_REG_FS, x86.UC_X86_REG_GS]
@@ -33,7 +33,7 @@ class Modes:
     tls_entry  the first of the three descriptors of the GDT that belong to the running thread
     """
 
-    def __init__(self, owner: Engine, fx: FxState, mmu: "Mmu", ram: "Ram", tls_entry: int) -> None:
+    def __init__(self, owner: Engine, fx: FxState, mmu: "X86Mmu", ram: "Ram", tls_entry: int) -> None:
         self._owner = owner
         self._fx = fx
         self._mmu = mmu

@@ -19,6 +19,7 @@ STATX_ATTR_MOUNT_ROOT: Final = 0x2000
 STATX_ATTR_DAX: Final = 0x200000
 
 _STAT: Final = struct.Struct("<QQQIIIIQqqqQQQQQQ24x")
+_STAT_GENERIC: Final = struct.Struct("<QQIIIIQQqi4xqQQQQQQ8x")
 _STAT_32: Final = struct.Struct("<IIHHHHIIIIIIIIII8x")
 _STAT64_32: Final = struct.Struct("<Q4xIIIIIQ4xqIqIIIIIIQ")
 _STATFS_32: Final = struct.Struct("<IIIIIIIIIIII16x")
@@ -102,6 +103,16 @@ def struct_stat(st: Stat) -> bytes:
     return _STAT.pack(
         new_encode_dev(st.st_dev), st.st_ino, st.st_nlink, st.st_mode, st.st_uid, st.st_gid, 0,
         new_encode_dev(st.st_rdev), st.st_size, st.st_blksize, st.st_blocks,
+        st.st_atime_ns // _SECOND, st.st_atime_ns % _SECOND, st.st_mtime_ns // _SECOND, st.st_mtime_ns % _SECOND,
+        st.st_ctime_ns // _SECOND, st.st_ctime_ns % _SECOND,
+    )  # fmt: skip
+
+
+def struct_stat_generic(st: Stat) -> bytes:
+    """The 128 bytes of asm-generic's struct stat."""
+    return _STAT_GENERIC.pack(
+        new_encode_dev(st.st_dev), st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid,
+        new_encode_dev(st.st_rdev), 0, st.st_size, st.st_blksize, st.st_blocks,
         st.st_atime_ns // _SECOND, st.st_atime_ns % _SECOND, st.st_mtime_ns // _SECOND, st.st_mtime_ns % _SECOND,
         st.st_ctime_ns // _SECOND, st.st_ctime_ns % _SECOND,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from pagewalk.kernel.ptrace import Fpu, PtRegs
+from pagewalk.kernel.ptrace import Fpu, TaskRegs
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 CLEAN_FXSAVE: Final = b"\x7f\x03" + bytes(22) + b"\x80\x1f\x00\x00\xff\xff\x00\x00" + bytes(480)
 
 # Why ``run`` came back.
-EXIT_SYSCALL: Final = 0  # rip is behind the syscall instruction, rcx and r11 are as the hardware leaves them
-EXIT_FAULT: Final = 1  # on_fault said False: ``addr`` and ``access`` tell which; rip is the faulting instruction
-EXIT_TRAP: Final = (
-    2  # an exception: ``vector`` (0 divide, 3 breakpoint, 4 overflow, 6 opcode, 13 protection, 16, 19 float)
-)
+EXIT_SYSCALL: Final = 0  # the program counter is behind the instruction, rcx and r11 are as the hardware leaves them
+EXIT_FAULT: Final = 1  # on_fault said False: ``addr`` and ``access`` tell which; the instruction was not carried out
+EXIT_TRAP: Final = 2  # an exception: ``vector``, by x86's numbers or arm64's (kernel/entry_arm64.py)
 EXIT_STOPPED: Final = 3  # ``stop`` was called (timer, watchdog, end of the time slice)
 EXIT_INT80: Final = 4  # a 32-bit system call; rip is behind the instruction
 EXIT_SYSENTER: Final = 5  # another way to make one, of 32-bit code; rip is behind the instruction
@@ -40,20 +38,22 @@ ACCESS_FETCH: Final = 2
 
 
 class TaskFpu(Fpu):
-    """A task's floating-point state: in ``cpu`` while that holds it, else in ``image`` (None: as after execve)."""
+    """A task's floating-point state: in ``cpu`` while that holds it, else in ``image`` (None: ``clean``, as after
+    execve)."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: bytes) -> None:
         self.cpu: Cpu | None = None
         self.image: bytes | None = None
+        self.clean = clean
 
     def save(self) -> bytes:
-        """The 512 bytes of FXSAVE64."""
+        """See Fpu."""
         if self.cpu is not None:
             return self.cpu.save()
-        return self.image if self.image is not None else CLEAN_FXSAVE
+        return self.image if self.image is not None else self.clean
 
     def restore(self, image: bytes) -> None:
-        """Loads 512 bytes in FXSAVE64's layout."""
+        """See Fpu."""
         if self.cpu is not None:
             self.cpu.restore(image)
         else:
@@ -97,7 +97,7 @@ class TaskFpu(Fpu):
 
     def copy(self) -> "TaskFpu":
         """For a child: the same state."""
-        other = TaskFpu()
+        other = TaskFpu(self.clean)
         other.image = self.save()
         return other
 
@@ -116,7 +116,7 @@ class Cpu(Fpu):
         self.vector: int = 0
         self.error_code: int = 0
 
-    def run(self, mm: "MmStruct", regs: PtRegs, on_fault: Callable[[int, int], bool]) -> int:
+    def run(self, mm: "MmStruct", regs: TaskRegs, on_fault: Callable[[int, int], bool]) -> int:
         """Loads ``regs``, executes in ``mm`` until the kernel is needed, stores ``regs``; an EXIT_* value.
 
         ``on_fault(addr, access)`` answers True when the page table now grants the access. It may be called while

@@ -20,6 +20,7 @@ ET_DYN: Final = 3
 EM_386: Final = 3
 EM_486: Final = 6
 EM_X86_64: Final = 62
+EM_AARCH64: Final = 183
 ELFDATA2MSB: Final = 2
 
 PT_LOAD: Final = 1

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.binprm import LinuxBinprm
 from pagewalk.kernel.elf import ElfHeader
 from pagewalk.kernel.exec_setup import arch_align_stack
-from pagewalk.kernel.sigframe import sigframe_size
 from pagewalk.kernel.sigframe_ia32 import sigframe_size_32
 from pagewalk.mm.uaccess import copy_to_user
 
@@ -52,7 +51,6 @@ AT_MINSIGSTKSZ: Final = 51
 RSEQ_FEATURE_SIZE: Final = 28
 RSEQ_ALIGN: Final = 32
 
-PLATFORM: Final = b"x86_64\0"
 PLATFORM_32: Final = b"i686\0"
 AUXV_WORDS: Final = 56  # AT_VECTOR_SIZE: the length of mm->saved_auxv
 
@@ -64,7 +62,8 @@ def create_elf_tables(
     mm = task.mm
     p = arch_align_stack(task, bprm.p)
     narrow = header.narrow
-    name = PLATFORM_32 if narrow else PLATFORM
+    abi = task.kernel.abi
+    name = PLATFORM_32 if narrow else abi.platform
     p -= len(name)
     platform = p
     if not copy_to_user(mm, p, name):
@@ -76,9 +75,9 @@ def create_elf_tables(
     auxv = [(AT_SYSINFO, task.vdso_base + task.kernel.the_vdso_32().vsyscall)] if narrow else []
     auxv += [
         (AT_SYSINFO_EHDR, task.vdso_base),
-        (AT_MINSIGSTKSZ, sigframe_size_32() if narrow else sigframe_size()),
+        (AT_MINSIGSTKSZ, sigframe_size_32() if narrow else abi.sigframe_size),
         (AT_HWCAP, task.kernel.hwcap),
-        (AT_PAGESZ, 4096),
+        (AT_PAGESZ, int(task.kernel.system.page_size)),
         (AT_CLKTCK, 100),
         (AT_PHDR, phdr_addr),
         (AT_PHENT, header.phdr_size()),
@@ -93,6 +92,7 @@ def create_elf_tables(
         (AT_SECURE, int(task.is_setid())),
         (AT_RANDOM, random_bytes),
         (AT_HWCAP2, task.kernel.hwcap2),
+        *([] if narrow else abi.more_auxv),
         (AT_EXECFN, bprm.exec),
         (AT_PLATFORM, platform),
         (AT_RSEQ_FEATURE_SIZE, RSEQ_FEATURE_SIZE),

@@ -13,6 +13,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.errors import NotModelled
+from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.signal_send import force_sig
 from pagewalk.kernel.signal_types import SIGSEGV
 from pagewalk.kernel.syscall.table_ia32 import FIRST_TIME64, SYSCALLS_IA32
@@ -28,9 +29,9 @@ _NR_SENDFILE: Final = 187
 
 def do_int80_syscall(task: "Task") -> None:
     """Serves the system call in eax and leaves its answer there."""
-    regs = task.regs
+    regs = x86_regs(task)
     number = signed32(int(regs.rax))
-    regs.orig_rax = number if number >= 0 else -1
+    regs.syscallno = number if number >= 0 else -1
     task.nr_syscalls += 1
     if task.kernel.on_syscall is not None:
         raise NotModelled("recording what a 32-bit program accesses")
@@ -40,12 +41,12 @@ def do_int80_syscall(task: "Task") -> None:
     result = call_ia32(task, number, int(regs.rbp) & _LOW)
     task.compat = False
     task.kernel.oom.reserves = False
-    task.regs.rax = result
+    task.regs.set_return_value(result)
 
 
 def do_sysenter(task: "Task") -> None:
     """SYSENTER: ebp is the stack pointer, and points to the sixth argument; the program goes on in the vDSO."""
-    regs = task.regs
+    regs = x86_regs(task)
     regs.rsp = regs.rbp & _LOW
     if task.vdso_base == 0:
         force_sig(task, SIGSEGV)
@@ -68,7 +69,7 @@ def call_ia32(task: "Task", number: int, sixth: int) -> int:
             task.unknown_calls_ia32[number] = task.unknown_calls_ia32.get(number, 0) + 1
         return -errno.ENOSYS
     task.calls_ia32[number] = task.calls_ia32.get(number, 0) + 1
-    regs = task.regs
+    regs = x86_regs(task)
     words = (
         int(regs.rbx) & _LOW, int(regs.rcx) & _LOW, int(regs.rdx) & _LOW, int(regs.rsi) & _LOW, int(regs.rdi) & _LOW,
         sixth,

@@ -69,9 +69,9 @@ def randomize_page(task: "Task", start: int, length: int) -> int:
 
 
 def arch_align_stack(task: "Task", sp: int) -> int:
-    """``sp`` moved down by up to 8 KiB where addresses are random, and aligned to 16 bytes."""
+    """``sp`` moved down by up to 8 KiB (arm64: a page) where addresses are random, and aligned to 16 bytes."""
     if wants_randomize(task):
-        sp -= task.kernel.system.random.randrange(8192)
+        sp -= task.kernel.system.random.randrange(task.kernel.abi.stack_align_range)
     return sp & ~15
 
 
@@ -221,14 +221,14 @@ def setup_arg_pages(task: "Task", bprm: LinuxBinprm, executable_stack: int) -> i
 
 def start_thread(task: "Task", ip: int, sp: int) -> None:
     """Registers as a new program finds them: all zero but these."""
-    regs = PtRegs()
-    if task.mm.layout.bits == 32:
+    regs = task.kernel.abi.new_regs()
+    if task.mm.layout.bits == 32 and isinstance(regs, PtRegs):
         segments = segments_of(int(task.kernel.layout.bits))
         regs.cs = segments.user_cs
         regs.ss = segments.user_ds
         regs.ds = segments.user_ds
         regs.es = segments.user_ds
-    regs.rip = ip
-    regs.rsp = sp
+    regs.set_instruction_pointer(ip)
+    regs.set_user_stack_pointer(sp)
     task.regs = regs
     task.fpu.reset()

@@ -9,7 +9,7 @@ Differs: no namespaces of its own for a child (EINVAL, as without CONFIG_*_NS), 
 import errno
 from typing import Final
 
-from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.ptrace import PtRegs, TaskRegs
 from pagewalk.kernel.segment import do_set_thread_area
 from pagewalk.kernel.sem import UndoList
 from pagewalk.kernel.signal_send import signal_pending
@@ -220,26 +220,24 @@ def copy_signals(task: Task, parent: Task, args: CloneArgs) -> None:
     task.rlim_max = list(parent.rlim_max)
 
 
-def child_regs(parent: Task, args: CloneArgs) -> PtRegs | int:
+def child_regs(parent: Task, args: CloneArgs) -> TaskRegs | int:
     """The child's registers: the parent's, with 0 as the call's answer, and its own stack and TLS where given. A
     negative errno for what is wrong with the description of a 32-bit program's TLS."""
-    regs = PtRegs()
-    regs.copy_from(parent.regs)
-    regs.rax = 0
-    regs.orig_rax = -1
+    regs = parent.regs.copy()
+    regs.set_return_value(0)
     if args.stack:
-        regs.rsp = args.stack
+        regs.set_user_stack_pointer(args.stack)
     if args.flags & CLONE_SETTLS:
-        if args.compat:
+        if args.compat and isinstance(regs, PtRegs):
             error = do_set_thread_area(parent, regs, args.tls, can_allocate=False)
             if error < 0:
                 return error
         else:
-            regs.fs_base = args.tls
+            regs.set_thread_pointer(args.tls)
     return regs
 
 
-def copy_thread(task: Task, parent: Task, args: CloneArgs, regs: PtRegs) -> None:
+def copy_thread(task: Task, parent: Task, args: CloneArgs, regs: TaskRegs) -> None:
     """What the CPU has of the child."""
     task.regs = regs
     task.fpu = parent.fpu.copy()

@@ -13,8 +13,10 @@ from pagewalk.config import RLIMIT_NAMES, Config
 from pagewalk.errors import ExecError, OutOfMemory
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.fs.wait import WaitQueueHead
+from pagewalk.kernel.abi import Abi
+from pagewalk.kernel.abi_x86 import X86Abi
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
-from pagewalk.kernel.elf import EM_386, EM_486, EM_X86_64
+from pagewalk.kernel.elf import EM_386, EM_486, EM_AARCH64, EM_X86_64
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
 from pagewalk.kernel.kernel_memory import KernelMemory
@@ -24,7 +26,6 @@ from pagewalk.kernel.sem import SemNamespace
 from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
-from pagewalk.kernel.syscall.names import syscall_name
 from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.uts import Uts
@@ -55,7 +56,7 @@ ELF_MACHINES: Final[dict[str, tuple[tuple[int, ...], str]]] = {
     "x86_64": ((EM_X86_64, EM_386, EM_486), "x86-64"),
     "x86_32": ((EM_386, EM_486), "32-bit x86"),
     "x86_pae": ((EM_386, EM_486), "32-bit x86"),
-    "arm64": ((), "arm64"),
+    "arm64": ((EM_AARCH64,), "arm64"),
     "riscv64": ((), "riscv64"),
     "riscv32": ((), "riscv32"),
 }
@@ -68,6 +69,7 @@ class Kernel(KernelMemory):
     system, ns     memory and files
     layout         where things go in an address space; task_size: the first address that is no user's
     cpu            what runs programs, None until one is set
+    abi            what the architecture has of its own
     hwcap, hwcap2  AT_HWCAP, AT_HWCAP2
     oom            the OOM killer
     elf_machines   the machines (EM_*) whose programs it runs; elf_here: what it is called
@@ -82,9 +84,14 @@ class Kernel(KernelMemory):
         self.layout: Layout = system.layout
         self.task_size: int = system.layout.task_size
         self.cpu: Cpu | None = None
+        self.abi = abi_of(self.config.arch, int(system.page_size))
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0
         self.known_syscalls = 451 if system.linux_6_1 else 1 << 16
+        if self.config.arch == "arm64":
+            from pagewalk.kernel.cpufeature_arm64 import hwcaps
+
+            self.hwcap, self.hwcap2 = hwcaps()
         self.elf_machines, self.elf_here = ELF_MACHINES[self.config.arch]
         self.vdso_32: Vdso32 | None = None
         self.uts = Uts(UTS_MACHINES[self.config.arch], self.config.linux)
@@ -192,7 +199,13 @@ class Kernel(KernelMemory):
 
     def syscall_name(self, number: int) -> str:
         """What a system call is called."""
-        return syscall_name(number)
+        return self.abi.names.get(number, f"number {number}")
+
+    def cpuinfo_text(self) -> str:
+        """/proc/cpuinfo of an arm64 machine."""
+        from pagewalk.kernel.cpufeature_arm64 import cpuinfo_text
+
+        return cpuinfo_text(self.config.cpus)
 
     def syscall_name_ia32(self, number: int) -> str:
         """What a 32-bit program's system call is called."""
@@ -394,3 +407,12 @@ class Kernel(KernelMemory):
                     os.close(fd)
             self.wake_read = -1
             self.wake_write = -1
+
+
+def abi_of(arch: str, page_size: int) -> Abi:
+    """What an architecture has of its own."""
+    if arch == "arm64":
+        from pagewalk.kernel.abi_arm64 import Arm64Abi
+
+        return Arm64Abi(page_size)
+    return X86Abi()

@@ -55,9 +55,9 @@ def rseq_ip_fixup(task: "Task") -> bool:
         return False
     if get_user_u32(task.mm, abort - 4) != task.rseq_sig & 0xFFFF_FFFF or flags:
         return False
-    inside = 0 <= task.regs.rip - start < length
+    inside = 0 <= task.regs.instruction_pointer() - start < length
     if not copy_to_user(task.mm, task.rseq + RSEQ_CS, bytes(8)):
         return False
     if inside:
-        task.regs.rip = abort
+        task.regs.set_instruction_pointer(abort)
     return True

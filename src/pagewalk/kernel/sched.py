@@ -21,7 +21,7 @@ from greenlet import getcurrent, greenlet
 
 from pagewalk.fs.wait import WaitEntry, WaitQueueHead
 from pagewalk.kernel.cpu import EXIT_FAULT, EXIT_INT80, EXIT_STOPPED, EXIT_SYSCALL, EXIT_SYSENTER, EXIT_TRAP
-from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal, trap_signal
+from pagewalk.kernel.entry import do_page_fault, do_syscall, fault_signal
 from pagewalk.kernel.entry_ia32 import do_int80_syscall, do_sysenter
 from pagewalk.kernel.itimer import arm_alarm, check_cpu_timers
 from pagewalk.kernel.rq import Rq
@@ -392,7 +392,7 @@ class Runner:
         elif reason == EXIT_SYSENTER:
             do_sysenter(task)
         elif reason == EXIT_TRAP:
-            trap_signal(task, cpu.vector, cpu.error_code)
+            self.kernel.abi.trap_signal(task, cpu.vector, cpu.error_code)
         elif reason == EXIT_STOPPED and sched.counting and cpu.slice_left() <= 0:
             task.need_resched = True
         self.exit_to_user_mode()
@@ -416,7 +416,7 @@ class Runner:
             pending = task.pending.signal | task.signal.shared_pending.signal
             if (
                 not pending & ~task.blocked
-                and task.regs.orig_rax < 0
+                and task.regs.syscallno < 0
                 and task.saved_sigmask < 0
                 and not task.jobctl_stop
                 and not task.signal.group_exiting()

@@ -10,7 +10,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.ptrace import PtRegs, x86_regs
 from pagewalk.kernel.vdso import kernel_frame
 from pagewalk.kernel.word import WORD, signed, signed32
 from pagewalk.mm.init_mm import PAGE_KERNEL_RO
@@ -170,5 +170,5 @@ def do_get_thread_area(task: "Task", addr: int) -> int:
     first = segments_of(int(task.kernel.layout.bits)).tls_min
     if not first <= number < first + NR_TLS:
         return -errno.EINVAL
-    base, limit, bits = describe_tls(get_tls(task.regs, number - first))
+    base, limit, bits = describe_tls(get_tls(x86_regs(task), number - first))
     return 0 if copy_to_user(task.mm, addr, USER_DESC.pack(number, base, limit, bits)) else -errno.EFAULT

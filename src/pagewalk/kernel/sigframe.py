@@ -15,7 +15,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.ptrace import USER_CS, USER_DS
+from pagewalk.kernel.ptrace import USER_CS, USER_DS, x86_regs
 from pagewalk.kernel.signal_types import (
     SA_NODEFER,
     SA_ONSTACK,
@@ -79,13 +79,10 @@ def sas_ss_flags(task: "Task", sp: int) -> int:
 
 def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
     """(address of the frame, address of the FXSAVE image); (-1, 0) where the alternate stack is too small."""
-    sp = unsigned(task.regs.rsp)
+    sp = unsigned(int(task.regs.user_stack_pointer()))
     nested = on_sig_stack(task, sp)
-    entering = False
-    sp = (sp - RED_ZONE) & WORD
-    if action.flags & SA_ONSTACK and sas_ss_flags(task, unsigned(task.regs.rsp)) == 0:
-        sp = task.sas_ss_sp + task.sas_ss_size
-        entering = True
+    entering = action.flags & SA_ONSTACK != 0 and sas_ss_flags(task, sp) == 0
+    sp = task.sas_ss_sp + task.sas_ss_size if entering else (sp - RED_ZONE) & WORD
     fpstate = (sp - FXSAVE_SIZE) & ~63 & WORD
     frame = (((fpstate - FRAME_SIZE) & ~15) - 8) & WORD
     if (nested or entering) and not inside_sig_stack(task, frame):
@@ -95,7 +92,7 @@ def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
 
 def setup_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int) -> bool:
     """Writes the frame and points the registers at the handler; ``mask`` is what sigreturn restores. False: EFAULT."""
-    regs = task.regs
+    regs = x86_regs(task)
     frame, fpstate = get_sigframe(task, action)
     if frame < 0 or not action.flags & SA_RESTORER:
         return False
@@ -144,7 +141,7 @@ def signal_delivered(task: "Task", sig: int, action: SigAction) -> None:
 
 def restore_sigframe(task: "Task") -> bool:
     """rt_sigreturn: registers, mask, alternate stack and floating point from the frame. False: unreadable."""
-    regs = task.regs
+    regs = x86_regs(task)
     data = copy_from_user(task.mm, regs.rsp, UCONTEXT_SIZE)
     if data is None:
         return False
@@ -174,7 +171,7 @@ def restore_sigframe(task: "Task") -> bool:
     regs.rsp = signed(words[21])
     regs.rip = signed(words[22])
     regs.eflags = (regs.eflags & ~FIX_EFLAGS) | (signed(words[23]) & FIX_EFLAGS)
-    regs.orig_rax = -1
+    regs.syscallno = -1
     if image is None:
         task.fpu.reset()
     else:
@@ -186,7 +183,7 @@ def restore_sigframe(task: "Task") -> bool:
 def do_sigaltstack(task: "Task", sp: int, flags: int, size: int) -> int:
     """Sets the alternate stack. 0; EPERM while it is in use, EINVAL for unknown flags, ENOMEM where it is too small."""
     mode = flags & ~SS_AUTODISARM
-    if on_sig_stack(task, unsigned(task.regs.rsp)):
+    if on_sig_stack(task, unsigned(int(task.regs.user_stack_pointer()))):
         return -errno.EPERM
     if mode not in (0, SS_ONSTACK, SS_DISABLE):
         return -errno.EINVAL
@@ -195,7 +192,7 @@ def do_sigaltstack(task: "Task", sp: int, flags: int, size: int) -> int:
     if mode == SS_DISABLE:
         sp = 0
         size = 0
-    elif size < MINSIGSTKSZ:
+    elif size < task.kernel.abi.minsigstksz:
         return -errno.ENOMEM
     task.sas_ss_sp = sp
     task.sas_ss_size = size

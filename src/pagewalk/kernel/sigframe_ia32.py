@@ -13,6 +13,7 @@ Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.segment import segments_of
 from pagewalk.kernel.sigframe import (
     DF,
@@ -105,7 +106,7 @@ def fxsave_of(fnsave: bytes, image: bytes) -> bytes:
 def get_sigframe_32(task: "Task", action: SigAction, size: int) -> tuple[int, int]:
     """(address of a frame of ``size`` bytes, address of the FNSAVE image); (-1, 0) where the alternate stack is too
     small."""
-    sp = int(task.regs.rsp) & _WORD
+    sp = int(x86_regs(task).rsp) & _WORD
     nested = on_sig_stack(task, sp)
     entering = False
     if action.flags & SA_ONSTACK:
@@ -113,7 +114,7 @@ def get_sigframe_32(task: "Task", action: SigAction, size: int) -> tuple[int, in
             sp = task.sas_ss_sp + task.sas_ss_size
             entering = True
     elif (
-        task.regs.ss != segments_of(int(task.kernel.layout.bits)).user_ds
+        x86_regs(task).ss != segments_of(int(task.kernel.layout.bits)).user_ds
         and not action.flags & SA_RESTORER
         and action.restorer
     ):
@@ -127,7 +128,7 @@ def get_sigframe_32(task: "Task", action: SigAction, size: int) -> tuple[int, in
 
 def sigcontext(task: "Task", fpstate: int, mask: int) -> bytes:
     """The 88 bytes."""
-    regs = task.regs
+    regs = x86_regs(task)
     words = [regs.rdi, regs.rsi, regs.rbp, regs.rsp, regs.rbx, regs.rdx, regs.rcx, regs.rax]
     general = [int(word) & _WORD for word in words]
     return _SIGCONTEXT.pack(
@@ -163,7 +164,7 @@ def setup_frame_32(task: "Task", sig: int, action: SigAction, info: SigInfo, mas
         data += struct.pack("<I", mask >> 32) + _RETCODE
     if not copy_to_user(task.mm, frame, data):
         return False
-    regs = task.regs
+    regs = x86_regs(task)
     segments = segments_of(int(task.kernel.layout.bits))
     regs.rsp = frame
     regs.rip = action.handler
@@ -180,7 +181,7 @@ def setup_frame_32(task: "Task", sig: int, action: SigAction, info: SigInfo, mas
 
 def restore_sigcontext_32(task: "Task", data: bytes) -> bool:
     """The registers and the floating-point state of a sigcontext. False: unreadable."""
-    regs = task.regs
+    regs = x86_regs(task)
     fields = _SIGCONTEXT.unpack(data)
     fpstate = fields[-3]
     image: bytes | None = None
@@ -193,7 +194,7 @@ def restore_sigcontext_32(task: "Task", data: bytes) -> bool:
     regs.rdi, regs.rsi, regs.rbp, regs.rsp, regs.rbx, regs.rdx, regs.rcx, regs.rax = fields[4:12]
     regs.rip = fields[14]
     regs.eflags = (regs.eflags & ~FIX_EFLAGS) | (fields[16] & FIX_EFLAGS)
-    regs.orig_rax = -1
+    regs.syscallno = -1
     if image is None:
         task.fpu.reset()
     else:
@@ -203,7 +204,7 @@ def restore_sigcontext_32(task: "Task", data: bytes) -> bool:
 
 def restore_frame_32(task: "Task") -> bool:
     """sigreturn: the frame begins 8 bytes below the stack pointer. False: unreadable."""
-    frame = (int(task.regs.rsp) - 8) & _WORD
+    frame = (int(x86_regs(task).rsp) - 8) & _WORD
     data = copy_from_user(task.mm, frame, _FRAME_SIZE)
     if data is None:
         return False
@@ -216,7 +217,7 @@ def restore_frame_32(task: "Task") -> bool:
 
 def restore_rt_frame_32(task: "Task") -> bool:
     """rt_sigreturn: the frame begins 4 bytes below the stack pointer. False: unreadable."""
-    frame = (int(task.regs.rsp) - 4) & _WORD
+    frame = (int(x86_regs(task).rsp) - 4) & _WORD
     data = copy_from_user(task.mm, frame + _RT_UCONTEXT_AT, _UCONTEXT_SIZE)
     if data is None:
         return False

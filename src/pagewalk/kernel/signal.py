@@ -10,8 +10,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.exit import do_group_exit, is_current_pgrp_orphaned, notify_parent_cldstop
-from pagewalk.kernel.ptrace import USER_CS
-from pagewalk.kernel.sigframe import setup_rt_frame, signal_delivered
+from pagewalk.kernel.sigframe import signal_delivered
 from pagewalk.kernel.sigframe_ia32 import setup_frame_32
 from pagewalk.kernel.signal_send import force_fatal_sig, force_sig, signal_pending, wake_for_signal
 from pagewalk.kernel.signal_struct import (
@@ -56,8 +55,6 @@ ERESTARTNOINTR: Final = 513  # always restarted
 ERESTARTNOHAND: Final = 514  # restarted where no handler ran
 ERESTART_RESTARTBLOCK: Final = 516  # as that, through restart_syscall
 
-NR_RESTART_SYSCALL: Final = 219
-NR_IA32_RESTART_SYSCALL: Final = 0
 COREDUMPED: Final = 0x80  # in a wait status
 MIN_COREDUMP: Final = 4096  # a smaller RLIMIT_CORE dumps nothing
 
@@ -150,14 +147,13 @@ def do_signal(task: "Task") -> None:
         return
     regs = task.regs
     if found is None:
-        if regs.orig_rax >= 0:
-            if regs.rax in (-ERESTARTNOHAND, -ERESTARTSYS, -ERESTARTNOINTR):
-                regs.rax = regs.orig_rax
-                regs.rip -= 2
-            elif regs.rax == -ERESTART_RESTARTBLOCK:
-                regs.rax = NR_RESTART_SYSCALL if regs.cs == USER_CS else NR_IA32_RESTART_SYSCALL
-                regs.rip -= 2
-            regs.orig_rax = -1
+        if regs.syscallno >= 0:
+            result = regs.return_value()
+            if result in (-ERESTARTNOHAND, -ERESTARTSYS, -ERESTARTNOINTR):
+                regs.restart_syscall()
+            elif result == -ERESTART_RESTARTBLOCK:
+                regs.restart_block()
+            regs.syscallno = -1
         if task.saved_sigmask >= 0:
             task.set_blocked(task.saved_sigmask)
             task.saved_sigmask = -1
@@ -169,21 +165,20 @@ def do_signal(task: "Task") -> None:
 def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
     """Sets up the handler's frame; a frame that cannot be written is a SIGSEGV."""
     regs = task.regs
-    if regs.orig_rax >= 0:
-        result = regs.rax
+    if regs.syscallno >= 0:
+        result = regs.return_value()
         if result in (-ERESTART_RESTARTBLOCK, -ERESTARTNOHAND) or (
             result == -ERESTARTSYS and not action.flags & SA_RESTART
         ):
-            regs.rax = -errno.EINTR
+            regs.set_return_value(-errno.EINTR)
         elif result in (-ERESTARTSYS, -ERESTARTNOINTR):
-            regs.rax = regs.orig_rax
-            regs.rip -= 2
-        regs.orig_rax = -1
+            regs.restart_syscall()
+        regs.syscallno = -1
     mask = task.saved_sigmask if task.saved_sigmask >= 0 else task.blocked
     if action.compat:
         written = setup_frame_32(task, info.signo, action, info, mask)
     else:
-        written = setup_rt_frame(task, info.signo, action, info, mask)
+        written = task.kernel.abi.setup_rt_frame(task, info.signo, action, info, mask)
     if written:
         task.saved_sigmask = -1
         task.fpu.reset()  # the handler starts with a clean one; its frame holds the program's

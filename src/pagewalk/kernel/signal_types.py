@@ -75,6 +75,7 @@ SI_KERNEL: Final = 0x80
 SI_QUEUE: Final = -1
 SI_TIMER: Final = -2
 SI_TKILL: Final = -6
+ILL_ILLOPC: Final = 1
 ILL_ILLOPN: Final = 2
 FPE_INTDIV: Final = 1
 FPE_FLTDIV: Final = 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pagewalk.fs.fdtable import FilesStruct
 from pagewalk.fs.fs_struct import FsStruct
 from pagewalk.kernel.cpu import TaskFpu
-from pagewalk.kernel.ptrace import PtRegs
+from pagewalk.kernel.ptrace import TaskRegs
 from pagewalk.kernel.sched_entity import SchedEntity
 from pagewalk.kernel.signal_struct import SignalStruct
 from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SIGCHLD, SigHand, SigInfo, SigPending
@@ -49,7 +49,8 @@ class Task(Current):
     saved_sigmask the mask to return to after a call that waited with another, -1 for none
     compat        the system call under way is a 32-bit one (TS_COMPAT); time32, narrow_offset: its times, and the file
                   positions that it points to, have 32 bits
-    error_code, trap_nr, cr2    of the last fault that became a signal; fault_sig, fault_code: what it is to become
+    error_code, trap_nr, cr2    of the last fault that became a signal (arm64: fault_code, 0, fault_address); fault_sig,
+                  fault_code: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
     pi_states     locks with priority inheritance that it owns and others wait for; pi_blocked_on: it waits for one
     sysvsem       what its System V semaphore operations are undone by at its end, None while there is nothing
@@ -92,8 +93,8 @@ class Task(Current):
         self.mm = mm
         self.fs = fs
         self.files = FilesStruct(self)
-        self.regs = PtRegs()
-        self.fpu = TaskFpu()
+        self.regs: TaskRegs = kernel.abi.new_regs()
+        self.fpu = TaskFpu(kernel.abi.clean_fpu)
         self.sighand = SigHand()
         self.pending = SigPending()
         self.blocked = 0

@@ -13,14 +13,14 @@ Differs: as vdso.py; the way in is int 0x80 on every CPU.
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.vdso import (
+from pagewalk.kernel.vdso import kernel_frame
+from pagewalk.kernel.vdso_image import (
     LINUX_VERSION_CODE,
     VCLOCK_PAGES,
     VDSO_PAGES,
     VVAR_PAGES,
     StringTable,
     gnu_hash,
-    kernel_frame,
     sysv_hash,
 )
 

@@ -96,7 +96,7 @@ class Recorder:
         self._files = FileNumbers()
         self._breaks: dict[int, int] = {}  # where the heap ends, by address space
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
-        self._calls = _calls(self)
+        self._calls: dict[int, Callable[[Task, int], None]] = {}
 
     def __enter__(self) -> "Recorder":
         return self
@@ -112,6 +112,7 @@ class Recorder:
         """See Recording."""
         self._kernel = kernel
         self._tap = tap
+        self._calls = _calls(self, kernel.abi.names)
         kernel.on_fork = self._on_fork
         kernel.on_syscall = self._on_syscall
         kernel.system.on_uaccess = self._on_uaccess
@@ -203,9 +204,9 @@ class Recorder:
     def _mmap(self, task: "Task", result: int) -> None:
         regs = task.regs
         vma = task.mm.find_vma(result)
-        unit = 2 << 20 if regs.r10 & mf.MAP_HUGETLB else _PAGE
-        length = -(-regs.rsi // unit) * unit
-        flags = regs.r10
+        unit = 2 << 20 if regs.argument(3) & mf.MAP_HUGETLB else _PAGE
+        length = -(-regs.argument(1) // unit) * unit
+        flags = regs.argument(3)
         name = ""
         memory: dict[str, Any] = {}
         if vma is not None and vma.vm_flags & VM_LOCKED:
@@ -214,8 +215,8 @@ class Recorder:
             name = vma_name(vma)
             memory = self._memory_file(vma)
         event = Mmap(
-            task=task.pid, cpu=task.cpu, addr=result, length=length, prot=regs.rdx & _PROT, flags=flags, name=name,
-            offset=0 if flags & mf.MAP_ANONYMOUS else regs.r9, **memory,
+            task=task.pid, cpu=task.cpu, addr=result, length=length, prot=regs.argument(2) & _PROT, flags=flags,
+            name=name, offset=0 if flags & mf.MAP_ANONYMOUS else regs.argument(5), **memory,
         )  # fmt: skip
         self._note(event)
 
@@ -227,33 +228,43 @@ class Recorder:
         return {"file": self._files.of(mapping), "size": int(mapping.i_size), "pages": cached_pages(mapping)}
 
     def _munmap(self, task: "Task", result: int) -> None:
-        self._note(Munmap(task=task.pid, cpu=task.cpu, addr=task.regs.rdi, length=_pages(task.regs.rsi)))
+        self._note(
+            Munmap(task=task.pid, cpu=task.cpu, addr=task.regs.argument(0), length=_pages(task.regs.argument(1)))
+        )
 
     def _mprotect(self, task: "Task", result: int) -> None:
         regs = task.regs
-        length = _pages(regs.rsi)
-        self._note(Mprotect(task=task.pid, cpu=task.cpu, addr=regs.rdi, length=length, prot=regs.rdx & _PROT))
+        length = _pages(regs.argument(1))
+        self._note(
+            Mprotect(task=task.pid, cpu=task.cpu, addr=regs.argument(0), length=length, prot=regs.argument(2) & _PROT)
+        )
 
     def _mremap(self, task: "Task", result: int) -> None:
         regs = task.regs
-        if regs.rsi == 0:  # another mapping of the same shared pages
+        if regs.argument(1) == 0:  # another mapping of the same shared pages
             self._mapped(task, result)
             return
-        old, new = _pages(regs.rsi), _pages(regs.rdx)
+        old, new = _pages(regs.argument(1)), _pages(regs.argument(2))
         self._note(
             Mremap(
-                task=task.pid, cpu=task.cpu, addr=regs.rdi, length=old, new_addr=result, new_length=new, flags=regs.r10
+                task=task.pid,
+                cpu=task.cpu,
+                addr=regs.argument(0),
+                length=old,
+                new_addr=result,
+                new_length=new,
+                flags=regs.argument(3),
             )
         )
 
     def _madvise(self, task: "Task", result: int) -> None:
         regs = task.regs
-        length = _pages(regs.rsi)
-        self._note(Madvise(task=task.pid, cpu=task.cpu, addr=regs.rdi, length=length, advice=regs.rdx))
+        length = _pages(regs.argument(1))
+        self._note(Madvise(task=task.pid, cpu=task.cpu, addr=regs.argument(0), length=length, advice=regs.argument(2)))
 
     def _mlock(self, task: "Task", result: int) -> None:
-        start = task.regs.rdi & -_PAGE
-        self._populated(task, start, _pages(task.regs.rdi + task.regs.rsi - start))
+        start = task.regs.argument(0) & -_PAGE
+        self._populated(task, start, _pages(task.regs.argument(0) + task.regs.argument(1) - start))
 
     def _populated(self, task: "Task", start: int, length: int) -> None:
         """Every page of the range is there now."""
@@ -264,7 +275,7 @@ class Recorder:
 
     def _mlockall(self, task: "Task", result: int) -> None:
         """With MCL_CURRENT: everything is populated."""
-        if task.regs.rdi & 1:
+        if task.regs.argument(0) & 1:
             for vma in list(task.mm.vmas):
                 if vma.vm_flags & VM_ACCESS_FLAGS and not vma.vm_flags & (VM_IO | VM_PFNMAP):
                     self._populated(task, vma.vm_start, vma.vm_end - vma.vm_start)
@@ -284,7 +295,7 @@ class Recorder:
             self._attached[task.mm.ident, result] = vma.vm_end - vma.vm_start
 
     def _shmdt(self, task: "Task", result: int) -> None:
-        addr = task.regs.rdi
+        addr = task.regs.argument(0)
         length = self._attached.pop((task.mm.ident, addr), 0)
         if length:
             self._note(Munmap(task=task.pid, cpu=task.cpu, addr=addr, length=length))
@@ -342,24 +353,25 @@ def told(batch: Batch) -> list[tuple[int, Event]]:
     return kept
 
 
-def _calls(recorder: Recorder) -> dict[int, Callable[["Task", int], None]]:
-    """By number on x86-64: who turns the system call into events."""
-    return {
-        9: recorder._mmap,
-        10: recorder._mprotect,
-        11: recorder._munmap,
-        12: recorder._brk,
-        25: recorder._mremap,
-        28: recorder._madvise,
-        30: recorder._shmat,
-        59: recorder._exec,
-        67: recorder._shmdt,
-        149: recorder._mlock,
-        151: recorder._mlockall,
-        322: recorder._exec,
-        325: recorder._mlock,
-        329: recorder._mprotect,
+def _calls(recorder: Recorder, names: dict[int, str]) -> dict[int, Callable[["Task", int], None]]:
+    """By number: who turns the system call into events. ``names`` are those of the machine's calls, by number."""
+    by_name = {
+        "mmap": recorder._mmap,
+        "mprotect": recorder._mprotect,
+        "munmap": recorder._munmap,
+        "brk": recorder._brk,
+        "mremap": recorder._mremap,
+        "madvise": recorder._madvise,
+        "shmat": recorder._shmat,
+        "execve": recorder._exec,
+        "shmdt": recorder._shmdt,
+        "mlock": recorder._mlock,
+        "mlockall": recorder._mlockall,
+        "execveat": recorder._exec,
+        "mlock2": recorder._mlock,
+        "pkey_mprotect": recorder._mprotect,
     }
+    return {number: by_name[name] for number, name in names.items() if name in by_name}
 
 
 def _mapping(task: "Task", vma: Vma) -> Mmap:

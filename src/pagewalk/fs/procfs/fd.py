@@ -110,7 +110,7 @@ class FdInfo(ProcInode):
         file = self.task.files.get_raw(self.fd)
         if file is None:
             return -errno.ENOENT
-        flags = file.f_flags & ~O_CLOEXEC
+        flags = self.task.kernel.abi.open_flags(file.f_flags & ~O_CLOEXEC)
         if self.task.files.cloexec(self.fd):
             flags |= O_CLOEXEC
         return (

@@ -172,9 +172,10 @@ def _stack(task: "Task") -> bytes:
     if not sleeps(task):
         return b""
     frames = [task.wchan]
-    if task.regs.orig_rax >= 0:
-        frames.append(f"__x64_sys_{task.kernel.syscall_name(int(task.regs.orig_rax))}")
-    frames += ["do_syscall_64", "entry_SYSCALL_64_after_hwframe"]
+    abi = task.kernel.abi
+    if task.regs.syscallno >= 0:
+        frames.append(f"{abi.syscall_prefix}{task.kernel.syscall_name(int(task.regs.syscallno))}")
+    frames += abi.entry_functions
     return "".join([f"[<0>] {frame}+0x0/0x0\n" for frame in frames]).encode()
 
 
@@ -183,14 +184,13 @@ def _syscall(task: "Task") -> bytes:
     if task.exit_code is not None:
         return b"-1 0x0 0x0\n"
     regs = task.regs
-    stack = f"{_word(int(regs.rsp)):#x} {_word(int(regs.rip)):#x}"
+    stack = f"{_word(int(regs.user_stack_pointer())):#x} {_word(int(regs.instruction_pointer())):#x}"
     if task is not task.kernel.current_task() and task.state == 0:
         return b"running\n"
-    if regs.orig_rax < 0:
+    if regs.syscallno < 0:
         return f"-1 {stack}\n".encode()
-    arguments = (regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9)
-    words = " ".join([f"{_word(int(word)):#x}" for word in arguments])
-    return f"{regs.orig_rax} {words} {stack}\n".encode()
+    words = " ".join([f"{_word(int(regs.argument(at))):#x}" for at in range(6)])
+    return f"{regs.syscallno} {words} {stack}\n".encode()
 
 
 def _word(word: int) -> int:

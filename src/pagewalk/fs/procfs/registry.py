@@ -81,6 +81,10 @@ class TaskRegistry:
         """A name of uname(2): sysname, nodename, release, version, domainname."""
         return ""
 
+    def cpuinfo_text(self) -> str:
+        """/proc/cpuinfo of an arm64 machine."""
+        raise NotImplementedError
+
     def syscall_name(self, number: int) -> str:
         """What a system call is called, for wchan and stack."""
         return str(number)

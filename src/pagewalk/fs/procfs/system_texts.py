@@ -45,6 +45,8 @@ def _cpu_times(sb: ProcSuper) -> tuple[int, int, int]:
 
 def cpuinfo(sb: ProcSuper) -> str:
     """/proc/cpuinfo."""
+    if sb.system.config.arch == "arm64":
+        return str(sb.kernel.cpuinfo_text())
     cpus = sb.system.config.cpus
     bits = 48 if sb.system.config.levels == 4 else 57
     out = ""

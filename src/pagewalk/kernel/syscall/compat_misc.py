@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.stat import high2low
+from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.segment import do_get_thread_area, do_set_thread_area
 from pagewalk.kernel.syscall import cred, limits, path, sem, shm, socket, sockmsg, sockopt
 from pagewalk.kernel.syscall.args import NSEC
@@ -86,7 +87,7 @@ def sys_ipc(task: "Task", call: int, first: int, second: int, third: int, ptr: i
 
 def sys_set_thread_area_32(task: "Task", info: int) -> int:
     """set_thread_area(2)."""
-    return do_set_thread_area(task, task.regs, info, can_allocate=True)
+    return do_set_thread_area(task, x86_regs(task), info, can_allocate=True)
 
 
 def sys_get_thread_area(task: "Task", info: int) -> int:

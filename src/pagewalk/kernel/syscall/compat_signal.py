@@ -108,9 +108,9 @@ def sys_ssetmask(task: "Task", mask: int) -> int:
 def back_from(task: "Task", restored: bool) -> int:
     """What either sigreturn leaves in eax; a frame that cannot be read is a SIGSEGV."""
     if restored:
-        return int(task.regs.rax)
+        return task.regs.return_value()
     force_sig(task, SIGSEGV)
-    task.regs.orig_rax = -1
+    task.regs.syscallno = -1
     return 0
 
 

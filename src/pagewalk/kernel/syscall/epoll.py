@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
 _EVENT: Final = struct.Struct("<IQ")  # packed on x86-64
-_MAX_EVENTS: Final = 0x7FFF_FFFF // 12
+_EVENT_ALIGNED: Final = struct.Struct("<I4xQ")
+INT_MAX: Final = 0x7FFF_FFFF
 
 
 @final
@@ -34,13 +35,19 @@ class UserEvents(EventSink):
         super().__init__()
         self.task = task
         self.addr = addr
+        self.event = event_struct(task)
 
     def put(self, revents: int, data: int) -> bool:
         """The next one."""
-        if not copy_to_user(self.task.mm, self.addr, _EVENT.pack(revents, data)):
+        if not copy_to_user(self.task.mm, self.addr, self.event.pack(revents, data)):
             return False
-        self.addr += _EVENT.size
+        self.addr += self.event.size
         return True
+
+
+def event_struct(task: "Task") -> struct.Struct:
+    """struct epoll_event of the program's architecture."""
+    return _EVENT_ALIGNED if task.kernel.abi.asm_generic else _EVENT
 
 
 def sys_epoll_create(task: "Task", size: int) -> int:
@@ -65,10 +72,11 @@ def sys_epoll_ctl(task: "Task", epfd: int, op: int, fd: int, event: int) -> int:
     op = signed32(op)
     events, word = 0, 0
     if op != EPOLL_CTL_DEL:
-        data = copy_from_user(task.mm, event, _EVENT.size)
+        layout = event_struct(task)
+        data = copy_from_user(task.mm, event, layout.size)
         if data is None:
             return -errno.EFAULT
-        events, word = _EVENT.unpack(data)
+        events, word = layout.unpack(data)
     instance = fdget(task, epfd)
     file = fdget(task, fd)
     if instance is None or file is None:
@@ -122,9 +130,10 @@ def do_epoll_wait(task: "Task", epfd: int, events: int, maxevents: int, deadline
     if instance is None:
         return -errno.EBADF
     maxevents = signed32(maxevents)
-    if maxevents <= 0 or maxevents > _MAX_EVENTS:
+    size = event_struct(task).size
+    if maxevents <= 0 or maxevents > INT_MAX // size:
         return -errno.EINVAL
-    if not access_ok(task, events, maxevents * _EVENT.size):
+    if not access_ok(task, events, maxevents * size):
         return -errno.EFAULT
     if not isinstance(instance, EventPoll):
         return -errno.EINVAL

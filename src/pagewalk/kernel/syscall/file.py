@@ -85,7 +85,8 @@ def sys_openat(task: "Task", dfd: int, filename: int, flags: int, mode: int) -> 
     path = getname(task, filename)
     if isinstance(path, int):
         return path
-    file = do_openat(task.fs, task.files, signed32(dfd), path, flags & 0xFFFF_FFFF, mode & 0xFFFF)
+    flags = task.kernel.abi.open_flags(flags & 0xFFFF_FFFF)
+    file = do_openat(task.fs, task.files, signed32(dfd), path, flags, mode & 0xFFFF)
     if isinstance(file, int):
         return file
     fd = wait_for_open(task, file)
@@ -145,7 +146,7 @@ def sys_pipe(task: "Task", fds: int) -> int:
 
 def sys_pipe2(task: "Task", fds: int, flags: int) -> int:
     """pipe2(2)."""
-    flags &= 0xFFFF_FFFF
+    flags = task.kernel.abi.open_flags(flags & 0xFFFF_FFFF)
     if flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         return -errno.EINVAL
     reader, writer = make_pipe(task.kernel.system, flags & ~O_CLOEXEC)
@@ -210,9 +211,9 @@ def sys_fcntl(task: "Task", fd: int, cmd: int, arg: int) -> int:
         task.files.set_cloexec(fd, bool(arg & 1))
         return 0
     if cmd == F_GETFL:
-        return file.f_flags & ~O_CLOEXEC
+        return task.kernel.abi.open_flags(file.f_flags & ~O_CLOEXEC)
     if cmd == F_SETFL:
-        file.f_flags = file.f_flags & ~SETFL_MASK | arg & SETFL_MASK
+        file.f_flags = file.f_flags & ~SETFL_MASK | task.kernel.abi.open_flags(arg) & SETFL_MASK
         return 0
     if cmd in LOCK_COMMANDS:
         return record_lock(task, file, cmd, arg)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.fs.fcntl import AT_EMPTY_PATH, AT_FDCWD
 from pagewalk.kernel.binprm import ARG_MAX, MAX_ARG_STRLEN, STK_LIM
 from pagewalk.kernel.exec import do_execveat
+from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.rseq import RSEQ_CS, rseq_update_cpu
 from pagewalk.kernel.signal_send import force_fatal_sig
 from pagewalk.kernel.signal_types import SIGSEGV
@@ -121,7 +122,7 @@ def sys_rseq(task: "Task", rseq: int, length: int, flags: int, sig: int) -> int:
 def sys_arch_prctl(task: "Task", option: int, addr: int) -> int:
     """arch_prctl(2)."""
     option = signed32(option)
-    regs = task.regs
+    regs = x86_regs(task)
     if option in (ARCH_SET_FS, ARCH_SET_GS):
         if addr < 0 or addr >= task.mm.task_size:
             return -errno.EPERM

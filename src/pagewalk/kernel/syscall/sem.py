@@ -55,6 +55,7 @@ S_IWUGO: Final = 0o222
 SEMMNS: Final = 32000 * 32000
 
 _SEMID64_DS: Final = "<iIIIIIHH4xQQqQqQQQQ"
+_SEMID64_DS_GENERIC: Final = "<iIIIIIHH4xQQqqQQQ"
 _SEMID64_DS_32: Final = "<iIIIIHHHH8xQQI8x"  # of a 32-bit program; times in two halves
 _STATS: Final = (IPC_STAT, SEM_STAT, SEM_STAT_ANY)
 _COMMANDS: Final = (
@@ -174,7 +175,8 @@ def sys_semctl(task: "Task", ident: int, number: int, command: int, arg: int) ->
         return info(task, command, arg)
     change = b""
     if command == IPC_SET:
-        data = copy_from_user(task.mm, arg, struct.calcsize(_SEMID64_DS_32 if task.compat else _SEMID64_DS))
+        layout = _SEMID64_DS_GENERIC if task.kernel.abi.asm_generic else _SEMID64_DS
+        data = copy_from_user(task.mm, arg, struct.calcsize(_SEMID64_DS_32 if task.compat else layout))
         if data is None:
             return -errno.EFAULT
         change = data
@@ -192,7 +194,7 @@ def sys_semctl(task: "Task", ident: int, number: int, command: int, arg: int) ->
     if command != SEM_STAT_ANY and not ipcperms(task, array, wanted):
         return -errno.EACCES
     if command in _STATS:
-        if not copy_to_user(task.mm, arg, semid64_ds_32(array) if task.compat else semid64_ds(array)):
+        if not copy_to_user(task.mm, arg, pack_semid(task, array)):
             return -errno.EFAULT
         return 0 if command == IPC_STAT else array.ident
     if command == GETALL:
@@ -245,6 +247,16 @@ def control(task: "Task", array: SemArray, command: int, change: bytes) -> int:
     array.mode = array.mode & ~0o777 | fields[5] & 0o777
     array.ctime = seconds()
     return 0
+
+
+def pack_semid(task: "Task", array: SemArray) -> bytes:
+    """struct semid64_ds of the program that makes the system call under way."""
+    if task.compat:
+        return semid64_ds_32(array)
+    if task.kernel.abi.asm_generic:
+        owners = (array.key, array.uid, array.gid, array.cuid, array.cgid, array.mode, 0, 0, 0, 0)
+        return struct.pack(_SEMID64_DS_GENERIC, *owners, array.otime, array.ctime, len(array.values), 0, 0)
+    return semid64_ds(array)
 
 
 def semid64_ds(array: SemArray) -> bytes:

@@ -8,10 +8,10 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.kernel.sigframe import do_sigaltstack, restore_sigframe, sas_ss_flags
+from pagewalk.kernel.sigframe import do_sigaltstack, sas_ss_flags
 from pagewalk.kernel.siginfo_ia32 import pack_siginfo_32, siginfo_fields_of_32
 from pagewalk.kernel.signal import ERESTARTNOHAND, do_sigaction
-from pagewalk.kernel.signal_send import force_sig, group_send_sig_info, kill_allowed, send_signal
+from pagewalk.kernel.signal_send import group_send_sig_info, kill_allowed, send_signal
 from pagewalk.kernel.signal_types import (
     NSIG,
     SA_ALL,
@@ -19,7 +19,6 @@ from pagewalk.kernel.signal_types import (
     SI_TKILL,
     SI_USER,
     SIG_KERNEL_ONLY,
-    SIGSEGV,
     SS_AUTODISARM,
     SigAction,
     SigInfo,
@@ -169,11 +168,11 @@ def sys_rt_sigtimedwait(task: "Task", these: int, info: int, timeout: int, size:
 
 def sys_rt_sigreturn(task: "Task") -> int:
     """rt_sigreturn(2): everything is as before the handler; a frame that cannot be read is a SIGSEGV."""
-    if not restore_sigframe(task):
-        force_sig(task, SIGSEGV)
-        task.regs.orig_rax = -1
+    if not task.kernel.abi.restore_sigframe(task):
+        task.kernel.abi.bad_frame(task)
+        task.regs.syscallno = -1
         return 0
-    return int(task.regs.rax)
+    return task.regs.return_value()
 
 
 def stack_t(task: "Task") -> struct.Struct:
@@ -188,7 +187,7 @@ def sys_sigaltstack(task: "Task", new: int, old: int) -> int:
         given = copy_from_user(task.mm, new, stack_t(task).size)
         if given is None:
             return -errno.EFAULT
-    flags = sas_ss_flags(task, unsigned(task.regs.rsp)) | (task.sas_ss_flags & SS_AUTODISARM)
+    flags = sas_ss_flags(task, unsigned(int(task.regs.user_stack_pointer()))) | (task.sas_ss_flags & SS_AUTODISARM)
     low = 0xFFFF_FFFF if task.compat else -1
     before = stack_t(task).pack(task.sas_ss_sp & low, flags & 0xFFFF_FFFF, task.sas_ss_size & low)
     if given is not None:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pagewalk.fs.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW
-from pagewalk.fs.stat import Stat, Statfs, struct_stat, struct_stat_32, struct_statfs, struct_statx
+from pagewalk.fs.stat import Stat, Statfs, struct_stat, struct_stat_32, struct_stat_generic, struct_statfs, struct_statx
 from pagewalk.fs.stat_at import do_readlinkat, vfs_fstat, vfs_fstatfs, vfs_statat, vfs_statfs
 from pagewalk.kernel.syscall.args import fdget, fdget_raw, getname
 from pagewalk.kernel.word import signed32
@@ -70,7 +70,12 @@ def put_stat(task: "Task", buf: int, found: Stat | int) -> int:
     """Writes a struct stat."""
     if isinstance(found, int):
         return found
-    data = struct_stat_32(found) if task.compat else struct_stat(found)
+    if task.compat:
+        data = struct_stat_32(found)
+    elif task.kernel.abi.asm_generic:
+        data = struct_stat_generic(found)
+    else:
+        data = struct_stat(found)
     return 0 if copy_to_user(task.mm, buf, data) else -errno.EFAULT
 
 
