@@ -285,7 +285,11 @@ class Scheduler:
             self.timers.run_expired(kernel.monotonic_ns())
 
     def idle(self, task: Task) -> bool:
-        """Nobody can run: waits for a timer or for the host. False where the run is over."""
+        """Nobody could run: waits for a timer or for the host, unless one has just woken somebody. False where the run
+        is over."""
+        for rq in self.rqs:
+            if rq.queue:
+                return True
         deadline = self.timers.next_deadline()
         if deadline < 0 and not self.host_waits:
             return self.nothing_left(task)

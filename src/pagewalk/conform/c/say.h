@@ -47,6 +47,8 @@ static inline long sc6(long n, long a, long b, long c, long d, long e, long f)
 			 : "=a"(r) : "a"(rest), "c"(a), "d"(c), "S"(d), "D"(e) : "memory");
 	return r;
 }
+#elif defined(__aarch64__)
+#include "arm64.h"
 #else
 static inline long sc6(long n, long a, long b, long c, long d, long e, long f)
 {
