@@ -196,7 +196,7 @@ def exit_robust_list(task: "Task") -> None:
     for _ in range(ROBUST_LIST_LIMIT):
         if entry is None or entry & ~1 == head:
             break
-        following = get_pointer(mm, entry & ~1, word) if entry >> 47 == 0 else None
+        following = get_pointer(mm, entry & ~1, word) if entry < mm.task_size else None
         if entry & ~1 != pending & ~1 and not handle_futex_death(task, (entry & ~1) + offset, pi=entry & 1 != 0):
             return
         entry = following
