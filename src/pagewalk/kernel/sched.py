@@ -287,7 +287,7 @@ class Scheduler:
     def idle(self, task: Task) -> bool:
         """Nobody could run: waits for a timer or for the host, unless one has just woken somebody. False where the run
         is over."""
-        if any([rq.queue for rq in self.rqs]):
+        if any(rq.queue for rq in self.rqs):
             return True
         deadline = self.timers.next_deadline()
         if deadline < 0 and not self.host_waits:
