@@ -67,6 +67,21 @@ static void task_policies(void)
 			say_result("", SETPOL(2, mask, counts[k]));
 			SETPOL(0, 0, 0);
 		}
+	group("get_mempolicy: masks with nodes that no machine has");
+	for (unsigned k = 0; k < 4; k++)
+		for (unsigned i = 0; i < COUNT(modes); i++) {
+			mask[0] = k & 1 ? 3 : 1;
+			mask[k < 2 ? 1 : 15] = 1UL << 63 | 5;
+			say("set_mempolicy(%#x, %u, 1025)", modes[i], k);
+			say_result("", SETPOL(modes[i], mask, 1025));
+			for (unsigned c = 0; c < COUNT(counts); c++) {
+				back[0] = back[1] = back[15] = 0x77;
+				long r = GETPOL(&value, back, counts[c], 0, 0);
+				say("  %lu: %ld %#x %#lx %#lx %#lx\n", counts[c], r, value, back[0], back[1], back[15]);
+			}
+			mask[1] = mask[15] = 0;
+			SETPOL(0, 0, 0);
+		}
 	group("set_mempolicy: addresses of masks");
 	V(SETPOL(2, 0, 64));
 	V(SETPOL(2, A(0), 64));

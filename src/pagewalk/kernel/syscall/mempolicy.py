@@ -84,7 +84,8 @@ def put_nodes(task: "Task", nmask: int, maxnode: int, nodes: int) -> int:
         if not clear_user(task.mm, nmask + have, size - have):
             return -errno.EFAULT
         size = have
-    return 0 if copy_to_user(task.mm, nmask, nodes.to_bytes(have, "little")[:size]) else -errno.EFAULT
+    known = nodes & ((1 << have * 8) - 1)  # a mask that was set may name more
+    return 0 if copy_to_user(task.mm, nmask, known.to_bytes(have, "little")[:size]) else -errno.EFAULT
 
 
 def sys_mbind(task: "Task", start: int, length: int, mode: int, nmask: int, maxnode: int, flags: int) -> int:
