@@ -63,11 +63,10 @@ def slots_are_accounted(census: Census) -> None:
 
 
 def contents_are_accounted(area: SwapArea) -> None:
-    """What is stored and what is remembered is a used slot's, and every page of the host is one slot's or free."""
+    """What is stored is a used slot's, and every page of the host is one slot's or free."""
     contents = area.contents
     stored = {slot: place for slot, place in enumerate(contents.places) if place not in (0, ZEROS)}
-    kept = stored.keys() | {slot for slot, shadow in enumerate(contents.shadows) if shadow}
-    unused = [slot for slot in kept if not area.used[slot]]
+    unused = [slot for slot in stored if not area.used[slot]]
     require(not unused, "what is stored is a used slot's", f"{area}: slots {unused[:5]}")
     places = sorted([*stored.values(), *contents.holes])
     whole = list(range(1, int(contents.nr_places) + 1))
@@ -84,14 +83,14 @@ def swap_cache_and_pages_agree(census: Census) -> None:
     require(marked_pages == len(swap.cache), "PG_swapcache marks cached pages", f"{marked_pages}, {len(swap.cache)}")
     told = census.system.vmstat.nr_swapcached
     require(told == len(swap.cache), "nr_swapcached is a recount", f"{told}, found {len(swap.cache)}")
-    stale = [
+    bare = [
         slot
         for area in swap.areas
         if area is not None
-        for slot, shadow in enumerate(area.contents.shadows)
-        if shadow and (area.kind << SWP_OFFSET_BITS | slot in swap.cache or not area.count(slot))
+        for slot, uses in enumerate(area.map)
+        if uses and area.kind << SWP_OFFSET_BITS | slot not in swap.cache and not area.contents.shadows[slot]
     ]
-    require(not stale, "a shadow is of a slot whose page is gone", f"slots {stale[:5]}")
+    require(not bare, "a slot whose page is gone has a shadow", f"slots {bare[:5]}")
 
 
 def exclusive_swap_entries_are_alone(census: Census) -> None:

@@ -48,8 +48,11 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
     swap.swap_free_cached(entry)
     if should_try_to_free_swap(vmf, page):
         swap.try_to_free_swap(page)
-    mm.rss_stat[MM_ANONPAGES] += 1
-    mm.rss_stat[MM_SWAPENTS] -= 1
+    rss = mm.rss_stat
+    anon: i64 = rss[MM_ANONPAGES]
+    swapents: i64 = rss[MM_SWAPENTS]
+    rss[MM_ANONPAGES] = anon + 1
+    rss[MM_SWAPENTS] = swapents - 1
     new: i64 = (page.pfn << fmt.pfn_shift) | vma.vm_page_prot
     exclusive = exclusive or page.refcount == 1
     if exclusive:

@@ -59,7 +59,7 @@ class Page:
     index      page offset within ``mapping`` (for anonymous pages the VMA's pgoff)
     order      of the free block that it heads (PG_buddy) or of the allocation it heads
     memcg      id of the memory cgroup that it is charged to, 0 for none
-    pristine   the frame has never been given out: it still holds the zeros that RAM began with
+    pristine   the frame holds zeros: it has never been given out, or was all zeros when it was last freed
     lru_prev, lru_next  frame numbers of its neighbours on a list, -1 at the ends
     swap       the swap entry that it is in the swap cache as (PG_swapcache)
     """

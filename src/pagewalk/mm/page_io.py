@@ -41,6 +41,8 @@ def swap_writeout(system: "System", page: Page) -> bool:
         if area.ratio:
             zram_drop(system, area, offset)
         area.contents.store_zeros(offset)
+        system.ram.frame_changed(page.pfn)
+        page.pristine = True  # it is freed next, and nobody writes to it before it has another owner
         system.vmstat.swpout_zero += 1
         group.vm_events[SWPOUT_ZERO] += 1
         return True
@@ -57,14 +59,16 @@ def swap_writeout(system: "System", page: Page) -> bool:
     return True
 
 
-def swap_read_folio(system: "System", page: Page) -> None:
-    """Fills a page of the swap cache, which nobody maps yet, from its slot."""
-    area = system.swap.area_of(page.swap)
-    offset: i64 = page.swap & SWP_OFFSET_MASK
+def swap_read_folio(system: "System", page: Page, zeroed: bool) -> None:
+    """Fills a page of the swap cache, which nobody maps yet, from its slot. ``zeroed``: that is all zeros, and so is
+    the page as it comes from the allocator."""
     page.flags |= PG_uptodate
+    area = system.swap.area_of(page.swap)
     group = system.memcg.groups[page.memcg]
-    if not area.contents.load(offset, system.ram.bytes, page.pfn << system.page_shift):
-        system.ram.clear_page(page.pfn)
+    start: i64 = page.pfn << system.page_shift
+    if zeroed or not area.contents.load(page.swap & SWP_OFFSET_MASK, system.ram.bytes, start):
+        if not zeroed:
+            system.ram.clear_page(page.pfn)
         system.vmstat.swpin_zero += 1
         group.vm_events[SWPIN_ZERO] += 1
         return

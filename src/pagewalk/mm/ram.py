@@ -34,6 +34,10 @@ class Ram:
         self.zero_page = bytes(1 << page_shift)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
+        try:
+            self._map.madvise(mmap.MADV_HUGEPAGE)  # frames in use lie together: fewer faults and TLB misses of the host
+        except (AttributeError, OSError):
+            pass
         self.bytes = memoryview(self._map)
         self.quads = self.bytes.cast("q")
         self.words = self.quads if entry_shift == 3 else self.bytes.cast("I")

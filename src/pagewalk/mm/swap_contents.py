@@ -27,7 +27,8 @@ class SwapContents:
 
     places     the page of ``bytes`` that a slot has, plus 1; 0: nothing is stored; 0xffffffff: the slot's page is all
                zeros, or was when the slot was last used
-    shadows    what is to be remembered of a slot's page that has left memory, plus 1; 0: nothing
+    shadows    what is to be remembered of a slot's page that has left memory, plus 1; 0: nothing; of a slot that is
+               free, or whose page has not gone yet, what it was before
     holes      pages of ``bytes`` that were given back, plus 1, the last one at the end
     nr_places  pages of ``bytes`` that were ever in use
     """
@@ -71,26 +72,26 @@ class SwapContents:
             self.holes.append(place)
         self.places[offset] = ZEROS
 
-    def load(self, offset: i64, ram: memoryview, start: i64) -> bool:
-        """Reads a slot, which has been written, into the page at byte ``start`` of ``ram``; False, and nothing is read,
-        where it is all zeros."""
+    def is_zeros(self, offset: i64) -> bool:
+        """Whether the page of a slot, which has been written, is all zeros."""
         place: i64 = self.places[offset]
-        if place == ZEROS:
+        return place == ZEROS
+
+    def load(self, offset: i64, ram: memoryview, start: i64) -> bool:
+        """Reads a slot into the page at byte ``start`` of ``ram``; False where it holds nothing but zeros."""
+        place: i64 = self.places[offset]
+        if place == NOTHING or place == ZEROS:
             return False
-        assert place != NOTHING, f"slot {offset} was never written"
         at: i64 = (place - 1) << self.page_shift
         ram[start : start + self.page_size] = self.bytes[at : at + self.page_size]
         return True
 
     def free(self, offset: i64) -> None:
-        """The slot is no longer used: its page is the next to be taken, and nothing is remembered."""
+        """The slot is no longer used: its page is the next to be taken. What is remembered is of no meaning then."""
         place: i64 = self.places[offset]
         if place != NOTHING and place != ZEROS:
             self.holes.append(place)
             self.places[offset] = NOTHING
-        shadow: i64 = self.shadows[offset]
-        if shadow:
-            self.shadows[offset] = 0
 
     def close(self) -> None:
         """Gives the memory back to the host."""

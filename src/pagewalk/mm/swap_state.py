@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mempolicy import alloc_page_current, vma_alloc_page
 from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
 from pagewalk.mm.page_io import swap_read_folio
@@ -61,7 +61,8 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     page = swap.cache.get(entry)
     if page is not None:
         return page
-    page = alloc_swapin_page(system, entry, vma, addr)
+    zeros = swap.area_of(entry).contents.is_zeros(entry & SWP_OFFSET_MASK)
+    page = alloc_swapin_page(system, entry, vma, addr, GFP_HIGHUSER_MOVABLE | (GFP_ZERO if zeros else 0))
     if page is None:
         return None
     found = swap.cache.get(entry)  # reclaim for the frame changes nothing here, but the slot may have gone
@@ -70,7 +71,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
         return found
     page.flags |= PG_swapbacked
     swap.add_to_swap_cache(page, entry)
-    swap_read_folio(system, page)
+    swap_read_folio(system, page, zeros)
     shadow = swap.take_shadow(entry)
     if shadow >= 0:
         page_refaulted(system, page, shadow)
@@ -82,7 +83,7 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     return page
 
 
-def alloc_swapin_page(system: "System", entry: i64, vma: Vma | None, addr: i64) -> Page | None:
+def alloc_swapin_page(system: "System", entry: i64, vma: Vma | None, addr: i64, gfp: i64) -> Page | None:
     """A frame for the page of a slot, charged to the group that has the slot (mem_cgroup_swapin_charge_folio)."""
     memcg = system.memcg
     if memcg.enabled:
@@ -90,9 +91,9 @@ def alloc_swapin_page(system: "System", entry: i64, vma: Vma | None, addr: i64) 
         if owner.parent is not None and owner.online:
             memcg.active = owner.ident
     if vma is None:
-        page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
+        page = alloc_page_current(system, gfp)
     else:
-        page = vma_alloc_page(vma, addr, GFP_HIGHUSER_MOVABLE)
+        page = vma_alloc_page(vma, addr, gfp)
     memcg.active = -1
     return page
 

@@ -77,8 +77,11 @@ def unmap_one(system: "System", page: Page, vma: Vma, index: i64, pte: i64) -> b
             page.flags &= ~PG_anon_exclusive
             swap_pte = fmt.pte_swp_mkexclusive(swap_pte)
         system.ram.words[index] = swap_pte
-        mm.rss_stat[MM_ANONPAGES] -= 1
-        mm.rss_stat[MM_SWAPENTS] += 1
+        rss = mm.rss_stat
+        anon: i64 = rss[MM_ANONPAGES]
+        swapents: i64 = rss[MM_SWAPENTS]
+        rss[MM_ANONPAGES] = anon - 1
+        rss[MM_SWAPENTS] = swapents + 1
         if not mm.on_mmlist:
             mm.on_mmlist = True
             system.mmlist[mm.ident] = mm
