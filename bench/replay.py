@@ -1,7 +1,8 @@
 """Replaying traces: DTLB, STLB, walk caches, walks over the bits in RAM, demand faults; beside what others need for the
 same trace.
 
-C            a loop by hand for this one geometry (replay.c, ``cc -O3``): the ceiling
+C            a loop by hand for this one geometry (replay.c, ``cc -O3``): the ceiling. It has all of the MMU, and of the
+             kernel the faults of anonymous memory; where a trace has nothing else, all its counts must equal ours
 libCacheSim  its LRU of 1536 objects over the page numbers, in its own loop over a file of its own format
 cachegrind   Valgrind's cache simulator set up as a TLB (``--D1=262144,4,4096``), running the program itself
 
@@ -77,8 +78,8 @@ def ours(batches: list[Batch]) -> tuple[float, ReplayReport]:
     return took / report.accesses, report
 
 
-def in_c(batches: list[Batch]) -> Callable[[], float]:
-    """A function that runs the C loop once: nanoseconds an access."""
+def in_c(batches: list[Batch]) -> Callable[[], tuple[float, dict[str, list[int]]]]:
+    """A function that runs the C loop once: nanoseconds an access, and what it has counted."""
     program = compile_c("replay.c", "-O3")
     file = work_folder() / "accesses.bin"
     count = sum(map(len, batches))
@@ -87,13 +88,38 @@ def in_c(batches: list[Batch]) -> Callable[[], float]:
         for batch in batches:
             out.write(batch.addr.tobytes())
         for batch in batches:
+            out.write(batch.size.tobytes())
+        for batch in batches:
             out.write(batch.kind.tobytes())
 
-    def run() -> float:
+    def run() -> tuple[float, dict[str, list[int]]]:
         text = subprocess.run([program, str(file), "1"], check=True, capture_output=True, text=True).stdout
-        return float(text.splitlines()[0])
+        took, *lines = text.splitlines()
+        return float(took), {name: [int(word) for word in words] for name, *words in map(str.split, lines)}
 
     return run
+
+
+def as_in_c(report: ReplayReport) -> dict[str, list[int]]:
+    """What the C loop counts, as we have counted it."""
+    counters = report.counters
+    data, fetch = counters.data, counters.fetch
+    found = {
+        "writes": [report.writes], "fetches": [report.fetches], "crossing": [report.crossing],
+        "misses": [data.misses, fetch.misses], "refused": [counters.refused],
+        "first_level_misses": [data.first_level_misses, fetch.first_level_misses], "lookups": [counters.lookups],
+        "walks": [counters.walks], "faults": [counters.faults], "minor": [report.minor], "flushed": [counters.flushed],
+        "references": list(counters.references.values()), "walk_hits": list(counters.walk_hits.values()),
+    }  # fmt: skip
+    arrays = zip(counters.fills.values(), counters.evictions.values(), strict=True)
+    return {**found, **{f"array{number}": list(both) for number, both in enumerate(arrays)}}
+
+
+def check_counts(name: str, report: ReplayReport, counts: dict[str, list[int]]) -> None:
+    """The C loop has counted the same. RuntimeError where it has not."""
+    for what, ours_ in as_in_c(report).items():
+        if counts[what] != ours_:
+            raise RuntimeError(f"{name}: {what}: {ours_}, but the loop in C counted {counts[what]}")
 
 
 def in_libcachesim(batches: list[Batch]) -> Callable[[], float] | None:
@@ -148,7 +174,10 @@ def compare(name: str, batches: list[Batch], least: float | None) -> list[Measur
     for _ in range(ROUNDS):
         took, report = ours(batches)
         mine.append(took)
-        theirs.append(c())
+        limit, counts = c()
+        theirs.append(limit)
+        if name in traces.SYNTHETIC:  # of memory that is all anonymous: what the loop in C knows
+            check_counts(name, report, counts)
         if other is not None:
             lru.append(other())
     best, limit = median(mine), median(theirs)

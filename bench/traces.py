@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bench.measure import pagewalk_command, work_folder
 from pagewalk.errors import TraceError
+from pagewalk.trace.events import Event, Mmap
 from pagewalk.trace.format import BATCH, Batch
 from pagewalk.trace.native import VERSION
 from pagewalk.trace.open import open_trace
@@ -70,21 +71,26 @@ def captured(name: str) -> list[Batch]:
     return list(open_trace(str(trace)))
 
 
-def _batches(offsets: Iterator[npt.NDArray[np.int64]], rng: np.random.Generator) -> list[Batch]:
-    """Accesses of 8 bytes at these places, half of them writes."""
-    return [Batch.of(BASE + each, rng.integers(0, 2, len(each)), 8, 1) for each in offsets]
+def _batches(offsets: Iterator[npt.NDArray[np.int64]], rng: np.random.Generator, mib: int) -> list[Batch]:
+    """Accesses of 8 bytes at these places of so many MiB, which are mapped first; half of them writes."""
+    events: list[list[tuple[int, Event]]] = [[(0, Mmap(task=1, addr=BASE, length=mib * MIB, prot=3, flags=0x22))]]
+    return [
+        Batch.of(BASE + each, rng.integers(0, 2, len(each)), 8, 1, events=events.pop() if events else None)
+        for each in offsets
+    ]
 
 
 def random() -> list[Batch]:
     """Uniform over 64 MiB."""
     rng = np.random.default_rng(1)
-    return _batches((rng.integers(0, 64 * MIB, BATCH) & ~7 for _ in range(COUNT // BATCH)), rng)
+    return _batches((rng.integers(0, 64 * MIB, BATCH) & ~7 for _ in range(COUNT // BATCH)), rng, 64)
 
 
 def sequential() -> list[Batch]:
     """Words of 64 MiB one after the other, again from the beginning at the end."""
     words = np.arange(BATCH, dtype=np.int64) * 8
-    return _batches((words + start * 8 & 64 * MIB - 1 for start in range(0, COUNT, BATCH)), np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    return _batches((words + start * 8 & 64 * MIB - 1 for start in range(0, COUNT, BATCH)), rng, 64)
 
 
 def zipf() -> list[Batch]:
@@ -99,7 +105,7 @@ def zipf() -> list[Batch]:
             picked = page[np.searchsorted(upto, rng.random(BATCH) * upto[-1])]
             yield (picked << 12) + (rng.integers(0, 4096, BATCH) & ~7)
 
-    return _batches(offsets(), rng)
+    return _batches(offsets(), rng, 256)
 
 
 SYNTHETIC = {"random": random, "sequential": sequential, "zipf": zipf}
