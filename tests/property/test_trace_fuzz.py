@@ -19,11 +19,16 @@ from pagewalk.trace.events import (
     Exec,
     Exit,
     Fault,
+    File,
     Fork,
+    Frames,
     Madvise,
+    Mlock,
+    Mlockall,
     Mmap,
     Mprotect,
     Mremap,
+    Msync,
     Munmap,
     Touch,
 )
@@ -38,11 +43,18 @@ word = st.integers(-(1 << 63), (1 << 63) - 1)
 size = st.integers(0, (1 << 47) - 1)
 tid = st.integers(0, (1 << 31) - 1)
 who: dict[str, Any] = {"task": tid, "cpu": st.integers(0, 255)}
+PAGES = st.sampled_from(["", "0", "0-3,7", "2=5,9", "0-999999999999", "3-1", "a"])
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         Mmap, **who, addr=word, length=size, prot=st.integers(0, 7), flags=tid, name=st.text(), offset=size,
-        inferred=st.booleans(),
+        inferred=st.booleans(), file=st.integers(0, 3), size=size, pages=PAGES, backed=st.booleans(), warm=size,
+        large=st.booleans(),
     ),
+    st.builds(Mlock, **who, addr=word, length=size, flags=st.integers(0, 3), failed=st.integers(0, 40)),
+    st.builds(Mlockall, **who, flags=st.integers(0, 7)),
+    st.builds(Msync, **who, addr=word, length=size, flags=st.integers(0, 7)),
+    st.builds(File, **who, file=st.integers(0, 3), size=size, pages=PAGES, gone=PAGES, warm=size, synced=st.booleans()),
+    st.builds(Frames, **who, addr=word, pfn=size, count=size, ahead=st.booleans()),
     st.builds(Munmap, **who, addr=word, length=size),
     st.builds(Mprotect, **who, addr=word, length=size, prot=st.integers(0, 7)),
     st.builds(Mremap, **who, addr=word, length=size, new_addr=word, new_length=size, flags=st.integers(0, 7)),
@@ -81,7 +93,10 @@ def content(source: TraceSource | list[Batch]) -> tuple[list[Any], list[tuple[in
     return rows, found, instructions
 
 
-MADE = (Brk, Exec, Exit, Fault, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, SwitchEvent, Touch)
+MADE = (
+    Brk, Exec, Exit, Fault, File, Fork, Frames, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap, Msync, Munmap,
+    SwitchEvent, Touch,
+)  # fmt: skip
 
 
 def test_every_kind_of_event_is_tried() -> None:

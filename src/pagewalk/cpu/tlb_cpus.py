@@ -31,10 +31,13 @@ class Cpus(TlbWatcher):
     """Up to 256 CPUs, made when they first run something. ``current`` is the one that executes the kernel.
 
     Counts what the MMUs cannot see: switches, shootdowns and their targets, CPUs spared in lazy mode, roll-overs.
+
+    learns  of which frames are neighbours, the MMUs are told (``learn_frame``)
     """
 
-    def __init__(self, config: TlbConfig, system: System, nr_cpus: int = 1) -> None:
+    def __init__(self, config: TlbConfig, system: System, nr_cpus: int = 1, *, learns: bool = False) -> None:
         self.config = config
+        self._learns = learns and config.coalesce > 1
         self.current = 0
         self.mmus: dict[int, Mmu] = {}
         self.states: dict[int, TlbState] = {}
@@ -56,9 +59,17 @@ class Cpus(TlbWatcher):
     def _cpu(self, cpu: int) -> Mmu:
         mmu = self.mmus.get(cpu)
         if mmu is None:
-            mmu = self.mmus[cpu] = Mmu(self.config, self._system.format, self._system.ram)
+            mmu = Mmu(self.config, self._system.format, self._system.ram, learns=self._learns)
+            if self._learns and self.mmus:
+                mmu.learn_from(next(iter(self.mmus.values())))
+            self.mmus[cpu] = mmu
             self.states[cpu] = TlbState(pcid=self.config.tagged, exact=True)
         return mmu
+
+    def learn_frame(self, pfn: int, number: int) -> None:
+        """For coalescing, frame ``pfn`` counts as frame ``number``."""
+        for mmu in self.mmus.values():
+            mmu.learn_frame(pfn, number)
 
     def switch(self, cpu: int, mm: MmStruct) -> Mmu:
         """``cpu`` runs ``mm`` from here on, and executes; its MMU."""

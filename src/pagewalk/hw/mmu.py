@@ -40,9 +40,11 @@ from pagewalk.hw.tlb_state import (
     S_COLUMN,
     S_FAULT_ADDR,
     S_FAULT_KIND,
+    S_FRAMES,
     S_HALF,
     S_HINTS,
     S_LEVEL_SHIFT,
+    S_NR_FRAMES,
     S_ROOT,
     S_SLOTS,
     S_TALLY,
@@ -126,9 +128,13 @@ class Mmu:
 
     status  how the last ``replay`` or ``translate`` ended: a status of hw/walker.py
     words   the words of hw/tlb_state.py; ``state`` is the same memory as an array
+    learns  which frames are neighbours (for coalesced entries) it is told by ``learn_frame``; those that it is not told
+            of are as they lie in the RAM
     """
 
-    def __init__(self, config: TlbConfig, fmt: "PageFormat", ram: "Ram", *, interpreted: bool | None = None) -> None:
+    def __init__(
+        self, config: TlbConfig, fmt: "PageFormat", ram: "Ram", *, interpreted: bool | None = None, learns: bool = False
+    ) -> None:
         self.config = config
         self._fmt = fmt
         self._nr_words = ram.size >> 3
@@ -151,7 +157,13 @@ class Mmu:
             functions = tuple(entry(code[name]) for name in ("_invalidate", "_translate", "_replay"))
         self._invalidate, self._translate = functions[:2]
         self._replay: Any = functions[2]
-        self.state = np.array(build_state(config, fmt, addresses), dtype=np.int64)
+        words = build_state(config, fmt, addresses)
+        frames = ram.size >> fmt.page_shift if learns else 0
+        self.state = np.zeros(len(words) + frames, dtype=np.int64)  # memory that is not touched costs nothing
+        self.state[: len(words)] = words
+        self._learned = self.state[len(words) :]
+        if learns:
+            self.state[S_FRAMES], self.state[S_NR_FRAMES] = len(words), frames
         self._ram, self._format = ram, packed  # kept: compiled code knows their addresses only
         self.words = memoryview(self.state.data)
         self._state: Any = self.words if interpreted else self.state.ctypes.data
@@ -175,6 +187,16 @@ class Mmu:
     def status(self) -> int:
         """How the last replay ended."""
         return int(self.words[0])
+
+    def learn_frame(self, pfn: int, number: int) -> None:
+        """For coalescing, frame ``pfn`` counts as frame ``number`` of some other machine from here on."""
+        if pfn < len(self._learned):
+            self._learned[pfn] = number + 1
+
+    def learn_from(self, other: "Mmu") -> None:
+        """All that another MMU was told."""
+        known = np.flatnonzero(other._learned)
+        self._learned[known] = other._learned[known]
 
     def load(self, root_pfn: int, asid: int) -> None:
         """Another address space: its root table's frame and its tag, 1 <= asid < 2**16. Invalidates nothing."""

@@ -71,14 +71,17 @@ _UC_MEM_WRITE: Final = 17
 
 def _on_access(engine: int, kind: int, address: int, size: int, value: int, user_data: Any) -> None:
     """``void mem(engine, type, address, size, value, words)``: a load or a store of a page that the TLB has is about to
-    happen."""
+    happen. (What the CPU reads of its descriptor table is no access of the program's.)"""
     words = carray(user_data, RECORD_WORDS)
+    pfn = types.int64(address) >> 12
+    claim = carray(words_at(words[RECORD_PAGES]), pfn + 1)[pfn]
+    if claim == 0:
+        return
     at = words[RECORD_COUNT]
     if at == words[RECORD_ROOM]:
         call_with_engine(words[RECORD_FULL], engine)
         at = words[RECORD_COUNT]
-    pfn = types.int64(address) >> 12
-    page = carray(words_at(words[RECORD_PAGES]), pfn + 1)[pfn] >> PAGES_SHIFT
+    page = claim >> PAGES_SHIFT
     carray(words_at(words[RECORD_ADDR]), at + 1)[at] = page << 12 | types.int64(address) & 4095
     what = WRITE if kind == _UC_MEM_WRITE else READ
     carray(words_at(words[RECORD_META]), at + 1)[at] = what | types.int64(size) << 8

@@ -207,6 +207,7 @@ def machine_code() -> MachineCode:
     code.make(translating.drop_page, types.void, a, w, w, w)
     code.make(translating.reach_of, w, a, inline=True)
     code.make(translating.entry_at, w, a, a, w, inline=True)
+    code.make(translating.known_frame, w, a, w, inline=True)
     code.make(translating.reach_class, w, a, a)
     code.make(translating.owner_of, w, a, w, inline=True)
     code.make(translating.granted, w, a, inline=True)

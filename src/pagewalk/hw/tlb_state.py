@@ -47,6 +47,8 @@ S_ACCESSED_MASK: Final = 26
 S_ACCESSED_VALUE: Final = 27
 S_GLOBALS: Final = 44  # 1: global pages have entries that serve every address space
 S_PFN_SHIFT: Final = 45  # the lowest bit of an entry's frame number
+S_FRAMES: Final = 47  # where the frames' numbers begin, one word for each frame; 0: they have their own
+S_NR_FRAMES: Final = 2
 S_ENTRY_SHIFT: Final = 46  # log2 of an entry's bytes
 # The last level read directly (``translate.quick``): its index mask (0: not allowed), and for each kind of access the
 # mask and value to have.

@@ -46,6 +46,7 @@ from pagewalk.hw.tlb_state import (
     S_EXECUTE_VALUE,
     S_FAULT_DROPS,
     S_FILL,
+    S_FRAMES,
     S_GLOBAL_MASK,
     S_GLOBAL_VALUE,
     S_GLOBALS,
@@ -56,6 +57,7 @@ from pagewalk.hw.tlb_state import (
     S_LEVEL_SHIFT,
     S_NR_ARRAYS,
     S_NR_CLASSES,
+    S_NR_FRAMES,
     S_NR_LEVELS,
     S_NR_TLBS,
     S_OUT,
@@ -93,6 +95,8 @@ from pagewalk.hw.walker import (
 # What ``leaf`` answers, beside RIGHT_* in the lowest three bits.
 LEAF_DIRTY: Final = 8
 LEAF_FRAME: Final = 4
+
+UNKNOWN_FRAMES: Final = 1 << 44  # more frames than any machine has
 
 # What ``leaf`` needs to know of the last level: its number and shift, index mask, the frame's mask, then masks and
 # values of what grants writing and execution, and of the marks Dirty and Global.
@@ -262,6 +266,14 @@ def entry_at(s: Words, words: Words, index: int) -> int:
     return (words[index >> 1] >> ((index & 1) << 5)) & 0xFFFF_FFFF
 
 
+def known_frame(s: Words, entry: int) -> int:
+    """The number that a leaf's frame counts as: what was learned of it, else one far from all of those."""
+    pfn = (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
+    if pfn < s[S_NR_FRAMES] and s[s[S_FRAMES] + pfn] > 0:
+        return s[s[S_FRAMES] + pfn] - 1
+    return pfn + UNKNOWN_FRAMES
+
+
 def reach_class(s: Words, words: Words) -> int:
     """The class of what one entry may cover of what was just walked to: the page, the pages that its entry says are
     contiguous, or a run of pages that is aligned, contiguous and alike. (What says so itself is not compared.)"""
@@ -270,9 +282,16 @@ def reach_class(s: Words, words: Words) -> int:
         shift = s[S_PFN_SHIFT]
         at = s[S_LEAF_ENTRY] & -count
         entry = entry_at(s, words, at)
-        alike = (entry & s[S_PFN_MASK]) & ((count << shift) - 1) == 0
-        for k in range(1, count):
-            alike = alike and entry_at(s, words, at + k) == entry + (k << shift)
+        if s[S_FRAMES] == 0:
+            alike = (entry & s[S_PFN_MASK]) & ((count << shift) - 1) == 0
+            for k in range(1, count):
+                alike = alike and entry_at(s, words, at + k) == entry + (k << shift)
+        else:
+            first = known_frame(s, entry)
+            alike = first & (count - 1) == 0
+            for k in range(1, count):
+                other = entry_at(s, words, at + k)
+                alike = alike and (other ^ entry) & ~s[S_PFN_MASK] == 0 and known_frame(s, other) == first + k
         if alike:
             s[C_COALESCED] += 1
             return s[S_COALESCED_CLASS]

@@ -20,6 +20,7 @@ from pagewalk.mm.fault import FAULT_ACCERR, FAULT_BUS, FAULT_OOM, FAULT_SERVED, 
 from pagewalk.mm.pgtable import pte_lookup
 
 if TYPE_CHECKING:
+    from pagewalk.kernel.syscall.table import Syscall
     from pagewalk.kernel.task import Task
 
 
@@ -29,19 +30,33 @@ def do_syscall(task: "Task") -> None:
     number = regs.syscall_number()
     regs.syscallno = number if number >= 0 else -1
     task.nr_syscalls += 1
+    on_syscall = task.kernel.on_syscall
+    before = task.kernel.before_syscall
+    entry: Syscall | None = None
+    words: tuple[int, ...] = ()
+    if on_syscall is not None or before is not None:
+        entry = known_call(task, number)
+        if entry is not None:
+            words = tuple([regs.argument(at) for at in range(entry.nargs)])
+            if before is not None:
+                before(task, entry.function, words)
     result = call(task, number)
     task.regs.set_return_value(result)  # execve and sigreturn bring registers of their own
     task.kernel.oom.reserves = False
-    on_syscall = task.kernel.on_syscall
-    if on_syscall is not None:
-        on_syscall(task, number, result)
+    if on_syscall is not None and entry is not None:
+        on_syscall(task, entry.function, words, result)
+
+
+def known_call(task: "Task", number: int) -> "Syscall | None":
+    """The system call of that number, where the machine's release has it."""
+    table = task.kernel.abi.syscalls
+    return table[number] if 0 <= number < len(table) and number < task.kernel.known_syscalls else None
 
 
 def call(task: "Task", number: int) -> int:
     """One system call with the arguments in the registers; its answer."""
     regs = task.regs
-    table = task.kernel.abi.syscalls
-    entry = table[number] if 0 <= number < len(table) and number < task.kernel.known_syscalls else None
+    entry = known_call(task, number)
     if entry is None:
         if number != -1:
             task.unknown_calls[number] = task.unknown_calls.get(number, 0) + 1

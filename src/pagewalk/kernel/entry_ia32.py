@@ -12,7 +12,6 @@ Differs: nothing.
 import errno
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.errors import NotModelled
 from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.signal_send import force_sig
 from pagewalk.kernel.signal_types import SIGSEGV
@@ -21,6 +20,7 @@ from pagewalk.kernel.word import signed32
 from pagewalk.mm.uaccess import get_user_u32
 
 if TYPE_CHECKING:
+    from pagewalk.kernel.syscall.table_ia32 import Ia32Syscall
     from pagewalk.kernel.task import Task
 
 _LOW: Final = 0xFFFF_FFFF
@@ -33,15 +33,24 @@ def do_int80_syscall(task: "Task") -> None:
     number = signed32(int(regs.rax))
     regs.syscallno = number if number >= 0 else -1
     task.nr_syscalls += 1
-    if task.kernel.on_syscall is not None:
-        raise NotModelled("recording what a 32-bit program accesses")
     task.compat = True
     task.time32 = number < FIRST_TIME64
     task.narrow_offset = number == _NR_SENDFILE
-    result = call_ia32(task, number, int(regs.rbp) & _LOW)
+    words = (
+        int(regs.rbx) & _LOW, int(regs.rcx) & _LOW, int(regs.rdx) & _LOW, int(regs.rsi) & _LOW, int(regs.rdi) & _LOW,
+        int(regs.rbp) & _LOW,
+    )  # fmt: skip
+    on_syscall = task.kernel.on_syscall
+    before = task.kernel.before_syscall
+    entry = known_call(task, number) if on_syscall is not None or before is not None else None
+    if before is not None and entry is not None:
+        before(task, entry.function, entry.arguments(words))
+    result = call_ia32(task, number, words)
     task.compat = False
     task.kernel.oom.reserves = False
     task.regs.set_return_value(result)
+    if on_syscall is not None and entry is not None:
+        on_syscall(task, entry.function, entry.arguments(words), result)
 
 
 def do_sysenter(task: "Task") -> None:
@@ -60,18 +69,18 @@ def do_sysenter(task: "Task") -> None:
     do_int80_syscall(task)
 
 
-def call_ia32(task: "Task", number: int, sixth: int) -> int:
-    """One system call with the arguments in the registers; its answer."""
+def known_call(task: "Task", number: int) -> "Ia32Syscall | None":
+    """The system call of that number, where the machine's release has it."""
     known = 0 <= number < len(SYSCALLS_IA32) and number < task.kernel.known_syscalls
-    entry = SYSCALLS_IA32[number] if known else None
+    return SYSCALLS_IA32[number] if known else None
+
+
+def call_ia32(task: "Task", number: int, words: tuple[int, ...]) -> int:
+    """One system call with the arguments in ``words``, the six registers; its answer."""
+    entry = known_call(task, number)
     if entry is None:
         if number != -1:
             task.unknown_calls_ia32[number] = task.unknown_calls_ia32.get(number, 0) + 1
         return -errno.ENOSYS
     task.calls_ia32[number] = task.calls_ia32.get(number, 0) + 1
-    regs = x86_regs(task)
-    words = (
-        int(regs.rbx) & _LOW, int(regs.rcx) & _LOW, int(regs.rdx) & _LOW, int(regs.rsi) & _LOW, int(regs.rdi) & _LOW,
-        sixth,
-    )  # fmt: skip
     return entry.function(task, *entry.arguments(words))

@@ -89,7 +89,9 @@ def map_vdso_part(task: "Task", addr: int, length: int, name: str) -> int:
     """Maps one of the parts, [vdso], [vvar] or [vvar_vclock], at [addr, addr + length), which is free. 0 or a negative
     errno."""
     vdso = task.kernel.vdso
-    frames: list[int] = vdso.pfns if name == "[vdso]" else vdso.vvar_pfns if name == "[vvar]" else []
+    frames: list[int] = vdso.vvar_pfns if name == "[vvar]" else []
+    if name == "[vdso]":
+        frames = vdso.pfns if task.mm.layout.bits == 64 else task.kernel.the_vdso_32().pfns
     return install_special_mapping(task.mm, addr, length, vdso_flags(name), name, frames)
 
 

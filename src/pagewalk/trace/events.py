@@ -15,11 +15,16 @@ __all__ = [
     "Exec",
     "Exit",
     "Fault",
+    "File",
     "Fork",
+    "Frames",
     "Madvise",
+    "Mlock",
+    "Mlockall",
     "Mmap",
     "Mprotect",
     "Mremap",
+    "Msync",
     "Munmap",
     "Switch",
     "Touch",
@@ -49,11 +54,12 @@ class Mmap(Event):
     flags: int  # MAP_*: SHARED or PRIVATE, ANONYMOUS, GROWSDOWN, HUGETLB, POPULATE, LOCKED
     name: str = ""  # path of the file, or Linux's name: "[heap]", "[stack]", "[vdso]"
     offset: int = 0  # in the file, bytes
-    file: int = (
-        0  # of a file that is only in the recorded machine's memory: its number, size in bytes, pages that it has
-    )
-    size: int = 0
-    pages: str = ""
+    file: int = 0  # of a file that the recorded machine may change: its number, from 1 on,
+    size: int = 0  # its size in bytes,
+    pages: str = ""  # the pages that it has in memory ("0-3,7"; record_files.page_text),
+    backed: bool = False  # whether it is on a disk (else it is in the machine's memory alone),
+    warm: int = 0  # below which page number those that are not there count as being there,
+    large: bool = False  # and whether its file system makes large folios
     inferred: bool = False  # nobody recorded it: it was made up from the accesses
 
 
@@ -90,12 +96,74 @@ class Mremap(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Madvise(Event):
-    """madvise(2) with ``advice`` (MADV_*) took effect on [addr, addr + length)."""
+    """madvise(2) with ``advice`` (MADV_*) took effect on [addr, addr + length), or on what there is of it (``failed``
+    is the errno then)."""
 
     kind = "madvise"
     addr: int
     length: int
     advice: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mlock(Event):
+    """mlock(2), mlock2(2) or munlock(2) took effect on [addr, addr + length), or on what there is of it."""
+
+    kind = "mlock"
+    addr: int
+    length: int
+    flags: int  # 0 munlock, 1 mlock, 3 mlock2 with MLOCK_ONFAULT
+    failed: int = 0  # errno
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mlockall(Event):
+    """mlockall(2), or munlockall(2) with ``flags`` 0."""
+
+    kind = "mlockall"
+    flags: int  # MCL_*
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Msync(Event):
+    """msync(2) has written [addr, addr + length) back to files."""
+
+    kind = "msync"
+    addr: int
+    length: int
+    flags: int  # MS_*
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File(Event):
+    """A file that ``Mmap`` has told of is another one now: ftruncate, fallocate, write, or fsync, which makes its pages
+    clean."""
+
+    kind = "file"
+    file: int
+    size: int  # bytes
+    pages: str = ""  # in memory now, and not before
+    gone: str = ""  # not in memory any more
+    hole: int = 0  # where fallocate has made a hole, bytes
+    hole_length: int = 0
+    warm: int = 0  # as in Mmap
+    synced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames(Event):
+    """``count`` pages from ``addr`` on are in frames ``pfn``, ``pfn`` + 1, ...
+
+    ``ahead``: as soon as the next fault of the task has been served; else they are there now. (Frames are physical
+    memory in pages; which of them are neighbours decides what one coalesced TLB entry may cover.)
+    """
+
+    kind = "frames"
+    addr: int
+    pfn: int
+    count: int
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +233,26 @@ class Switch(Event):
 
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
-    cls.kind: cls for cls in (Mmap, Munmap, Mprotect, Mremap, Madvise, Brk, Fork, Exec, Exit, Switch, Touch, Fault)
+    cls.kind: cls
+    for cls in (
+        Mmap,
+        Munmap,
+        Mprotect,
+        Mremap,
+        Madvise,
+        Mlock,
+        Mlockall,
+        Msync,
+        File,
+        Brk,
+        Fork,
+        Exec,
+        Exit,
+        Switch,
+        Touch,
+        Fault,
+        Frames,
+    )
 }
 
 

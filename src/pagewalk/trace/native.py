@@ -31,7 +31,8 @@ from pagewalk.trace.readers.base import FileTrace
 __all__ = ["MAGIC", "NativeTrace", "NativeWriter"]
 
 MAGIC: Final = b"ARROW1\0\0"
-VERSION: Final = 3
+VERSION: Final = 4
+READABLE: Final = (3, 4)  # version 3 does not tell of frames, locks and changes of files
 _KEY: Final = b"pagewalk"
 _COLUMNS: Final = (("addr", "int64"), ("kind", "uint8"), ("size", "uint16"), ("task", "int32"), ("cpu", "uint8"))
 _MOST: Final = 1 << 24  # rows that a batch may have: a corrupt length must not take all memory
@@ -125,7 +126,7 @@ class NativeTrace(FileTrace):
         if columns != _COLUMNS:
             raise TraceError(f"{path}: expected the columns {_named(_COLUMNS)}, got {_named(columns)}")
         version = about.pop("version", None)
-        if version != VERSION:
+        if version not in READABLE:
             raise TraceError(f"{path}: expected a trace of version {VERSION}, got version {version!r}")
         known = {field.name: field for field in dataclasses.fields(TraceInfo)}
         self._info = TraceInfo()
@@ -202,7 +203,9 @@ class NativeTrace(FileTrace):
             position, values = item
             made = EVENT_TYPES[values.pop("kind")](**values)
             wanted = {field.name: field.type for field in dataclasses.fields(made)}
-            right = all(type(getattr(made, name)) is kind for name, kind in wanted.items())
+            found = {name: getattr(made, name) for name in wanted}
+            right = all(type(found[name]) is kind for name, kind in wanted.items())
+            right = right and all(-(1 << 63) <= each < 1 << 63 for each in found.values() if type(each) is int)
             if type(position) is not int or not 0 <= position <= nr_rows or not right:
                 raise ValueError
         except (TypeError, ValueError, KeyError, AttributeError):

@@ -9,6 +9,7 @@ the page table does not grant an access, and the kernel serves that fault as it 
 a time. An access that reaches into the next page is two.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -26,14 +27,23 @@ from pagewalk.hw.walker import FETCH, OK, PEEK, READ, walk
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
-from pagewalk.trace.events import Fault
-from pagewalk.trace.format import Batch
+from pagewalk.mm.pgtable import present_ptes, pte_lookup
+from pagewalk.trace.events import Fault, Frames
+from pagewalk.trace.format import Batch, TraceInfo
 from pagewalk.trace.spaces import Space, Spaces
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
-__all__ = ["Replay", "ReplayReport", "replay"]
+__all__ = ["Replay", "ReplayReport", "recorded_config", "replay"]
+
+# What a replay's machine takes over from the recorded one: all that decides how a fault is served.
+_SAME = (
+    "ram", "arch", "levels", "granule", "va_bits", "vmsplit", "cpus", "pcid", "linux", "thp", "warm", "max_map_count",
+    "fault_around_bytes", "read_ahead_kb", "max_sectors_kb", "min_free_kbytes", "watermark_scale_factor", "swap",
+    "zram", "swappiness", "page_cluster", "nodes", "distances", "memory_map", "kernelcore", "movablecore",
+    "zone_dma_bits", "vmalloc", "memory_model", "mmap_min_addr", "lsm_mmap_min_addr", "stack_guard_gap",
+)  # fmt: skip
 
 
 @dataclass
@@ -84,6 +94,17 @@ class ReplayReport:
         return {**found, "mpki": self.mpki}
 
 
+def recorded_config(info: TraceInfo | None, **settings: Any) -> Config:
+    """The machine that a trace was recorded on, with some fields set; without ASLR, for the trace has addresses."""
+    settings = {"aslr": False, **settings}
+    try:
+        recorded = json.loads(info.extra.get("config", "{}")) if info is not None else {}
+        same = {key: value for key, value in recorded.items() if key in _SAME and key not in settings}
+        return Config(**{**same, **settings})
+    except (ValueError, TypeError, AttributeError, ConfigError):
+        return Config(**settings)
+
+
 class Replay:
     """One replay: feed it batches, then ask for the report.
 
@@ -95,7 +116,9 @@ class Replay:
         machine.kernel.oom.enabled = False  # the trace says who lives
         self.report = ReplayReport(tlb.name)
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
-        self.cpus = Cpus(tlb, machine.system)
+        self.cpus = Cpus(tlb, machine.system, learns=True)
+        self._coalesces = tlb.coalesce > 1
+        self._ahead: list[Frames] = []
         self._space: Space | None = None
         self._task: Task
         self._start = time.perf_counter()
@@ -112,6 +135,9 @@ class Replay:
         accesses = Accesses(*batch.columns)
         start = 0
         for position, event in batch.events:
+            if isinstance(event, Frames) and not self._coalesces:
+                self._count(event.kind, 1)
+                continue
             self._run(accesses, start, position)
             self._apply(event)
             start = position
@@ -122,8 +148,14 @@ class Replay:
         report.pages = max(report.pages, self.spaces.resident_pages())
 
     def _apply(self, event: Any) -> None:
-        self.report.events[event.kind] = self.report.events.get(event.kind, 0) + 1
+        self._count(event.kind, 1)
         self.cpus.current = event.cpu
+        if isinstance(event, Frames):
+            if event.ahead:
+                self._ahead.append(event)
+            else:
+                self._learn(event)
+            return
         if event.kind == "switch" and event.task == 0:
             self.cpus.idle(event.cpu)
         elif event.kind == "fault":
@@ -132,6 +164,28 @@ class Replay:
             if event.kind in ("exec", "exit"):
                 self.cpus.idle(event.cpu)
             self.spaces.apply(event)
+        self._learn_ahead()
+
+    def _count(self, kind: str, number: int) -> None:
+        self.report.events[kind] = self.report.events.get(kind, 0) + number
+
+    def _learn_ahead(self) -> None:
+        """What was told ahead of a fault is true now."""
+        for event in self._ahead:
+            self._learn(event)
+        self._ahead.clear()
+
+    def _learn(self, event: Frames) -> None:
+        """In which frames of the recorded machine some pages are."""
+        mm = self.spaces.of(event.task).mm
+        fmt, words = mm.system.format, mm.system.ram.words
+        if not 0 < event.count < 1 << 40 or not 0 <= event.pfn < 1 << 43:
+            raise ConfigError(f"replay: expected pages in frames from 0 on, got {event.count} in {event.pfn}")
+        end = min(event.addr + event.count * int(fmt.page_size), int(mm.task_size))
+        for vma in mm.vmas_in(event.addr, end) if 0 <= event.addr < end else []:
+            for addr in present_ptes(vma, max(int(vma.vm_start), event.addr), min(int(vma.vm_end), end)):
+                number = event.pfn + (addr - event.addr >> int(fmt.page_shift))
+                self.cpus.learn_frame(int(fmt.pfn(words[pte_lookup(mm, addr)])), number)
 
     def _run(self, accesses: Accesses, start: int, end: int) -> None:
         """Accesses ``start`` to ``end``: what one task makes on one CPU, then another."""
@@ -156,7 +210,11 @@ class Replay:
     def _serve(self, addr: int, kind: int) -> bool:
         """The kernel's page fault; False where the access is refused."""
         outcome = serve_fault(self._task, addr, kind)
-        return outcome == FAULT_SERVED or self._not_served(addr, outcome)
+        if outcome != FAULT_SERVED:
+            return self._not_served(addr, outcome)
+        if self._ahead:
+            self._learn_ahead()
+        return True
 
     def _not_served(self, addr: int, outcome: int) -> bool:
         """Whether the access may be tried again all the same: there is a mapping now."""
@@ -192,12 +250,14 @@ def replay(
     """Replays a whole trace on a new machine.
 
     tlb           the translation caches, those of Skylake-SP where they are not given
-    config        the machine
+    config        the machine; where it is not given, the one that the trace was recorded on, or 4 GiB of x86_64
     map_on_fault  for traces without events, in one pass: memory is mapped, readable, writable and executable, where it
                   is touched (``trace.infer.complete`` makes better mappings in two passes)
     progress      called after each batch
     """
-    with Machine(config if config is not None else Config(aslr=False)) as machine:
+    if config is None:
+        config = recorded_config(getattr(batches, "info", None))
+    with Machine(config) as machine:
         run = Replay(machine, tlb if tlb is not None else preset("skylake-sp"), map_on_fault=map_on_fault)
         try:
             for batch in batches:

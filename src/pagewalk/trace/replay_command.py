@@ -18,7 +18,8 @@ __all__ = ["replay_command", "report_lines"]
 @click.command("replay")
 @click.option("--tlb", "tlb_text", default="skylake-sp", show_default=True, metavar="TLB",
               help="A preset, parts such as l1d=64x4,l2=1536x12, or a preset and such parts.")  # fmt: skip
-@click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine.")
+@click.option("--ram", default=None, metavar="SIZE",
+              help="RAM of the machine: by itself that of the recorded machine, or 4G.")  # fmt: skip
 @click.option("--one-pass", is_flag=True,
               help="Map memory where it is touched, instead of a first pass that infers mappings.")  # fmt: skip
 @click.option("--format", "format_name", default="", metavar="NAME", help="What FILE is, where it does not tell.")
@@ -28,7 +29,7 @@ __all__ = ["replay_command", "report_lines"]
 @click.argument("file")
 def replay_command(
     tlb_text: str,
-    ram: str,
+    ram: str | None,
     one_pass: bool,
     format_name: str,
     lenient: bool,
@@ -41,14 +42,16 @@ def replay_command(
     from pagewalk.hw.tlb_parse import parse_tlb
 
     tlb = parse_tlb(tlb_text)
-    config = Config(**{"ram": ram, "aslr": False, **parse_settings(settings)})
+    given = {**({"ram": ram} if ram is not None else {}), **parse_settings(settings)}
+    Config(**given)  # what is wrong with it is told before anything is read
 
     from pagewalk.trace.infer import complete
     from pagewalk.trace.open import open_trace
-    from pagewalk.trace.replay import replay
+    from pagewalk.trace.replay import recorded_config, replay
 
     source = open_trace(file, format=format_name, lenient=lenient)
     whole = source if one_pass else complete(source)
+    config = recorded_config(source.info, **given)
     report = replay(whole, tlb, config, map_on_fault=one_pass, progress=_progress if sys.stderr.isatty() else None)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.errors import BusError, LinuxError, SegmentationFault
 from pagewalk.flags import Map, Prot
 from pagewalk.kernel.vdso import map_vdso_part
+from pagewalk.mm.brk import brk
 from pagewalk.mm.fault import READ, WRITE
+from pagewalk.mm.mlock import mlockall, munlockall
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap import vm_mmap
+from pagewalk.mm.msync import msync
 from pagewalk.mm.uaccess import user_paddr
 from pagewalk.trace import events as ev
 from pagewalk.trace.memory_files import MemoryFiles
@@ -36,11 +39,10 @@ def is_free(mm: MmStruct, addr: int, length: int) -> bool:
 
 @dataclass
 class Space:
-    """A process, the tasks of the trace that share it, and where its heap ends."""
+    """A process, and the tasks of the trace that share it."""
 
     process: "Process"
     users: set[int]
-    brk: int = 0
 
     @property
     def task(self) -> "Task":
@@ -72,11 +74,13 @@ class Spaces:
         return space
 
     def apply(self, event: ev.Event) -> None:
-        """What an event did; a call that this machine refuses is counted and left out."""
+        """What an event did; a call that this machine refuses, and the recorded one did not, is counted and left
+        out."""
         try:
             self._change(event)
         except (LinuxError, SegmentationFault, BusError):
-            self._counts["refused"] += 1
+            if not (isinstance(event, ev.Madvise | ev.Mlock) and event.failed):
+                self._counts["refused"] += 1
 
     def _change(self, event: ev.Event) -> None:
         space = self.of(event.task)
@@ -94,6 +98,22 @@ class Spaces:
                 process.mremap(event.addr, event.length, event.new_length, _MREMAP_MAYMOVE_FIXED, event.new_addr)
         elif isinstance(event, ev.Madvise):
             process.madvise(event.addr, event.length, event.advice)
+        elif isinstance(event, ev.Mlock):
+            if event.flags:
+                process.mlock(event.addr, event.length, onfault=event.flags & 2 != 0)
+            else:
+                process.munlock(event.addr, event.length)
+        elif isinstance(event, ev.Mlockall):
+            self._machine.system.current = space.task
+            failed = mlockall(space.mm, event.flags) if event.flags else munlockall(space.mm)
+            if failed:
+                raise LinuxError("mlockall", -failed)
+        elif isinstance(event, ev.Msync):
+            self._machine.system.current = space.task
+            msync(space.mm, event.addr, event.length, event.flags)
+        elif isinstance(event, ev.File):
+            self._machine.system.current = space.task
+            self._files.change(event)
         elif isinstance(event, ev.Touch):
             self._machine.system.current = space.task
             user_paddr(space.mm, event.addr, WRITE if event.write else READ)
@@ -105,7 +125,7 @@ class Spaces:
                 space.users.add(event.child)
                 self._spaces[event.child] = space
             else:
-                self._spaces[event.child] = Space(process.fork(), {event.child}, space.brk)
+                self._spaces[event.child] = Space(process.fork(), {event.child})
         elif isinstance(event, ev.Exec):
             self._leave(event.task)
             self.of(event.task)
@@ -117,8 +137,8 @@ class Spaces:
         memory stands in for it."""
         self._counts["inferred"] += event.inferred
         flags = event.flags | _FIXED
-        if event.file and not flags & Map.ANONYMOUS:
-            self._map_memory_file(space, event, flags)
+        if event.file:
+            self._map_memory_file(space, event, flags & ~Map.ANONYMOUS)
             return
         if event.name in _VDSO and is_free(space.mm, event.addr, event.length):
             map_vdso_part(space.task, event.addr, event.length, event.name)
@@ -147,25 +167,31 @@ class Spaces:
     def _map_memory_file(self, space: Space, event: ev.Mmap, flags: int) -> None:
         """A file of whose pages the trace tells."""
         self._machine.system.current = space.task
-        about = (event.file, event.size, event.pages)
         if event.name.startswith("/SYSV"):
             writable = bool(event.prot & Prot.WRITE)
-            failed = self._files.attach(space.mm, *about, event.addr, writable=writable)
+            failed = self._files.attach(space.mm, event, writable=writable)
         else:
-            file = self._files.get(*about)
+            file = self._files.get(event)
             failed = int(vm_mmap(space.mm, file, event.addr, event.length, event.prot, flags, event.offset))
         if -4096 < failed < 0:
             raise LinuxError("mmap", -failed)
 
     def _brk(self, space: Space, event: ev.Brk) -> None:
-        """The heap is a mapping like others."""
-        old = (max(space.brk, event.start) + 4095) & -4096
-        new = (event.addr + 4095) & -4096
+        """The end of the heap. Where this machine's own brk(2) refuses, for a stack's or a mapping's sake, the heap is
+        a mapping like others."""
+        mm = space.mm
+        self._machine.system.current = space.task
+        if mm.start_brk != event.start:
+            mm.start_brk = mm.brk = event.start
+        before = int(mm.brk)
+        if int(brk(mm, event.addr)) == event.addr:
+            return
+        old, new = (before + 4095) & -4096, (event.addr + 4095) & -4096
         if new > old:
             space.process.mmap(new - old, Prot.READ | Prot.WRITE, Map.PRIVATE | Map.ANONYMOUS | _FIXED, addr=old)
         elif new < old:
             space.process.munmap(new, old - new)
-        space.brk = event.addr
+        mm.brk = event.addr
 
     def _leave(self, task: int) -> None:
         """A task has its address space no longer; the last one frees it."""

@@ -28,7 +28,9 @@ class TaskRegistry:
     on_mm_release  called with each task that has given its address space up, in exit or execve, before that is freed
     on_idle   called with the number of a CPU that has nothing to run any more
     on_fork   called with the parent and each task (threads too) that it has made, before that runs
-    on_syscall  called after each system call with its task, its number and its answer
+    before_syscall  called before each system call that there is, with its task, function and arguments
+    on_syscall  called after each system call with its task, the function that served it, its arguments (as that
+                function got them) and its answer
     """
 
     def __init__(self) -> None:
@@ -37,7 +39,8 @@ class TaskRegistry:
         self.on_mm_release: Callable[[Task], None] | None = None
         self.on_idle: Callable[[int], None] | None = None
         self.on_fork: Callable[[Task, Task], None] | None = None
-        self.on_syscall: Callable[[Task, int, int], None] | None = None
+        self.before_syscall: Callable[[Task, Callable[..., int], tuple[int, ...]], None] | None = None
+        self.on_syscall: Callable[[Task, Callable[..., int], tuple[int, ...], int], None] | None = None
         self.boot_ns = 0
         self.next_pid = 0
         self.file_locks = LockTable()

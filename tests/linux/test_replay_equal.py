@@ -1,0 +1,100 @@
+"""What was counted in a run is what a replay of its trace counts, whatever calls of memory management a program makes:
+random programs, 64-bit and 32-bit, on each machine that runs programs, with coalescing TLBs."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import PROGRAMS
+
+from pagewalk.cli import run_command
+from pagewalk.hw.tlb_parse import parse_tlb
+from pagewalk.trace.events import EVENT_TYPES
+from pagewalk.trace.open import open_trace
+from pagewalk.trace.replay import ReplayReport, replay
+
+pytestmark = [pytest.mark.linux, pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")]
+
+
+def compiled(folder: Path, name: str, *options: str) -> str:
+    program = folder / f"{name}{''.join(options)}"
+    command = ["gcc", "-O1", "-w", "-static", *options, "-o", str(program), str(PROGRAMS / f"{name}.c")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    if done.returncode and "-m32" in options:
+        pytest.skip("gcc -m32 has no C library")
+    assert done.returncode == 0, done.stderr
+    return str(program)
+
+
+def differences(work: Path, tlb: str, command: list[str], *options: str) -> dict[str, Any]:
+    """What a run and the replay of its trace count differently; the program's output is checked against a native run
+    by others."""
+    trace, report = work / "trace.pwt", work / "report.json"
+    arguments = ["run", "-q", "--tlb", tlb, *options, "--record", str(trace), "--json", str(report), "--", *command]
+    assert run_command(arguments) == 0
+    run: dict[str, Any] = json.loads(report.read_text())
+    found = replay(open_trace(trace), parse_tlb(tlb))
+    assert found.notes[1:] == []
+    whole = found.as_dict()
+    counted = {**found.counters.as_dict(), **{key: whole[key] for key in ("instructions", "minor", "major")}}
+    expected = {key: run["tlb"][key] for key in (*ReplayReport("").counters.as_dict(), "instructions")}
+    expected |= {name: sum(process[name] for process in run["processes"]) for name in ("minor", "major")}
+    assert expected["faults"] > 300
+    return {key: (value, counted[key]) for key, value in expected.items() if counted[key] != value}
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_random_calls_count_alike(work: Path, seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    program = compiled(work, "random_calls")
+    tlb = ("zen3", "zen4,coalesce=8", "skylake-sp", "cortex-a76,coalesce=16")[seed % 4]
+    assert differences(work, tlb, [program, str(seed), "250"]) == {}
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_random_calls_on_a_file_of_the_host_count_alike(
+    work: Path, seed: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = compiled(work, "random_calls")
+    file = work / "file"
+    file.write_bytes(bytes(50_000))
+    found = differences(work, "zen3", [program, str(seed), "250", str(file)], "--rw", str(work))
+    assert found == {}
+    assert any(event.backed for batch in open_trace(work / "trace.pwt") for _, event in batch.events
+               if event.kind == "mmap")  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [(), ("--arch", "x86_pae"), ("--arch", "x86_32", "--ram", "1G")],
+                         ids=["x86_64", "x86_pae", "x86_32"])  # fmt: skip
+def test_random_calls_of_32_bit_programs_count_alike(
+    work: Path, options: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = compiled(work, "random_calls", "-m32")
+    assert differences(work, "zen3", [program, "5", "200"], *options) == {}
+
+
+def test_the_random_programs_make_every_kind_of_event(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = compiled(work, "random_calls")
+    file = work / "file"
+    file.write_bytes(bytes(50_000))
+    kinds = set()
+    for seed in range(20, 24):
+        assert differences(work, "zen3", [program, str(seed), "300", str(file)], "--rw", str(work)) == {}
+        kinds |= {event.kind for batch in open_trace(work / "trace.pwt") for _, event in batch.events}
+    assert kinds == set(EVENT_TYPES)
+
+
+def test_a_replay_is_on_the_recorded_machine_unless_told_otherwise(
+    work: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = compiled(work, "random_calls")
+    assert differences(work, "zen3", [program, "3", "100"], "--set", "fault_around_bytes=4096", "--ram", "200M") == {}
+    trace = work / "trace.pwt"
+    assert replay(open_trace(trace)).minor > 0
+    assert run_command(["replay", str(trace), "--json"]) == 0
+    same = json.loads(capfd.readouterr().out.split("\n", 1)[1])
+    assert run_command(["replay", str(trace), "--json", "--set", "fault_around_bytes=65536"]) == 0
+    other = json.loads(capfd.readouterr().out)
+    assert other["minor"] < same["minor"]
