@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.errors import OutOfMemory
+from pagewalk.hw.loop import BAD_KIND
 from pagewalk.hw.mmu import Accesses, Entry, Mmu
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
@@ -47,17 +48,19 @@ def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[in
     serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
            where it is to be left out
     """
-    words, go_on = mmu.words, mmu.go_on
+    words, resume = mmu.words, mmu.resume
     attempts = 0
     before = -1
     at = mmu.replay(accesses, start, end)
-    while words[0] != OK:
+    while (status := words[0]) != OK:
+        if status == BAD_KIND:
+            raise mmu.bad_kind(at)
         where = 2 * at + words[S_HALF]
         attempts = attempts + 1 if where == before else 1
         before = where
         if not serve(words[S_FAULT_ADDR], words[S_FAULT_KIND]) or attempts > ATTEMPTS:
             mmu.leave_out()
-        at = go_on()
+        at = resume()
     mmu.consider(at - start)
     return at
 

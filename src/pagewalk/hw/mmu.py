@@ -9,7 +9,7 @@ It knows nothing of a kernel: on a fault the caller serves it and goes on from t
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -222,10 +222,19 @@ class Mmu:
 
     def go_on(self) -> int:
         """``replay`` from where it stopped."""
-        at: int = self._interpret() if self._interpreted else self._replay(self._block_address)
+        at = self.resume()
         if self.words[0] == loop.BAD_KIND:
-            raise ConfigError(f"expected accesses of kind 0 to {FETCH}, got {int(self._now.kinds[at])}")
+            raise self.bad_kind(at)
         return at
+
+    @property
+    def resume(self) -> Callable[[], int]:
+        """``go_on`` as a function for many faults: status BAD_KIND is left to the caller (``bad_kind``)."""
+        return self._interpret if self._interpreted else functools.partial(self._replay, self._block_address)
+
+    def bad_kind(self, at: int) -> ConfigError:
+        """What is to be raised where access ``at`` is of no kind."""
+        return ConfigError(f"expected accesses of kind 0 to {FETCH}, got {int(self._now.kinds[at])}")
 
     def _interpret(self) -> int:
         """``go_on``, interpreted."""
