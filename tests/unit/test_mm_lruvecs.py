@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from mm_rig import MB, PAGE, RW
@@ -9,11 +10,13 @@ from mm_rig import MB, PAGE, RW
 from pagewalk import Machine, Process
 from pagewalk.check import check_machine
 from pagewalk.kernel.syscall import mempolicy as calls
-from pagewalk.mm.lru_names import LRU_INACTIVE_ANON
+from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE
+from pagewalk.mm.lru_names import LRU_INACTIVE_ANON, NR_LRU_LISTS
 from pagewalk.mm.node_texts import node_meminfo, node_vmstat
 from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS
 from pagewalk.mm.rmap import folio_referenced
-from pagewalk.mm.vmscan import try_to_free_memory
+from pagewalk.mm.scan_control import ScanControl
+from pagewalk.mm.vmscan import lru_pages_of_zone, try_to_free_memory
 
 pytestmark = pytest.mark.quick
 
@@ -180,3 +183,37 @@ def test_groups_give_in_proportion_and_no_more_than_is_wanted() -> None:
             missing.append([5 * 256 - sum(process.mincore(area, 5 * MB)) for process, area in areas])
         assert sum(missing[0]) < 64  # nobody gives more than is wanted
         assert 0 < max(missing[-1]) < 3 * min(missing[-1]), missing
+
+
+@pytest.mark.parametrize("policy", ["lru", "mglru"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"memory_map": [(0, 24 * MB), ((4 << 30) - 8 * MB, (4 << 30) + 4 * MB)]}, {"ram": "900M", "arch": "x86_pae"}],
+)
+def test_pages_of_a_zone_are_counted_without_looking_at_each(policy: str, settings: dict[str, Any]) -> None:
+    with Machine(aslr=False, swap="64M", reclaim_policy=policy, overcommit_memory=1, **settings) as machine:
+        system = machine.system
+        node = system.node
+        held = []
+        while node.zonelist_here[0].free_pages > 600:  # user space begins in the lower zones, too
+            page = node.alloc_pages(GFP_HIGHUSER_MOVABLE, 9 if settings.get("arch") else 0)
+            assert page is not None
+            held.append(page)
+        process = machine.spawn()
+        area = process.mmap(10 * MB, RW)
+        process.touch(area, 10 * MB)
+        sc = ScanControl(system, node, 32)
+        counted = 0
+        for lru in range(NR_LRU_LISTS):
+            pages = node.lruvec.all_pages(lru)
+            for zone in node.zonelist_here:
+                expected = len([page for page in pages if node.zone_of(page.pfn) is zone])
+                assert lru_pages_of_zone(node, node.lruvec, lru, zone) == expected
+                sc.set_reclaim_idx(zone.index)
+                fitting = [page for page in pages if node.zone_of(page.pfn).index <= zone.index]
+                assert sc.lru_size(node.lruvec, lru) == len(fitting)
+                counted += expected > 0
+        assert counted >= 2  # of two zones at least
+        for page in held:
+            node.put_page(page)
+        check_machine(machine)

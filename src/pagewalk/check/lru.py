@@ -32,6 +32,10 @@ def lists_of_are_well_linked(lruvec: ReclaimPolicy) -> None:
                 require(False, "a list is well linked", f"{which} at pfn {page.pfn}")
             before, count = int(page.pfn), count + 1
         require(which.tail == before, "a list is well linked", f"{which}: tail {which.tail}, last {before}")
+        below = len([page for page in which.pages() if page.pfn < which.bound])
+        require(which.nr_below == below, "nr_below counts the lower zones", f"{which}: {which.nr_below}, found {below}")
+        lowest = len([page for page in which.pages() if page.pfn < which.lowest_bound])
+        require(which.nr_lowest == lowest, "nr_lowest counts the lowest zones", f"{which}: found {lowest}")
         require(which.nr_pages == count, "nr_pages counts the list", f"{which}: found {count}")
 
 

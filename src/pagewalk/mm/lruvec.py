@@ -48,7 +48,8 @@ class LruList:
     """Pages in a row, linked through ``lru_prev`` and ``lru_next``. The head is the young end.
 
     name       for reports
-    nr_pages   how many there are
+    nr_pages   how many there are; nr_below: those of them whose frames lie below ``bound``, where the highest zone of
+               the node begins; nr_lowest: below ``lowest_bound``, where the second highest begins
     """
 
     def __init__(self, mem_map: MemMap, name: str) -> None:
@@ -57,6 +58,10 @@ class LruList:
         self.head: i64 = -1
         self.tail: i64 = -1
         self.nr_pages: i64 = 0
+        self.nr_below: i64 = 0
+        self.nr_lowest: i64 = 0
+        self.bound: i64 = 0
+        self.lowest_bound: i64 = 0
 
     def __repr__(self) -> str:
         return f"<LruList {self.name}: {self.nr_pages} pages>"
@@ -72,6 +77,10 @@ class LruList:
             self.tail = page.pfn
         self.head = page.pfn
         self.nr_pages += 1
+        if page.pfn < self.bound:
+            self.nr_below += 1
+            if page.pfn < self.lowest_bound:
+                self.nr_lowest += 1
 
     def add_tail(self, page: Page) -> None:
         """Puts a page at the tail: it is the next to be looked at."""
@@ -84,6 +93,10 @@ class LruList:
             self.head = page.pfn
         self.tail = page.pfn
         self.nr_pages += 1
+        if page.pfn < self.bound:
+            self.nr_below += 1
+            if page.pfn < self.lowest_bound:
+                self.nr_lowest += 1
 
     def delete(self, page: Page) -> None:
         """Takes a page off."""
@@ -100,6 +113,10 @@ class LruList:
         page.lru_prev = -1
         page.lru_next = -1
         self.nr_pages -= 1
+        if page.pfn < self.bound:
+            self.nr_below -= 1
+            if page.pfn < self.lowest_bound:
+                self.nr_lowest -= 1
 
     def last(self) -> Page | None:
         """The page at the tail."""
@@ -234,6 +251,20 @@ class ReclaimPolicy:
     def nr(self, lru: int) -> i64:
         """Pages of one list."""
         return self.lists[lru].nr_pages
+
+    def set_bounds(self, highest: i64, second: i64) -> None:
+        """Before there are pages: where the two highest zones of the node begin."""
+        for each in self.lists:
+            each.bound = highest
+            each.lowest_bound = second
+
+    def nr_below(self, lru: int) -> i64:
+        """Pages of one list below the highest zone of the node."""
+        return self.lists[lru].nr_below
+
+    def nr_lowest(self, lru: int) -> i64:
+        """Pages of one list below the two highest zones of the node."""
+        return self.lists[lru].nr_lowest
 
     def page_state(self, lru: int) -> i64:
         """Pages of one list, those of the groups below included (lruvec_page_state)."""

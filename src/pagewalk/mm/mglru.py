@@ -340,13 +340,36 @@ class Mglru(ReclaimPolicy):
             for seq in range(self.min_seq[kind], self.max_seq + 1):
                 self.count(kind, seq, int(self.gens[kind][seq % MAX_NR_GENS].nr_pages))
 
-    def all_pages(self, lru: int) -> list[Page]:
-        """Pages that count in one of the classic lists."""
+    def set_bounds(self, highest: i64, second: i64) -> None:
+        """See ``ReclaimPolicy.set_bounds``."""
+        super().set_bounds(highest, second)
+        for lists in self.gens:
+            for which in lists:
+                which.bound = highest
+                which.lowest_bound = second
+
+    def nr_below(self, lru: int) -> i64:
+        """See ``ReclaimPolicy.nr_below``."""
+        return sum([which.nr_below for which in self.lists_of(lru)])
+
+    def nr_lowest(self, lru: int) -> i64:
+        """See ``ReclaimPolicy.nr_lowest``."""
+        return sum([which.nr_lowest for which in self.lists_of(lru)])
+
+    def lists_of(self, lru: int) -> list[LruList]:
+        """The generations that count as one of the classic lists, the youngest first."""
         if lru == LRU_UNEVICTABLE:
-            return self.lists[lru].pages()
+            return [self.lists[lru]]
         kind = lru // 2
-        found: list[Page] = []
+        found: list[LruList] = []
         for seq in range(self.max_seq, self.min_seq[kind] - 1, -1):
             if (seq + MIN_NR_GENS > self.max_seq) == (lru % 2 == 1):
-                found += self.gens[kind][seq % MAX_NR_GENS].pages()
+                found.append(self.gens[kind][seq % MAX_NR_GENS])
+        return found
+
+    def all_pages(self, lru: int) -> list[Page]:
+        """Pages that count in one of the classic lists."""
+        found: list[Page] = []
+        for which in self.lists_of(lru):
+            found += which.pages()
         return found

@@ -167,6 +167,13 @@ class ScanControl:
         """Pages of a list in zones that are of use (lruvec_lru_size)."""
         if self.all_zones:
             return int(lruvec.nr(lru))
+        below = int(lruvec.nr_below(lru))
+        populated = self.node.zonelist_here
+        if below == 0 or self.reclaim_idx >= populated[1].index:
+            return below
+        lowest = int(lruvec.nr_lowest(lru))
+        if lowest == 0 or self.reclaim_idx >= populated[2].index:
+            return lowest
         count = 0
         for page in lruvec.all_pages(lru):
             if self.zone_fits(page):

@@ -27,6 +27,7 @@ from pagewalk.mm.mglru import Mglru
 from pagewalk.mm.mm_init import all_ranges, build_zones
 from pagewalk.mm.numa import build_nodes, distance_matrix
 from pagewalk.mm.page import MemMap, Page, PG_reserved
+from pagewalk.mm.page_alloc import Node
 from pagewalk.mm.psi import Psi
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.slab import SlabCaches
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _SIZE_MAX: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def make_policy(config: Config, mem_map: MemMap) -> ReclaimPolicy:
+def make_policy(config: Config, mem_map: MemMap, node: Node) -> ReclaimPolicy:
     """The reclaim policy that is configured, for the lists of one node. Raises ConfigError."""
     if config.reclaim_policy == "lru":
         policy: ReclaimPolicy = ClassicLru(mem_map)
@@ -53,6 +54,8 @@ def make_policy(config: Config, mem_map: MemMap) -> ReclaimPolicy:
         if not isinstance(policy, ReclaimPolicy):
             raise ConfigError(f"reclaim_policy: expected a subclass of ReclaimPolicy, got {config.reclaim_policy!r}")
     policy.io_cost_only = config.linux == "6.1"
+    starts = [zone.zone_start_pfn for zone in node.zonelist_here] + [0, 0]
+    policy.set_bounds(starts[0], starts[1])
     return policy
 
 
@@ -114,7 +117,7 @@ class System:
         self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
         self.node = self.nodes[0]
         for node in self.nodes:
-            node.lruvec = make_policy(config, self.mem_map)
+            node.lruvec = make_policy(config, self.mem_map, node)
             node.lruvec.node_id = node.node_id
             node.lruvecs = [node.lruvec]
             node.one_lruvec = len(self.nodes) == 1
@@ -153,7 +156,7 @@ class System:
         """The memory cgroup ``ident`` has been made below ``parent``: every node gets lists for it."""
         for node in self.nodes:
             above = node.lruvecs[parent]
-            lruvec = make_policy(self.config, self.mem_map)
+            lruvec = make_policy(self.config, self.mem_map, node)
             lruvec.node_id = node.node_id
             lruvec.memcg = ident
             lruvec.parent = above

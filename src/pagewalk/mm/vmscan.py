@@ -155,10 +155,25 @@ class Reclaim(ReclaimSeam):
                 count += node.page_state(lru)
                 continue
             for lruvec in node.lruvecs:
-                for page in lruvec.all_pages(lru):
-                    if node.zone_of(page.pfn) is zone:
-                        count += 1
+                count += lru_pages_of_zone(node, lruvec, lru, zone)
         return count
+
+
+def lru_pages_of_zone(node: "Node", lruvec: ReclaimPolicy, lru: int, zone: "Zone") -> i64:
+    """Pages of one list in one of the node's zones; of the third and lower ones of four they are counted one by one."""
+    below: i64 = lruvec.nr_below(lru)
+    if zone is node.zonelist_here[0]:
+        return lruvec.nr(lru) - below
+    lowest: i64 = lruvec.nr_lowest(lru)
+    if zone is node.zonelist_here[1]:
+        return below - lowest
+    if lowest == 0 or len(node.zonelist_here) == 3:
+        return lowest
+    count: i64 = 0
+    for page in lruvec.all_pages(lru):
+        if node.zone_of(page.pfn) is zone:
+            count += 1
+    return count
 
 
 def nodes_of(system: "System", node: "Node", nodemask: i64) -> "list[Node]":
