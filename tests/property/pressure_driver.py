@@ -13,7 +13,6 @@ from pagewalk.check import check_machine
 from pagewalk.mm.lru_names import LRU_UNEVICTABLE
 from pagewalk.mm.swapon import add_swap, swapoff
 from pagewalk.mm.vmscan import try_to_free_memory
-from pagewalk.mm.zone import NR_PAGE_ORDERS
 
 PAGE = 4096
 RW = 3
@@ -32,7 +31,7 @@ def make_small(machine: Machine, frames: int) -> None:
             zone.free_pages -= end - start
             zone.managed_pages -= end - start
         zone.deferred = []
-    for order in range(NR_PAGE_ORDERS - 1, -1, -1):
+    for order in range(int(machine.system.mem_map.max_order), -1, -1):
         for zone in node.zones:
             for blocks in zone.free_area[order].lists:
                 while blocks.head >= 0 and node.nr_free_pages() - (1 << order) >= frames:

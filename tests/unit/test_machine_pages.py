@@ -203,3 +203,21 @@ def test_locked_memory_is_counted_in_pages() -> None:
         if not machine.system.current.capable:
             with pytest.raises(LinuxError, match="ENOMEM"):
                 process.mlock(addr, 257 << 10)
+
+
+@pytest.mark.parametrize(("granule", "largest", "block"), [("4K", 10, 9), ("16K", 11, 11), ("64K", 13, 13)])
+def test_free_blocks_of_arm64_reach_the_order_of_its_page_size(granule: str, largest: int, block: int) -> None:
+    with Machine(arch="arm64", granule=granule, ram="4G") as machine:
+        zones = [line.split()[4:] for line in machine.buddyinfo().splitlines()]
+        assert {len(counts) for counts in zones} == {largest + 1}
+        assert sum(int(counts[-1]) for counts in zones) > 0
+        assert int(machine.system.mem_map.block_order) == block
+        p = machine.spawn()
+        addr = p.mmap("8M")
+        p.touch(addr, "8M")
+        check_machine(machine)
+        p.exit()
+        check_machine(machine)
+        node = machine.system.node
+        page = node.alloc_pages(0, largest)
+        assert page is not None and page.pfn % (1 << largest) == 0

@@ -43,8 +43,14 @@ def huge_order(arch: str, page_shift: int = 12) -> int:
 
 
 def pageblock_order(arch: str, page_shift: int = 12) -> int:
-    """Log2 of the frames of a page block: a huge page, at most 10."""
-    return min(huge_order(arch, page_shift), 10)
+    """Log2 of the frames of a page block: a huge page, at most the largest free block."""
+    return min(huge_order(arch, page_shift), max_page_order(arch, page_shift))
+
+
+def max_page_order(arch: str, page_shift: int = 12) -> int:
+    """Log2 of the frames of the largest free block (MAX_PAGE_ORDER): 10, but 11 and 13 with arm64's pages of 16 and 64
+    KiB (arch/arm64/Kconfig, ARCH_FORCE_MAX_ORDER)."""
+    return {14: 11, 16: 13}.get(page_shift, 10) if arch == "arm64" else 10
 
 
 def zone_limits(

@@ -6,7 +6,7 @@ from pagewalk.check.census import Census, require
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.gfp import MIGRATE_NAMES, MIGRATE_PCPTYPES, MIGRATE_TYPES
 from pagewalk.mm.page import Page, PG_anon, PG_buddy, PG_pcp, PG_reserved, PG_slab, PG_special, PG_swapcache, PG_table
-from pagewalk.mm.zone import MAX_PAGE_ORDER, NR_PAGE_ORDERS, Zone
+from pagewalk.mm.zone import Zone
 
 __all__ = [
     "each_frame_has_one_owner",
@@ -101,7 +101,7 @@ def no_two_free_buddies_are_unmerged(census: Census) -> None:
         blocks = set(zone.free_blocks())
         for pfn, order in blocks:
             require(pfn % (1 << order) == 0, "a free block is aligned to its size", f"pfn {pfn} order {order}")
-            if order < MAX_PAGE_ORDER:
+            if order < zone.max_order:
                 buddy = pfn ^ (1 << order)
                 require(
                     (buddy, order) not in blocks, "no two free buddies unmerged", f"{pfn} and {buddy}, order {order}"
@@ -112,7 +112,7 @@ def free_lists_are_well_linked(census: Census) -> None:
     """A free list reads the same forwards and backwards, and is as long as nr_free says."""
     mem_map = census.system.mem_map
     for zone in census.system.zones:
-        for order, migratetype in product(range(NR_PAGE_ORDERS), range(MIGRATE_TYPES)):
+        for order, migratetype in product(range(len(zone.free_area)), range(MIGRATE_TYPES)):
             area = zone.free_area[order].lists[migratetype]
             where = f"node {zone.node_id} zone {zone.name} order {order} {MIGRATE_NAMES[migratetype]}"
             pfn, before, count = area.head, -1, 0

@@ -22,7 +22,7 @@ from pagewalk.mm.gfp import (
     MIGRATE_UNMOVABLE,
 )
 from pagewalk.mm.page import SECTION_PAGES, Page, PG_buddy
-from pagewalk.mm.zone import MAX_PAGE_ORDER, Zone, largest_order
+from pagewalk.mm.zone import Zone, largest_order
 
 # Where a type looks when it has nothing itself.
 FALLBACKS: Final = (
@@ -50,7 +50,7 @@ def rmqueue_buddy(zone: Zone, order: i64, migratetype: i64, alloc_flags: i64) ->
 def rmqueue_smallest(zone: Zone, order: i64, migratetype: i64) -> Page | None:
     """The smallest block of a type that is large enough, split down to ``order``."""
     current: i64 = order
-    while current <= MAX_PAGE_ORDER:
+    while current <= zone.max_order:
         free_list = zone.free_area[current].lists[migratetype]
         if free_list.head >= 0:
             page = zone.mem_map.page(free_list.head)
@@ -85,7 +85,7 @@ def rmqueue_claim(zone: Zone, order: i64, migratetype: i64, alloc_flags: i64) ->
     least: i64 = order
     if order < zone.pageblock_order and alloc_flags & ALLOC_NOFRAGMENT:
         least = zone.pageblock_order
-    current: i64 = MAX_PAGE_ORDER
+    current: i64 = zone.max_order
     while current >= least:
         if not should_claim(zone, current, migratetype):
             break
@@ -102,7 +102,7 @@ def rmqueue_claim(zone: Zone, order: i64, migratetype: i64, alloc_flags: i64) ->
 def rmqueue_steal(zone: Zone, order: i64, migratetype: i64) -> Page | None:
     """Takes a page out of the smallest block of another type, whose page block stays as it is."""
     current: i64 = order
-    while current <= MAX_PAGE_ORDER:
+    while current <= zone.max_order:
         fallback = find_fallback(zone, current, migratetype)
         if fallback >= 0:
             page = zone.mem_map.page(zone.free_area[current].lists[fallback].head)
@@ -246,7 +246,7 @@ def free_one_page(zone: Zone, page: Page, order: i64) -> None:
     migratetype = mem_map.block_type(pfn)
     if migratetype == MIGRATE_HIGHATOMIC:
         zone.nr_free_highatomic += 1 << order
-    while order < MAX_PAGE_ORDER:
+    while order < zone.max_order:
         buddy = mem_map.lookup(pfn ^ (1 << order))
         if buddy is None or not buddy.flags & PG_buddy or buddy.order != order or not zone.holds(buddy.pfn):
             break
@@ -272,7 +272,7 @@ def free_one_page(zone: Zone, page: Page, order: i64) -> None:
 
 def buddy_merge_likely(zone: Zone, pfn: i64, order: i64) -> bool:
     """Whether the next larger block would be whole but for this one's buddy: then the block waits at the tail."""
-    if order >= MAX_PAGE_ORDER - 1:
+    if order >= zone.max_order - 1:
         return False
     parent: i64 = pfn & ~(1 << order)
     uncle = zone.mem_map.lookup(parent ^ (1 << (order + 1)))
@@ -288,7 +288,7 @@ def deferred_grow_zone(zone: Zone) -> bool:
     if stop < end:
         zone.deferred.append((stop, end))
     while start < stop:
-        order = largest_order(start, stop)
+        order = largest_order(start, stop, int(zone.max_order))
         page = zone.mem_map.page(start)
         page.flags = PG_buddy
         page.order = order

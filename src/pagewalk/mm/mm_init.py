@@ -6,11 +6,21 @@ Differs: what the kernel keeps of RAM is an estimate (mm/boot_reserve.py) unless
 
 from typing import TYPE_CHECKING
 
-from pagewalk.arch.zone_limits import DEVICE, DMA, DMA32, HIGHMEM, MOVABLE, NORMAL, ZONE_KINDS, zone_limits
+from pagewalk.arch.zone_limits import (
+    DEVICE,
+    DMA,
+    DMA32,
+    HIGHMEM,
+    MOVABLE,
+    NORMAL,
+    ZONE_KINDS,
+    max_page_order,
+    zone_limits,
+)
 from pagewalk.mm.boot_reserve import free_at_boot
 from pagewalk.mm.memblock import MemRegion, PfnRange, frames_of, overlap, page_shift_of
 from pagewalk.mm.page import MemMap
-from pagewalk.mm.zone import MAX_PAGE_ORDER, Zone
+from pagewalk.mm.zone import Zone
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -123,7 +133,7 @@ def movable_starts(config: "Config", regions: list[MemRegion], nr_nodes: int, us
     total = frames_of(all_ranges(regions))
     required = core_frames(str(config.kernelcore), total, "kernelcore", page_shift_of(config))
     movable = core_frames(str(config.movablecore), total, "movablecore", page_shift_of(config))
-    block = 1 << MAX_PAGE_ORDER
+    block = 1 << max_page_order(config.arch, page_shift_of(config))
     if movable:
         movable = min((movable + block - 1) // block * block, total)
         required = max(required, total - movable)

@@ -16,7 +16,6 @@ from pagewalk.mm.gfp import (
 from pagewalk.mm.node_stat import key_of
 from pagewalk.mm.oom_report import NODE_FIELDS, HugePages, MemInfo, NodeState, ZoneState
 from pagewalk.mm.show_mem import all_zone_stats, node_stats
-from pagewalk.mm.zone import NR_PAGE_ORDERS
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -103,7 +102,7 @@ def zone_state(zone: "Zone", stats: dict[str, int], kb: int) -> ZoneState:
     for name, count in pages.items():
         state.kb[name] = count * kb
     state.lowmem_reserve = [int(reserve) for reserve in zone.lowmem_reserve]
-    for order in range(NR_PAGE_ORDERS):
+    for order in range(len(zone.free_area)):
         state.nr_free.append(zone.nr_free(order))
         letters = ""
         for letter, which in _LETTERS:

@@ -90,10 +90,11 @@ class MemMap:
     FLATMEM is the same with one array for everything: ``flatmem`` makes it so, holes included.
 
     block_order  log2 of the frames of a page block, the unit whose free pages have one migrate type
+    max_order    log2 of the frames of the largest free block (MAX_PAGE_ORDER)
     block_types  migrate types of page blocks, by section and block; sections in which none was changed share one list
     """
 
-    def __init__(self, max_pfn: int, block_order: int = 9, *, flatmem: bool = False) -> None:
+    def __init__(self, max_pfn: int, block_order: int = 9, *, max_order: int = 10, flatmem: bool = False) -> None:
         self.max_pfn = max_pfn
         nr_sections = (max_pfn >> SECTION_PAGES_SHIFT) + 1
         self.sections: list[list[Page | None] | None] = [None] * nr_sections
@@ -102,6 +103,7 @@ class MemMap:
             self.sections = [[None] * SECTION_PAGES for _ in range(nr_sections)]
         self.nr_pages_created: i64 = 0
         self.block_order: i64 = block_order
+        self.max_order: i64 = max_order
         self.all_movable: list[int] = [_MIGRATE_MOVABLE] * (SECTION_PAGES >> block_order)
         self.block_types: list[list[int]] = [self.all_movable] * nr_sections
 

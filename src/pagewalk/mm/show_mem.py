@@ -11,7 +11,7 @@ from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingse
 from pagewalk.mm.system import System
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
-from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+from pagewalk.mm.zone import Zone
 from pagewalk.mm.zoneinfo import buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
 
 
@@ -25,7 +25,7 @@ def all_zone_stats(system: System) -> dict[tuple[int, int], dict[str, int]]:
 
 def zone_stats(zone: Zone) -> dict[str, int]:
     """Counters of one zone that it keeps itself."""
-    blocks = range(int(zone.pageblock_order), NR_PAGE_ORDERS)
+    blocks = range(int(zone.pageblock_order), len(zone.free_area))
     return {
         "nr_free_pages": int(zone.free_pages),
         "nr_free_pages_blocks": sum([zone.nr_free(order) << order for order in blocks]),

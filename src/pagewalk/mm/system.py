@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from pagewalk.arch import select
-from pagewalk.arch.zone_limits import pageblock_order
+from pagewalk.arch.zone_limits import max_page_order, pageblock_order
 from pagewalk.config import Config
 from pagewalk.errors import ConfigError
 from pagewalk.mm.current import Current
@@ -108,7 +108,10 @@ class System:
         max_pfn = max([region.end for region in self.regions])
         self.ram = Ram(max_pfn << int(self.page_shift), int(self.format.entry_shift), int(self.page_shift))
         self.mem_map = MemMap(
-            max_pfn, pageblock_order(config.arch, int(self.page_shift)), flatmem=config.memory_model == "flat"
+            max_pfn,
+            pageblock_order(config.arch, int(self.page_shift)),
+            max_order=max_page_order(config.arch, int(self.page_shift)),
+            flatmem=config.memory_model == "flat",
         )
         self.zones = build_zones(config, self.regions, self.mem_map)
         self.min_free_kbytes = init_per_zone_wmark_min(self.zones, config, config.linux)

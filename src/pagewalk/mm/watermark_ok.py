@@ -17,7 +17,7 @@ from pagewalk.mm.gfp import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
 )
-from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+from pagewalk.mm.zone import Zone
 
 
 def zone_watermark_fast(zone: Zone, order: i64, highest: i64, alloc_flags: i64) -> bool:
@@ -71,7 +71,7 @@ def zone_watermark_ok(zone: Zone, order: i64, mark: i64, highest: i64, alloc_fla
     if order == 0:
         return True
     size: i64 = order
-    while size < NR_PAGE_ORDERS:
+    while size <= zone.max_order:
         lists = zone.free_area[size].lists
         kind: i64 = 0
         while kind < MIGRATE_PCPTYPES:

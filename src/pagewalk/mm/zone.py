@@ -12,8 +12,6 @@ from pagewalk.arch.zone_limits import KIND_NAMES
 from pagewalk.mm.gfp import MIGRATE_PCPTYPES, MIGRATE_TYPES
 from pagewalk.mm.page import MemMap, Page, PG_buddy
 
-MAX_PAGE_ORDER: Final = 10
-NR_PAGE_ORDERS: Final = 11
 PAGE_ALLOC_COSTLY_ORDER: Final = 3  # the per-CPU lists hold orders 0 to 3
 
 
@@ -139,8 +137,9 @@ class Zone:
         self.managed_pages = 0
         self.mem_map = mem_map
         self.pageblock_order = mem_map.block_order
+        self.max_order: i64 = mem_map.max_order
         self.free_pages: i64 = 0
-        self.free_area = [FreeArea(mem_map) for _ in range(NR_PAGE_ORDERS)]
+        self.free_area = [FreeArea(mem_map) for _ in range(int(mem_map.max_order) + 1)]
         self.deferred: list[tuple[int, int]] = []
         self.pcp = PerCpuPages()
         self.watermark_min = 0
@@ -194,12 +193,12 @@ class Zone:
 
     def nr_deferred(self, order: int) -> int:
         """Free blocks of an order that are on no list yet (they are MOVABLE)."""
-        return sum([deferred_blocks(start, end)[order] for start, end in self.deferred])
+        return sum([deferred_blocks(start, end, int(self.max_order))[order] for start, end in self.deferred])
 
     def free_blocks(self) -> list[tuple[int, int]]:
         """(pfn, order) of every block on the buddy lists, for checks and reports."""
         blocks = []
-        for order in range(NR_PAGE_ORDERS):
+        for order in range(len(self.free_area)):
             for free_list in self.free_area[order].lists:
                 pfn = free_list.head
                 while pfn >= 0:
@@ -210,25 +209,25 @@ class Zone:
         return blocks
 
 
-def largest_order(pfn: int, end: int) -> int:
+def largest_order(pfn: int, end: int, max_order: int) -> int:
     """The order of the largest aligned block that starts at ``pfn`` and ends at or before ``end``."""
-    order = MAX_PAGE_ORDER
+    order = max_order
     while pfn & ((1 << order) - 1) or pfn + (1 << order) > end:
         order -= 1
     return order
 
 
-def deferred_blocks(start: int, end: int) -> list[int]:
+def deferred_blocks(start: int, end: int, max_order: int) -> list[int]:
     """How many blocks of each order a free range makes."""
-    counts = [0] * NR_PAGE_ORDERS
-    block = 1 << MAX_PAGE_ORDER
+    counts = [0] * (max_order + 1)
+    block = 1 << max_order
     while start < end:
         if start % block == 0 and end - start >= block:
             whole = (end - start) // block
-            counts[MAX_PAGE_ORDER] += whole
+            counts[max_order] += whole
             start += whole * block
         else:
-            order = largest_order(start, end)
+            order = largest_order(start, end, max_order)
             counts[order] += 1
             start += 1 << order
     return counts

@@ -6,7 +6,7 @@ Differs: every CPU of a zone shows the same lists: the model's CPUs take turns a
 
 from pagewalk.mm.gfp import MIGRATE_MOVABLE, MIGRATE_NAMES, MIGRATE_TYPES
 from pagewalk.mm.vmstat_names import NUMA_STATS, ZONE_STATS, of_release
-from pagewalk.mm.zone import NR_PAGE_ORDERS, Zone
+from pagewalk.mm.zone import Zone
 
 
 def numa_stats(zone: Zone) -> dict[str, int]:
@@ -27,7 +27,7 @@ def buddyinfo_of(zones: list[Zone]) -> str:
     lines = []
     for zone in zones:
         if zone.managed_pages:
-            counts = "".join([f"{zone.nr_free(order):6d} " for order in range(NR_PAGE_ORDERS)])
+            counts = "".join([f"{zone.nr_free(order):6d} " for order in range(len(zone.free_area))])
             lines.append(f"Node {zone.node_id}, zone {zone.name:>8} {counts}\n")
     return "".join(lines)
 
@@ -73,11 +73,11 @@ def pagetypeinfo_of(zones: list[Zone]) -> str:
     order = int(zones[0].pageblock_order)
     out = f"Page block order: {order}\nPages per block:  {1 << order}\n\n"
     out += f"{'Free pages count per migrate type at order':<43} "
-    out += "".join([f"{order:6d} " for order in range(NR_PAGE_ORDERS)]) + "\n"
+    out += "".join([f"{order:6d} " for order in range(len(zones[0].free_area))]) + "\n"
     populated = [zone for zone in zones if zone.managed_pages]
     for zone in populated:
         for kind, name in enumerate(MIGRATE_NAMES):
-            cells = "".join([f"{free_of_type(zone, order, kind):6d} " for order in range(NR_PAGE_ORDERS)])
+            cells = "".join([f"{free_of_type(zone, order, kind):6d} " for order in range(len(zone.free_area))])
             out += f"Node {zone.node_id:4d}, zone {zone.name:>8}, type {name:>12} {cells}\n"
     out += f"\n{'Number of blocks type':<23}" + "".join([f"{name:>12} " for name in MIGRATE_NAMES]) + "\n"
     for zone in populated:

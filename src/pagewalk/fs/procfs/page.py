@@ -38,7 +38,6 @@ from pagewalk.mm.page import (
     PG_uptodate,
     PG_writeback,
 )
-from pagewalk.mm.zone import NR_PAGE_ORDERS
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
@@ -143,7 +142,7 @@ def free_block_end(system: "System", pfn: int) -> int:
         for start, end in zone.deferred:
             if start <= pfn < end:
                 return end
-    for order in range(NR_PAGE_ORDERS):
+    for order in range(int(system.mem_map.max_order) + 1):
         head = pfn & ~((1 << order) - 1)
         page = system.mem_map.lookup(head)
         if page is not None and page.flags & PG_buddy and page.order >= order:
@@ -154,7 +153,7 @@ def free_block_end(system: "System", pfn: int) -> int:
 def absent_flags(system: "System", pfn: int) -> int:
     """Of a frame that nobody has asked for and that is not free: a hole, or what boot has reserved. The rest of a block
     on a per-CPU list has no flags."""
-    for order in range(1, NR_PAGE_ORDERS):
+    for order in range(1, int(system.mem_map.max_order) + 1):
         page = system.mem_map.lookup(pfn & ~((1 << order) - 1))
         if page is not None and page.flags & PG_pcp and page.order >= order:
             return 0
