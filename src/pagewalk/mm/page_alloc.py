@@ -104,7 +104,7 @@ class Node:
         return f"<Node {self.node_id}: {sum([zone.managed_pages for zone in self.zones])} pages>"
 
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
-        """2**order physically contiguous, aligned frames (up to the zones' largest) with a reference count of 1, or None."""
+        """2**order contiguous, aligned frames (up to the zones' largest block) with a reference count of 1, or None."""
         if self.memcg.enabled and gfp & (GFP_MOVABLE | GFP_ACCOUNT):
             return self.alloc_pages_charged(gfp, order, -1)
         highest: i64 = self.gfp_zone[gfp & 15]
