@@ -54,7 +54,7 @@ def cli() -> None:
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
 @click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
-@click.option("--arch", default="x86_64", show_default=True, metavar="ARCH", help="x86_64, x86_pae, x86_32 or arm64.")
+@click.option("--arch", metavar="ARCH", help="x86_64, x86_pae, x86_32 or arm64; by default what PROGRAM is for.")
 @click.option("--memory-max", metavar="SIZE", help="Run it in a memory cgroup with this limit (memory.max).")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
 @click.option("--skip-sleep", is_flag=True, help="Where all processes sleep, the clock jumps instead of waiting.")
@@ -79,7 +79,7 @@ def run(
     ram: str,
     swap: str,
     zswap: bool,
-    arch: str,
+    arch: str | None,
     memory_max: str | None,
     cpus: int,
     skip_sleep: bool,
@@ -101,8 +101,10 @@ def run(
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
     from pagewalk.config import Config, parse_settings, parse_size
-    from pagewalk.path import find_program
+    from pagewalk.path import find_program, machine_for
 
+    if arch is None:
+        arch = machine_for(command[0], os.environ.get("PATH"))
     fields = {"arch": arch, "ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
     fields["aslr"] = not no_aslr
     fields["zswap"] = zswap

@@ -188,6 +188,9 @@ class Machine:
         if self.config.arch not in RUNS_PROGRAMS:
             known = ", ".join(RUNS_PROGRAMS)
             raise NotModelled(f"running programs on {self.config.arch} (on {known} they run; spawn() works on all)")
+        if int(self.system.page_size) != 4096:
+            size = int(self.system.page_size)
+            raise NotModelled(f"running programs with pages of {size} bytes (of 4096 they run; spawn() works on all)")
         path = program if program is not None else os.fsdecode(argv[0])
         recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env

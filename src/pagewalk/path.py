@@ -6,9 +6,10 @@ import stat
 
 from pagewalk.errors import ExecError
 
-__all__ = ["find_program"]
+__all__ = ["find_program", "machine_for"]
 
 DEFAULT_PATH = "/bin:/usr/bin"
+_ELF_MACHINES = {183: "arm64"}  # e_machine of programs that x86_64 does not run
 
 
 def find_program(name: str, search: str | None) -> str:
@@ -34,3 +35,16 @@ def find_program(name: str, search: str | None) -> str:
         what = "it is a directory" if os.path.isdir(denied) else "it is not an executable file"
         raise ExecError(denied, errno.EACCES, f"permission denied: {what}")
     raise ExecError(name, errno.ENOENT, "no such program in PATH")
+
+
+def machine_for(name: str, search: str | None) -> str:
+    """The architecture of a machine that runs the program ``name``: what its ELF header asks for, else x86_64 (scripts,
+    and whatever cannot be read: execve will say why)."""
+    try:
+        with open(find_program(name, search), "rb") as file:
+            header = file.read(20)
+    except (OSError, ExecError):
+        return "x86_64"
+    if header[:4] != b"\x7fELF":
+        return "x86_64"
+    return _ELF_MACHINES.get(int.from_bytes(header[18:20], "little"), "x86_64")

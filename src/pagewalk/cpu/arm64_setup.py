@@ -82,6 +82,11 @@ class Arm64Engine:
     def _write(self, register: tuple[int, ...], value: int) -> None:
         self.uc.reg_write(arm64.UC_ARM64_REG_CP_REG, (*register, value))
 
+    def allow_zeroing(self, allowed: bool) -> None:
+        """Whether programs may use DC ZVA."""
+        control = self._read(_SCTLR_EL1)
+        self._write(_SCTLR_EL1, control | _DZE if allowed else control & ~_DZE)
+
     def _enter_user_mode(self) -> None:
         """Executes ERET: writing PSTATE from outside does not change the privilege level."""
         self._write(_SPSR_EL1, 0)

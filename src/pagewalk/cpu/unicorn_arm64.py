@@ -4,8 +4,9 @@ System calls and exceptions come as the emulator's interrupts, a fault as one th
 program may not read or write (system registers) is an undefined instruction, as on hardware.
 
 Differs: a load-acquire or an atomic operation that is not aligned does not fault, as with FEAT_LSE2, only exclusive
-ones do; nor does an unaligned stack pointer; a cache-maintenance instruction checks no address; store-exclusive
-compares the value, not who wrote in between, until the next entry into the kernel.
+ones do; nor does an unaligned stack pointer; a cache-maintenance instruction checks no address; while accesses are
+recorded, DC ZVA is prohibited (DCZID_EL0 says so); store-exclusive compares the value, not who wrote in between, until
+the next entry into the kernel.
 """
 
 from ctypes import c_uint64
@@ -15,9 +16,11 @@ from pagewalk.arch.format import PageFormat
 from pagewalk.cpu import unicorn_lib as ulib
 from pagewalk.cpu.arm64_registers import Arm64FpState, Arm64GeneralRegisters
 from pagewalk.cpu.arm64_setup import Arm64Engine
+from pagewalk.cpu.listener import AccessSink
 from pagewalk.cpu.unicorn_cpu import COMPILE_AFTER, UnicornCpu, may_compile
 from pagewalk.cpu.unicorn_events import Events
 from pagewalk.cpu.unicorn_mmu import Mmu
+from pagewalk.cpu.unicorn_record import AccessHooks
 from pagewalk.errors import PagewalkError
 from pagewalk.hw.state import EVENT_NONE, STATE_EVENT, STATE_VECTOR
 from pagewalk.hw.walker import FETCH
@@ -89,6 +92,16 @@ class UnicornArm64(UnicornCpu):
     def reset(self) -> None:
         """The state after execve: all zero."""
         self._fp.reset()
+
+    def record(self, sink: AccessSink) -> AccessHooks:
+        """See UnicornCpu. DC ZVA writes without telling: programs find it prohibited."""
+        self._owner.allow_zeroing(False)
+        return super().record(sink)
+
+    def stop_recording(self) -> None:
+        """See UnicornCpu."""
+        super().stop_recording()
+        self._owner.allow_zeroing(True)
 
     def _load(self, mm: "MmStruct", regs: "TaskRegs") -> None:
         """See UnicornCpu. Returning from an exception clears the exclusive monitor."""
