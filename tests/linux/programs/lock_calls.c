@@ -8,16 +8,25 @@
 #define OFD_SETLK 37
 #define OFD_SETLKW 38
 
+/* The locks of open files know one structure only, that with 64 bits, whatever the program's width. */
+static int wide(int cmd) { return cmd >= OFD_GETLK && cmd <= OFD_SETLKW; }
+
 static long lock(int fd, int cmd, int type, int whence, long start, long length)
 {
+	struct flock64 w = { .l_type = type, .l_whence = whence, .l_start = start, .l_len = length };
+	if (wide(cmd))
+		return SC(SYS_fcntl, fd, cmd, &w);
 	struct flock l = { .l_type = type, .l_whence = whence, .l_start = start, .l_len = length };
 	return SC(SYS_fcntl, fd, cmd, &l);
 }
 
 static void test(int fd, int cmd, int type, long start, long length)
 {
+	struct flock64 w = { .l_type = type, .l_start = start, .l_len = length };
 	struct flock l = { .l_type = type, .l_start = start, .l_len = length };
-	long r = SC(SYS_fcntl, fd, cmd, &l);
+	long r = SC(SYS_fcntl, fd, cmd, wide(cmd) ? (void *)&w : &l);
+	if (wide(cmd))
+		l = (struct flock){ w.l_type, w.l_whence, w.l_start, w.l_len, w.l_pid };
 	say_result("getlk", r);
 	if (!r)
 		say("  type %d whence %d start %ld length %ld pid %d\n", l.l_type, l.l_whence, l.l_start, l.l_len,
@@ -70,7 +79,7 @@ static void arguments(void)
 	V(lock(99, F_SETLK, F_RDLCK, 0, 0, 0));
 	V(lock(rw, F_GETLK, F_UNLCK, 0, 0, 0));
 	V(lock(rw, OFD_SETLK, F_WRLCK, 0, 0, 0));
-	struct flock l = { .l_type = F_RDLCK, .l_pid = 5 };
+	struct flock64 l = { .l_type = F_RDLCK, .l_pid = 5 };
 	V(SC(SYS_fcntl, rw, OFD_SETLK, &l));
 	V(SC(SYS_fcntl, rw, F_SETLEASE, 9));
 	V(SC(SYS_fcntl, rw, F_GETLEASE, 0));
