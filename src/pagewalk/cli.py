@@ -204,7 +204,6 @@ def conform(
 
 
 @cli.command(context_settings={"ignore_unknown_options": False})
-@click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
 @click.option("--arch", default="x86_64", show_default=True, help="x86_64, x86_32, x86_pae, arm64, riscv64, riscv32.")
 @click.option("--levels", type=int, metavar="N", help="Levels of the page table (x86_64, riscv64).")
 @click.option("--granule", metavar="SIZE", help="Page size of arm64: 4K, 16K or 64K.")

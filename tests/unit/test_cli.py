@@ -44,7 +44,7 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
         (["run", "--nosuch", "true"], "No such option"),
         (["run", "--ram"], "Option '--ram' requires an argument"),
         (["run", "--ram", "lots", "true"], "ram: expected bytes or text like '64M', got 'lots'"),
-        (["run", "--ram", "1M", "true"], "ram: expected 16M to 64T, got 1048576 bytes"),
+        (["run", "--ram", "1M", "true"], "ram: expected 4M to 64T, got 1048576 bytes"),
         (["run", "--ram", "-1", "true"], "ram: expected"),
         (["run", "--ram", "9" * 5000, "true"], "ram: expected"),
         (["run", "--seed", "x", "true"], "Invalid value for '--seed'"),

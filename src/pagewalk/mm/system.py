@@ -50,9 +50,10 @@ def make_policy(config: Config, mem_map: MemMap, node: Node) -> ReclaimPolicy:
     elif config.reclaim_policy == "mglru":
         policy = Mglru(mem_map)
     else:
-        policy = config.reclaim_policy(mem_map)
-        if not isinstance(policy, ReclaimPolicy):
+        made: object = config.reclaim_policy(mem_map)
+        if not isinstance(made, ReclaimPolicy):
             raise ConfigError(f"reclaim_policy: expected a subclass of ReclaimPolicy, got {config.reclaim_policy!r}")
+        policy = made
     policy.io_cost_only = config.linux == "6.1"
     starts = [zone.zone_start_pfn for zone in node.zonelist_here] + [0, 0]
     policy.set_bounds(starts[0], starts[1])
