@@ -15,6 +15,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ from pagewalk import Config, Machine
 from pagewalk.hw.tlb_parse import parse_tlb
 from pagewalk.trace.format import Batch
 from pagewalk.trace.replay import Replay
-count, seen = 100_000_000, 0
+count, seen = COUNT, 0
 rng = np.random.default_rng(1)
 with Machine(Config(ram="256M", aslr=False)) as machine:
     run = Replay(machine, parse_tlb(TLB), map_on_fault=True)
@@ -238,6 +239,12 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def streamed(count: int) -> tuple[float, float]:
+    """MiB that a replay of so many streamed accesses has grown by, and million accesses a second."""
+    grown, speed = (float(word) for word in in_child(STREAMED.replace("COUNT", str(count))).split())
+    return grown, speed
+
+
 def measure() -> list[Measurement]:
     """Captured traces, synthetic ones, and memory over 10^8 accesses."""
     rows: list[Measurement] = []
@@ -251,8 +258,12 @@ def measure() -> list[Measurement]:
         rows += [*found, cachegrind(name, batches, median(found[0].samples))]
     for name, make in traces.SYNTHETIC.items():
         rows += compare(name, make(), LEAST[name])
-    grown, speed = (float(word) for word in in_child(STREAMED).split())
+    grown, speed = streamed(100_000_000)
     rows.append(Measurement("replay of 10^8 accesses, memory grown", grown, "MiB", 8.0, detail=f"{speed:.3g} M/s"))
     for file in ("accesses.bin", "pages.oracleGeneral.bin"):
         Path(work_folder(), file).unlink(missing_ok=True)
     return rows
+
+
+if __name__ == "__main__":
+    print("{:.3g} MiB grown, {:.3g} million accesses a second".format(*streamed(int(sys.argv[1]))))
