@@ -8,26 +8,23 @@ process = Machine().spawn()       # an empty address space to call mmap, read an
 """
 
 import os
-import resource
-import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pagewalk import _build
-from pagewalk.config import RLIMIT_NAMES, Config
+from pagewalk.config import Config
 from pagewalk.errors import ConfigError, NotModelled
 from pagewalk.fs.namespace import host_namespace
 from pagewalk.fs.procfs import ProcfsRecorder, attach, write_procfs
 from pagewalk.fs.procfs.mem import cmdline
 from pagewalk.fs.procfs.task_mmu import maps_text, smaps_text
+from pagewalk.inherited import host_limits, inherit
 from pagewalk.kernel.entry import serve_fault
 from pagewalk.kernel.kernel import Kernel
-from pagewalk.kernel.segment import segments_of
 from pagewalk.mm.meminfo import meminfo_text
 from pagewalk.mm.show_mem import buddyinfo_text, vmstat_text, zoneinfo_text
 from pagewalk.mm.swapon import configure_swap
@@ -278,6 +275,8 @@ class Machine:
     def _the_cpu(self) -> "Cpu":
         """The machine's CPU, made on first use: a process that Python drives needs none."""
         if self._cpu is None:
+            from pagewalk.cpu.make import make_cpu
+
             self._cpu = make_cpu(self.system)
         return self._cpu
 
@@ -404,50 +403,3 @@ class Machine:
     def vmstat(self) -> str:
         """/proc/vmstat: events since boot, pages by use."""
         return vmstat_text(self.system)
-
-
-def make_cpu(system: System) -> "Cpu":
-    """The CPU of a machine."""
-    if system.config.arch == "arm64":
-        from pagewalk.cpu.unicorn_arm64 import UnicornArm64
-
-        return UnicornArm64(system.ram, system.format)
-    from pagewalk.cpu.unicorn_x86 import UnicornX86
-
-    segments = segments_of(system.layout.bits)
-    return UnicornX86(system.ram, system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min)
-
-
-def inherit(task: "Task") -> None:
-    """What a program gets from the process that starts it: the nice value, and how signals are met.
-
-    Signals that this process ignores (nohup) the program ignores too, and blocked ones stay blocked. Python itself
-    ignores SIGPIPE and SIGXFSZ: the program does not.
-    """
-    task.nice = os.getpriority(os.PRIO_PROCESS, 0)
-    for sig in host_ignored_signals():
-        task.sighand.action[sig - 1].handler = 1
-    blocked = 0
-    for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-        blocked |= 1 << (number - 1)
-    task.set_blocked(blocked)
-
-
-def host_ignored_signals() -> list[int]:
-    """Signals that this process ignores, those of the C library's own (32, 33) included, but for Python's two."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return [int(sig) for sig in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(sig) is signal.SIG_IGN]
-    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
-    return [sig for sig in range(1, 65) if mask >> (sig - 1) & 1 and sig not in (signal.SIGPIPE, signal.SIGXFSZ)]
-
-
-def host_limits() -> dict[int, tuple[int, int]]:
-    """This process's resource limits, which a program inherits; -1 is unlimited."""
-    limits = {}
-    for number, name in enumerate(RLIMIT_NAMES):
-        which = getattr(resource, f"RLIMIT_{name}", None)
-        if which is not None:
-            limits[number] = resource.getrlimit(which)
-    return limits
