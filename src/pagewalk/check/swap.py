@@ -3,7 +3,6 @@
 from pagewalk.check.census import Census, require
 from pagewalk.mm.page import PG_swapbacked, PG_swapcache
 from pagewalk.mm.swap_area import SwapArea
-from pagewalk.mm.swap_contents import ZEROS
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS
 
 __all__ = [
@@ -65,7 +64,7 @@ def slots_are_accounted(census: Census) -> None:
 def contents_are_accounted(area: SwapArea) -> None:
     """What is stored is a used slot's, and every page of the host is one slot's or free."""
     contents = area.contents
-    stored = {slot: place for slot, place in enumerate(contents.places) if place not in (0, ZEROS)}
+    stored = {slot: place for slot, place in enumerate(contents.slots.tolist()[::2]) if place > 0}
     unused = [slot for slot in stored if not area.used[slot]]
     require(not unused, "what is stored is a used slot's", f"{area}: slots {unused[:5]}")
     places = sorted([*stored.values(), *contents.holes])
@@ -88,7 +87,7 @@ def swap_cache_and_pages_agree(census: Census) -> None:
         for area in swap.areas
         if area is not None
         for slot, uses in enumerate(area.map)
-        if uses and area.kind << SWP_OFFSET_BITS | slot not in swap.cache and not area.contents.shadows[slot]
+        if uses and area.kind << SWP_OFFSET_BITS | slot not in swap.cache and not area.contents.slots[slot * 2 + 1]
     ]
     require(not bare, "a slot whose page is gone has a shadow", f"slots {bare[:5]}")
 

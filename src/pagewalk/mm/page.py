@@ -65,18 +65,19 @@ class Page:
     """
 
     def __init__(self, pfn: i64) -> None:
+        # What lists are kept with comes first: the host fetches it together with the object's own head.
         self.pfn: i64 = pfn
         self.flags: i64 = 0
+        self.lru_prev: i64 = -1
+        self.lru_next: i64 = -1
         self.refcount: i64 = 0
         self.mapcount: i64 = 0
         self.index: i64 = 0
+        self.mapping: object = None
+        self.swap: i64 = 0
         self.order: i64 = 0
         self.memcg: i64 = 0
         self.pristine = True
-        self.lru_prev: i64 = -1
-        self.lru_next: i64 = -1
-        self.swap: i64 = 0
-        self.mapping: object = None
 
     def flag_names(self) -> list[str]:
         """The names of the flags that are set."""

@@ -206,16 +206,11 @@ class Swap:
 
     def set_shadow(self, entry: i64, shadow: i64) -> None:
         """The page of a slot has left memory: what workingset.py wants to remember of it, 0 or more."""
-        self.area_of(entry).contents.shadows[entry & SWP_OFFSET_MASK] = shadow + 1
+        self.area_of(entry).contents.set_shadow(entry & SWP_OFFSET_MASK, shadow)
 
     def take_shadow(self, entry: i64) -> i64:
         """What was remembered of the page of a slot, which is back; -1 for nothing."""
-        shadows = self.area_of(entry).contents.shadows
-        offset: i64 = entry & SWP_OFFSET_MASK
-        shadow: i64 = shadows[offset]
-        if shadow:
-            shadows[offset] = 0
-        return shadow - 1
+        return self.area_of(entry).contents.take_shadow(entry & SWP_OFFSET_MASK)
 
     # The cache.
 
