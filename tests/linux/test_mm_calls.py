@@ -14,6 +14,7 @@ PROGRAMS = {
     "advice_calls": [],
     "ipc_calls": [],
     "shm_lock": [],
+    "psi_calls": [],
     "limit_calls": [],
     "file_calls": [],
     "numa_calls": [],

@@ -21,7 +21,7 @@ from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
 from pagewalk.kernel.kernel_memory import KernelMemory
 from pagewalk.kernel.oom import KernelOom
-from pagewalk.kernel.sched import Scheduler, SleepTimer, TaskWait
+from pagewalk.kernel.sched import Scheduler, TaskWait
 from pagewalk.kernel.sem import SemNamespace
 from pagewalk.kernel.shm import ShmNamespace
 from pagewalk.kernel.signal_send import send_signal, signal_pending
@@ -29,6 +29,7 @@ from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
 from pagewalk.kernel.uts import Uts
+from pagewalk.kernel.timer import SleepTimer
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.kernel.vdso_32 import Vdso32
 from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING

@@ -21,6 +21,7 @@ from pagewalk.kernel.oom_tasks import constrain, memcg_lines, oom_task, process_
 from pagewalk.kernel.signal_send import fatal_signal_pending, send_signal
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.task import TASK_KILLABLE, TASK_UNINTERRUPTIBLE
+from pagewalk.kernel.timer import SleepTimer
 from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_OOM, GFP_COMP, GFP_KERNEL, GFP_MOVABLE
 from pagewalk.mm.memcontrol import MEMCG_OOM_GROUP_KILL, MEMCG_OOM_KILL, MemCgroup
 from pagewalk.mm.mm_types import MmStruct
@@ -156,14 +157,16 @@ class KernelOom(OomKiller):
                     return True
         return False
 
-    def sleep_throttled(self, task: "Task") -> None:
-        """The task is above memory.high and sleeps for it (schedule_timeout_killable)."""
+    def settle(self, task: "Task") -> None:
+        """A task of a memory cgroup goes back to its program: it pays for what its group has too much of, and sleeps
+        where that is above memory.high (schedule_timeout_killable)."""
+        self.kernel.system.memcg.settle()
+        if task.throttle_ns == 0:
+            return
         wait_ns = task.throttle_ns
         task.throttle_ns = 0
         if fatal_signal_pending(task):
             return
-        from pagewalk.kernel.sched import SleepTimer
-
         sched = self.kernel.sched
         timer = SleepTimer(task)
         sched.timers.add(timer, self.kernel.monotonic_ns() + wait_ns)
@@ -348,8 +351,6 @@ class KernelOom(OomKiller):
 
     def pause(self, task: "Task") -> None:
         """A task whose fault is to be taken again sleeps for a tick, so that victims have their turn."""
-        from pagewalk.kernel.sched import SleepTimer
-
         self.turns += 1
         self.yielding = None
         sched = self.kernel.sched

@@ -75,10 +75,8 @@ class Runner:
         """What is due before the program goes on: timers, another task's turn, signals."""
         task = self.task
         kernel = self.kernel
-        if task.memcg_over_high or task.memcg_over_max or task.throttle_ns:
-            kernel.system.memcg.settle()
-            if task.throttle_ns:
-                kernel.oom.sleep_throttled(task)
+        if task.memcg or task.throttle_ns:
+            kernel.oom.settle(task)
         if kernel.poked:
             kernel.check_poke()
         if task.signal.cpu_timers:

@@ -31,7 +31,7 @@ from pagewalk.kernel.task import (
     TASK_UNINTERRUPTIBLE,
     Task,
 )
-from pagewalk.kernel.timer import Timer, TimerQueue
+from pagewalk.kernel.timer import TimerQueue
 from pagewalk.mm.mm_init import node_of_cpu
 
 if TYPE_CHECKING:
@@ -57,18 +57,6 @@ class TaskWait(WaitEntry):
     def wake(self, key: int) -> bool:
         """The task becomes runnable."""
         return self.task.kernel.sched.wake_up_process(self.task)
-
-
-class SleepTimer(Timer):
-    """Wakes a task when its time is up."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def fire(self, now_ns: int) -> None:
-        """The task becomes runnable."""
-        self.task.kernel.sched.wake_up_process(self.task)
 
 
 class Scheduler:

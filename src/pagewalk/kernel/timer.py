@@ -9,9 +9,12 @@ Differs: one queue on CLOCK_MONOTONIC; who counts on another clock converts when
 """
 
 import heapq
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
+
+if TYPE_CHECKING:
+    from pagewalk.kernel.task import Task
 
 NEVER: Final = -1
 
@@ -32,6 +35,18 @@ class Timer:
 
     def fire(self, now_ns: int) -> None:
         """It is due. No longer queued: it may be added again, here or later."""
+
+
+class SleepTimer(Timer):
+    """Wakes a task when its time is up."""
+
+    def __init__(self, task: "Task") -> None:
+        super().__init__()
+        self.task = task
+
+    def fire(self, now_ns: int) -> None:
+        """The task becomes runnable."""
+        self.task.kernel.sched.wake_up_process(self.task)
 
 
 @final

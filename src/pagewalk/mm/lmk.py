@@ -15,6 +15,7 @@ Differs: lmkd knows all processes, not only those that it was told of; where it 
 from typing import Final, final
 
 from pagewalk.mm.oom_kill import OomTask
+from pagewalk.mm.psi import PsiTrigger
 
 LEVELS: Final = 6
 NO_KILL: Final = 1001  # OOM_SCORE_ADJ_MAX + 1: nobody
@@ -59,40 +60,6 @@ class LowMemoryKiller:
             if selected is None or (task.oom_score_adj, task.rss) > (selected.oom_score_adj, selected.rss):
                 selected = task
         return selected
-
-
-@final
-class PsiTrigger:
-    """A trigger of /proc/pressure/memory: it fires when tasks have stalled for ``threshold_ns`` within a window, once a
-    window."""
-
-    def __init__(self, threshold_ns: int, window_ns: int = 1_000_000_000) -> None:
-        self.threshold_ns = threshold_ns
-        self.window_ns = window_ns
-        self.start_ns = -1
-        self.start_value = 0
-        self.prev_growth = 0
-        self.last_event_ns = -1
-
-    def update(self, now_ns: int, total_ns: int) -> bool:
-        """Takes the stall time up to now; True where the trigger fires."""
-        if self.start_ns < 0:
-            self.start_ns = now_ns
-            self.start_value = total_ns
-        elapsed = now_ns - self.start_ns
-        growth = total_ns - self.start_value
-        if elapsed > self.window_ns:
-            self.start_ns = now_ns
-            self.start_value = total_ns
-            self.prev_growth = growth
-        else:
-            growth += self.prev_growth * (self.window_ns - elapsed) // self.window_ns
-        if growth < self.threshold_ns:
-            return False
-        if self.last_event_ns >= 0 and now_ns < self.last_event_ns + self.window_ns:
-            return False
-        self.last_event_ns = now_ns
-        return True
 
 
 @final

@@ -10,7 +10,8 @@ the totals of two runs are the same.
 Sources: Documentation/accounting/psi.rst.
 
 Mirrors: kernel/sched/psi.c (6.18)
-Differs: memory alone, no triggers by poll(2); a period that was slept through counts when it is looked at.
+Differs: memory alone; a period that was slept through counts when it is looked at; a trigger looks when a task
+    stalls rather than ten times a window.
 """
 
 from typing import Final, final
@@ -57,12 +58,54 @@ class PsiLine:
 
 
 @final
+class PsiTrigger:
+    """A trigger of /proc/pressure/memory: it fires when tasks have stalled for ``threshold_ns`` within a window, once a
+    window."""
+
+    def __init__(self, threshold_ns: int, window_ns: int = 1_000_000_000) -> None:
+        self.threshold_ns = threshold_ns
+        self.window_ns = window_ns
+        self.start_ns = -1
+        self.start_value = 0
+        self.prev_growth = 0
+        self.last_event_ns = -1
+
+    def update(self, now_ns: int, total_ns: int) -> bool:
+        """Takes the stall time up to now; True where the trigger fires."""
+        if self.start_ns < 0:
+            self.start_ns = now_ns
+            self.start_value = total_ns
+        elapsed = now_ns - self.start_ns
+        growth = total_ns - self.start_value
+        if elapsed > self.window_ns:
+            self.start_ns = now_ns
+            self.start_value = total_ns
+            self.prev_growth = growth
+        else:
+            growth += self.prev_growth * (self.window_ns - elapsed) // self.window_ns
+        if growth < self.threshold_ns:
+            return False
+        if self.last_event_ns >= 0 and now_ns < self.last_event_ns + self.window_ns:
+            return False
+        self.last_event_ns = now_ns
+        return True
+
+
+class PsiListener:
+    """Somebody who has set a trigger, and is told when a task has stalled."""
+
+    def stalled(self) -> None:
+        """Time was lost: the totals have grown."""
+
+
+@final
 class Psi:
     """The machine's, or a memory cgroup's."""
 
     def __init__(self) -> None:
         self.some = PsiLine()
         self.full = PsiLine()
+        self.listeners: list[PsiListener] = []
         self.updated_ns: i64 = -1
 
     def memstall(self, ns: i64, full: bool) -> None:
@@ -70,6 +113,8 @@ class Psi:
         self.some.total_ns += ns
         if full:
             self.full.total_ns += ns
+        for listener in self.listeners:
+            listener.stalled()
 
     def update(self, now_ns: i64) -> None:
         """Brings the averages up to a time of the monotonic clock."""

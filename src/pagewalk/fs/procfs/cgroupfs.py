@@ -5,17 +5,20 @@
 Sources: Documentation/admin-guide/cgroup-v2.rst.
 
 Mirrors: kernel/cgroup/cgroup.c (6.18)
-Differs: the memory controller alone, which the root's groups have from the start; no thread mode, no delegation, no
-    pressure files of groups; a move to another group takes the whole process.
+Differs: the memory controller alone, which the root's groups have from the start; no thread mode, no delegation; no
+    pressure files but memory's; a move to another group takes the whole process.
 """
 
 import errno
 from typing import TYPE_CHECKING, Final
 
+from pagewalk.fs.dcache import Dentry
 from pagewalk.fs.fcntl import S_IFDIR, S_IFREG
+from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
 from pagewalk.fs.procfs.memcg_files import MEMORY_FILES, ROOT_FILES, read_memory, write_memory
+from pagewalk.fs.procfs.pressure import PressureFile
 from pagewalk.mm.mem_cgroup import MemCgroup
 
 if TYPE_CHECKING:
@@ -100,6 +103,13 @@ class CgroupFile(ProcInode):
     def is_same(self, other: Inode) -> bool:
         """The same file of the same group."""
         return isinstance(other, CgroupFile) and other.group is self.group and other.name == self.name
+
+    def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
+        """A text; memory.pressure takes triggers."""
+        if self.name == "memory.pressure" and self.group.online:
+            psi = self.proc.system.psi if self.group.parent is None else self.group.psi
+            return PressureFile(self.proc.system, dentry, flags, self, psi)
+        return super().open(dentry, flags)
 
     def text(self) -> bytes | int:
         """What it says now."""

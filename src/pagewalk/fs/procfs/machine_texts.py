@@ -13,6 +13,7 @@ from typing import Final
 
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.locks import locks
+from pagewalk.fs.procfs.pressure import open_idle, open_memory
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.mm.show_mem import pagetypeinfo_text
 
@@ -161,8 +162,8 @@ def machine_trees() -> dict[str, Tree]:
         ipc.add(name, TextSpec(0o444, make))
     pressure = Tree(0)
     for name in ("cpu", "io"):
-        pressure.add(name, TextSpec(0o666, _pressure))
-    pressure.add("memory", TextSpec(0o666, _memory_pressure))
+        pressure.add(name, TextSpec(0o666, _pressure, opener=open_idle))
+    pressure.add("memory", TextSpec(0o666, _memory_pressure, opener=open_memory))
     tty = Tree(0)
     tty.add("drivers", TextSpec(0o444, _tty_drivers))
     return {"pressure": pressure, "sysvipc": ipc, "tty": tty}

@@ -7,21 +7,28 @@ Differs: nothing.
 import errno
 from collections.abc import Callable
 
+from pagewalk.fs.dcache import Dentry
 from pagewalk.fs.fcntl import S_IFDIR, S_IFREG
+from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
 
 TextMaker = Callable[[ProcSuper], str]
 TextStore = Callable[[ProcSuper, bytes], int]
+FileOpener = Callable[[ProcInode, Dentry, int], VfsFile]
 
 
 class TextSpec:
-    """One file. ``store`` answers the bytes taken or a negative errno; None where writing is -EINVAL."""
+    """One file. ``store`` answers the bytes taken or a negative errno; None where writing is -EINVAL. ``opener`` makes
+    the open file where it is more than a text."""
 
-    def __init__(self, mode: int, make: TextMaker, store: TextStore | None = None) -> None:
+    def __init__(
+        self, mode: int, make: TextMaker, store: TextStore | None = None, opener: FileOpener | None = None
+    ) -> None:
         self.mode = mode
         self.make = make
         self.store = store
+        self.opener = opener
 
 
 class Tree:
@@ -97,6 +104,10 @@ class TreeText(ProcInode):
     def size(self) -> int:
         """What the tree says."""
         return self.shown_size
+
+    def open(self, dentry: Dentry, flags: int) -> VfsFile | int:
+        """As a text, or as the table says."""
+        return super().open(dentry, flags) if self.spec.opener is None else self.spec.opener(self, dentry, flags)
 
     def text(self) -> bytes | int:
         """What the table says."""
