@@ -4,9 +4,9 @@ Objects are charged by the byte, with 8 bytes each for the note of whose they ar
 them what is left waits for the next ones. A task's stack is four pages.
 
 Mirrors: mm/memcontrol.c (obj_cgroup_charge, memcg_kmem_charge_page), kernel/fork.c (memcg_charge_kernel_stack) (6.18)
-Differs: what is left of a page is kept for each group, not for the one that a CPU charged last; objects of an address
-    space are charged to the group that its task had when it was made, after a move too; stacks take no frames; what
-    comes to be in the midst of a change is charged even above ``max``, and the task pays on its way out.
+Differs: what is left of a page is kept for each group, not for the one that a CPU charged last; AnonVmas of an
+    address space are charged to the group that its task had when it was made, after a move too; what comes to be in
+    the midst of a change is charged even above ``max``, and the task pays on its way out.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -42,6 +42,12 @@ class MemcgStock:
         self.select(ident)
         return self.consume(ident, nr_pages)
 
+    def holds(self, ident: i64, nr_pages: i64) -> bool:
+        """Whether ``consume`` would be served."""
+        if nr_pages == 0:
+            return False
+        return self.ident == ident and self.pages >= nr_pages
+
     def select(self, ident: i64) -> None:
         """The group is the one that is used now."""
         if self.ident >= 0 and self.pages:

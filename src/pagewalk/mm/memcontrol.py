@@ -171,8 +171,11 @@ class MemCgroupTree(MemcgSeam):
             return True
         batch: i64 = max(nr_pages, MEMCG_CHARGE_BATCH)
         if group.over_limit(batch) is not None:
-            if group.over_limit(nr_pages) is not None and not self.make_room(group, nr_pages, gfp):
-                return False
+            if group.over_limit(nr_pages) is not None:
+                if not self.make_room(group, nr_pages, gfp):
+                    return False
+                if stock.consume(group.ident, nr_pages):  # what a victim gave back
+                    return True
             batch = nr_pages
         group.add(batch)
         if batch > nr_pages:
@@ -188,7 +191,7 @@ class MemCgroupTree(MemcgSeam):
         drained = False
         while True:
             over = group.over_limit(nr_pages)
-            if over is None:
+            if over is None or self.stock[self.system.current.cpu].holds(group.ident, nr_pages):
                 return True
             over.failcnt += 1
             if killer.may_exceed() or reclaim.reclaiming() or gfp & GFP_HIGH:
@@ -201,7 +204,7 @@ class MemCgroupTree(MemcgSeam):
                 return False
             self.memstall(self.system.config.reclaim_us * 1000)
             freed = self.reclaim(over, nr_pages, DEFAULT_SWAPPINESS)
-            if over.margin() >= nr_pages:
+            if over.usage + nr_pages <= over.max:
                 continue
             if not drained:
                 drained = True

@@ -202,7 +202,9 @@ class MmStruct:
         at = bisect_right(self.starts, vma.vm_start)
         self.vmas.insert(at, vma)
         self.starts.insert(at, vma.vm_start)
-        self.system.slab.vm_area_struct.alloc(self.memcg)
+        memcg = self.system.memcg
+        vma.memcg = memcg.kmem_group() if memcg.enabled else 0
+        self.system.slab.vm_area_struct.alloc(vma.memcg)
 
     def remove(self, vma: Vma) -> None:
         """Unlinks a VMA."""
@@ -212,7 +214,7 @@ class MmStruct:
         del self.starts[at]
         if self.cached_vma is vma:
             self.cached_vma = None
-        self.system.slab.vm_area_struct.free(self.memcg)
+        self.system.slab.vm_area_struct.free(vma.memcg)
 
     def set_range(self, vma: Vma, start: i64, end: i64, pgoff: i64) -> None:
         """Moves the bounds of a linked VMA; its place in the order does not change."""

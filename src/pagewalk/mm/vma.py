@@ -140,6 +140,7 @@ class Vma:
     anon_vma          owner of its anonymous pages, None until the first
     anon_vma_chain    every AnonVma that pages of this VMA may belong to, its own first
     nr_faults         faults taken in it, for the report
+    memcg             id of the memory cgroup that it is charged to, 0 for the root
     vm_policy         NUMA policy, None = the task's
     """
 
@@ -158,6 +159,7 @@ class Vma:
         self.swap_ra_win: i64 = 0
         self.swap_ra_hits: i64 = 4
         self.nr_faults: i64 = 0
+        self.memcg: i64 = 0
         self.vm_policy: MemPolicy | None = None
 
     def __repr__(self) -> str:
