@@ -28,8 +28,8 @@ from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SIGKILL, kernel_info
 from pagewalk.kernel.syscall.names_ia32 import syscall_name_ia32
 from pagewalk.kernel.task import TASK_INTERRUPTIBLE, Task
-from pagewalk.kernel.uts import Uts
 from pagewalk.kernel.timer import SleepTimer
+from pagewalk.kernel.uts import Uts
 from pagewalk.kernel.vdso import Vdso
 from pagewalk.kernel.vdso_32 import Vdso32
 from pagewalk.mm.current import RLIMIT_NPROC, RLIMIT_SIGPENDING
