@@ -114,10 +114,11 @@ def test_the_machine_follows_from_the_program(work: Path) -> None:
     assert b"[vdso]" in run.stderr
     assert b"[vvar_vclock]" not in run.stderr
     replayed = subprocess.run(
-        [harness.sys.executable, "-m", "pagewalk", "replay", str(trace), "--tlb", "cortex-a76"],
+        [harness.sys.executable, "-m", "pagewalk", "replay", str(trace), "--tlb", "cortex-a76", "--json"],
         capture_output=True, text=True, env={**harness.os.environ, "PYTHONPATH": str(harness.SOURCES)},
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
+    assert json.loads(replayed.stdout)["refused"] == 0
 
 
 def test_a_program_for_another_machine_is_refused_in_one_line() -> None:
