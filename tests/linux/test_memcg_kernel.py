@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import harness
 import pytest
 
 from pagewalk import Machine
@@ -101,3 +102,41 @@ def test_the_peak_is_the_limit_and_a_kill_is_counted(scenario: str, group: tuple
     assert int(counts["oom_kill"]) >= 1
     if peak.exists():
         assert int(peak.read_text()) == LIMIT * MB
+
+
+def numbers(lines: list[str]) -> dict[str, int]:
+    return {words[0]: int(words[1]) for words in map(str.split, lines) if len(words) == 2}
+
+
+def kills_of(folder: Path) -> int:
+    name = "memory.oom_control" if (folder / "memory.oom_control").exists() else "memory.events"
+    return numbers((folder / name).read_text().splitlines())["oom_kill"]
+
+
+def test_a_file_larger_than_the_group_is_read_again_as_often(group: tuple[Path, str], work: Path) -> None:
+    """Page cache is reclaimed within the group: pages that come back are counted as refaults, nobody dies."""
+    program = str(harness.compile_c("memcg_load"))
+    harness.need_disk_file_system(work)
+    folder, limit = group
+    (folder / limit).write_text(f"{8 * MB}")
+    pages, rounds = 4096, 3
+    path = work / "streamed"
+    with open(path, "wb") as out:
+        out.write(os.urandom(pages * 4096))
+        out.flush()
+        os.fsync(out.fileno())
+        os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert native(program, folder, [str(path), str(pages), str(rounds)]) == [f"read {pages * rounds}"]
+    theirs = numbers((folder / "memory.stat").read_text().splitlines())
+    with Machine(ram="256M", warm=False) as machine:
+        made = machine.cgroup("g", memory_max=8 * MB)
+        done = machine.run([program, str(path), str(pages), str(rounds)], cgroup=made)
+        assert done.status == 0
+        ours = made.stat
+        assert made.events["oom_kill"] == kills_of(folder) == 0
+        assert made.events["max"] > 0
+    assert ours["workingset_refault_file"] > pages
+    ratio = ours["workingset_refault_file"] / theirs["workingset_refault_file"]
+    assert 0.85 < ratio < 1.15, (ours["workingset_refault_file"], theirs["workingset_refault_file"])
+    cached = "cache" if "cache" in theirs else "file"
+    assert 0.7 < ours["file"] / theirs[cached] < 1.3, (ours["file"], theirs[cached])
