@@ -7,6 +7,7 @@ Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Wh
 
 from typing import Final
 
+from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, LastLevel, last_level, leaf
 from pagewalk.hw.tlb import NO_ARRAY, Geometry, geometry, put, scan, set_of, use
 from pagewalk.hw.tlb_state import (
     C_REFERENCE,
@@ -34,7 +35,6 @@ from pagewalk.hw.tlb_state import (
     TAG_CLASS,
     TAG_NUMBER,
 )
-from pagewalk.hw.translate import LEAF_DIRTY, LEAF_FRAME, LastLevel, last_level, leaf
 from pagewalk.hw.walker import RIGHT_EXECUTE, RIGHT_READ, Words
 
 NOT_DONE: Final = 0

@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import extending
 
 from pagewalk.hw import jit, loop, short, tlb, walker
+from pagewalk.hw import leaf as leaves
 from pagewalk.hw import translate as translating
 from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, replay_batch
 from pagewalk.hw.tlb import invalidate
@@ -175,7 +176,7 @@ def machine_code() -> MachineCode:
     """All of it: seconds the first time ever, then a fraction of one."""
     w, a = _word, _words
     g = types.UniTuple(w, tlb.GEOMETRY_WORDS)
-    last = types.UniTuple(w, translating.LAST_LEVEL_WORDS)
+    last = types.UniTuple(w, leaves.LAST_LEVEL_WORDS)
     code = MachineCode()
     code.make(walker.walk_table, w, a, w, a, w, w, w, a)
     code.make(call_touch, types.void, w, a, w, w, w, w, w)
@@ -198,8 +199,8 @@ def machine_code() -> MachineCode:
     code.make(tlb.insert, w, a, w, w, w, w, w, w)
     code.make(tlb.drop_range, w, a, w, w, w, w)
     code.make(tlb.invalidate, w, a, w, w, w, w)
-    code.make(translating.last_level, last, a, inline=True)
-    code.make(translating.leaf, w, a, a, w, last, w, w, w, w, inline=True)
+    code.make(leaves.last_level, last, a, inline=True)
+    code.make(leaves.leaf, w, a, a, w, last, w, w, w, w, inline=True)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
@@ -249,7 +250,7 @@ class Specialised:
 
     def __init__(self, s: Any) -> None:
         words = [int(word) for word in s[:S_SLOTS]]
-        self._last = translating.last_level(words)
+        self._last = leaves.last_level(words)
         self._arrays = {
             name: short.geometry_or_none(words, words[at])
             for name, at in (
@@ -288,7 +289,7 @@ class Specialised:
         same = {
             "tables_of": constant(short.constant_array, array="tables"),
             "upper_tables_of": constant(short.constant_array, array="upper"),
-            "last_level": make(short.constant_last_level, types.UniTuple(w, translating.LAST_LEVEL_WORDS), a,
+            "last_level": make(short.constant_last_level, types.UniTuple(w, leaves.LAST_LEVEL_WORDS), a,
                                inline=True, LAST=self._last),
         }  # fmt: skip
         same["upper_walk"] = make(short.upper_walk, w, a, a, w, w, w, w, w, w, **same)

@@ -4,8 +4,9 @@ Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. ``
 configuration; hw/short.py has short ways for what most accesses are.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
+from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, last_level, leaf
 from pagewalk.hw.tlb import drop, find, geometry, insert, probe, use
 from pagewalk.hw.tlb_config import MAX_LEVELS
 from pagewalk.hw.tlb_state import (
@@ -39,16 +40,10 @@ from pagewalk.hw.tlb_state import (
     S_COALESCE,
     S_COALESCED_CLASS,
     S_COLUMN,
-    S_DIRTY_MASK,
-    S_DIRTY_VALUE,
     S_ENTRY_SHIFT,
-    S_EXECUTE_MASK,
-    S_EXECUTE_VALUE,
     S_FAULT_DROPS,
     S_FILL,
     S_FRAMES,
-    S_GLOBAL_MASK,
-    S_GLOBAL_VALUE,
     S_GLOBALS,
     S_HINTS,
     S_LEAF_ENTRY,
@@ -67,11 +62,7 @@ from pagewalk.hw.tlb_state import (
     S_PFN_SHIFT,
     S_PREFETCH,
     S_QUICK,
-    S_QUICK_MASK,
-    S_QUICK_VALUE,
     S_ROOT,
-    S_WRITE_MASK,
-    S_WRITE_VALUE,
     TAG_CLASS,
 )
 from pagewalk.hw.walker import (
@@ -85,60 +76,12 @@ from pagewalk.hw.walker import (
     OUT_RIGHTS,
     OUT_SHIFT,
     PEEK,
-    RIGHT_EXECUTE,
-    RIGHT_READ,
     RIGHT_WRITE,
     Words,
     walk_table,
 )
 
-# What ``leaf`` answers, beside RIGHT_* in the lowest three bits.
-LEAF_DIRTY: Final = 8
-LEAF_FRAME: Final = 4
-
 UNKNOWN_FRAMES: Final = 1 << 44  # more frames than any machine has
-
-# What ``leaf`` needs to know of the last level: its number and shift, index mask, the frame's mask, then masks and
-# values of what grants writing and execution, and of the marks Dirty and Global.
-LastLevel: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
-LAST_LEVEL_WORDS: Final = 12
-
-
-def last_level(s: Words) -> LastLevel:
-    """The last level of the state's format."""
-    level = s[S_NR_LEVELS] - 1
-    return (
-        level, s[S_LEVEL_SHIFT + level], s[S_QUICK], s[S_PFN_MASK], s[S_WRITE_MASK], s[S_WRITE_VALUE],
-        s[S_EXECUTE_MASK], s[S_EXECUTE_VALUE], s[S_DIRTY_MASK], s[S_DIRTY_VALUE], s[S_GLOBAL_MASK], s[S_GLOBAL_VALUE],
-    )  # fmt: skip
-
-
-def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, access: int, table: int, known: int) -> int:
-    """The last entry of a walk, in the table in frame ``table``, which the upper levels grant the rights ``known`` to,
-    where nothing is to be marked; -1 where the whole walk has to say.
-    (frame << 4) | (1 << 3 where it is dirty) | rights."""
-    (_, shift, index_mask, pfn_mask, write_mask, write, execute_mask, execute, dirty_mask, dirty, global_mask,
-     global_) = last  # fmt: skip
-    index = (table << (shift - 3)) + ((addr >> shift) & index_mask)
-    if index < 0 or index >= nr_words:
-        return -1
-    entry = words[index]
-    pfn = (entry & pfn_mask) >> shift
-    if entry & s[S_QUICK_MASK + access] != s[S_QUICK_VALUE + access] or pfn << (shift - 3) >= nr_words:
-        return -1
-    rights = RIGHT_READ
-    if entry & write_mask == write:
-        rights |= RIGHT_WRITE
-    if entry & execute_mask == execute:
-        rights |= RIGHT_EXECUTE
-    if rights & ~known != 0:
-        return -1
-    found = (pfn << LEAF_FRAME) | rights
-    if entry & dirty_mask == dirty:
-        found |= LEAF_DIRTY
-    if entry & global_mask == global_ and s[S_GLOBALS] != 0:
-        return -1
-    return found
 
 
 def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: int) -> int:
