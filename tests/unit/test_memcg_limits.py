@@ -67,7 +67,7 @@ def test_protection_is_in_proportion_above_the_minimum(machine: Machine) -> None
     member(half, 16 * MB)
     member(none, 16 * MB)
     squeeze(machine, 2048)
-    assert 0 < half.swap_current < none.swap_current
+    assert 0 < half.swap_current <= none.swap_current  # generations give by batches of 64 pages
     squeeze(machine, 16384)
     assert half.current >= 8 * MB - 2 * STOCK  # never below
     assert none.current < 2 * MB
