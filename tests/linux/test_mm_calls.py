@@ -3,6 +3,8 @@
 The programs print every call with its result, and their maps after each group of calls.
 """
 
+from pathlib import Path
+
 import harness
 import pytest
 
@@ -54,3 +56,9 @@ def test_calls_answer_as_the_kernel_does(name: str) -> None:
 def test_the_limit_on_the_number_of_mappings_holds() -> None:
     harness.need_reference_kernel()
     harness.check([harness.compile_c("limit_calls"), "{work}", "mappings"], aslr=False, work={})
+
+
+def test_protection_keys_are_refused_where_the_cpu_has_none() -> None:
+    if " pku " in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU has protection keys")
+    harness.check([harness.compile_c("pkey_calls")])

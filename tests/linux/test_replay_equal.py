@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROGRAMS
+from harness import PROGRAMS, compile_c
 
 from pagewalk.cli import run_command
 from pagewalk.hw.tlb_parse import parse_tlb
@@ -98,3 +98,10 @@ def test_a_replay_is_on_the_recorded_machine_unless_told_otherwise(
     assert run_command(["replay", str(trace), "--json", "--set", "fault_around_bytes=65536"]) == 0
     other = json.loads(capfd.readouterr().out)
     assert other["minor"] < same["minor"]
+
+
+@pytest.mark.slow
+def test_interrupted_calls_count_alike_on_two_cpus(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Signals, stops and kills: tasks that are woken, run and ended on CPUs that others have just used."""
+    program = compile_c("interrupted_calls", flags=["-pthread"])
+    assert differences(work, "zen3", [program, str(work)], "--cpus", "2") == {}

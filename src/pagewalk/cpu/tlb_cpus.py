@@ -32,6 +32,7 @@ class Cpus(TlbWatcher):
 
     Counts what the MMUs cannot see: switches, shootdowns and their targets, CPUs spared in lazy mode, roll-overs.
 
+    follows  it is the CPU of the kernel's current task, whatever ``current`` says
     learns  of which frames are neighbours, the MMUs are told (``learn_frame``)
     """
 
@@ -39,6 +40,7 @@ class Cpus(TlbWatcher):
         self.config = config
         self._learns = learns and config.coalesce > 1
         self.current = 0
+        self.follows = False
         self.mmus: dict[int, Mmu] = {}
         self.states: dict[int, TlbState] = {}
         self._system = system
@@ -101,10 +103,14 @@ class Cpus(TlbWatcher):
         self._cpu(cpu)
         self.states[cpu].enter_lazy_tlb()
 
+    def here(self) -> int:
+        """The CPU that executes the kernel."""
+        return int(self._system.current.cpu) if self.follows else self.current
+
     def flush_tlb_mm_range(self, mm: MmStruct, start: int, end: int) -> None:
         """TlbWatcher."""
         targets = 0
-        current, broadcast = self.current, self._broadcast
+        current, broadcast = self.here(), self._broadcast
         for cpu, mmu in self.mmus.items():
             state = self.states[cpu]
             if broadcast:

@@ -79,6 +79,7 @@ class TlbModel:
     ) -> None:
         self.config = config
         self.cpus = Cpus(config, system, nr_cpus)
+        self.cpus.follows = True
         self.instructions = 0
         self.served = 0  # faults that only the modelled TLBs took
         self._system = system

@@ -150,6 +150,7 @@ class MmStruct:
         self.saved_auxv: bytes = b""
         self.coredump_filter = MMF_DUMP_FILTER_DEFAULT
         self.oom_victim = False
+        self.pkey_taken = False  # pkey_alloc(2) has been asked
         self.oom_skip = False
         self.exe_file: File | None = None
         self.faults = FaultStats()

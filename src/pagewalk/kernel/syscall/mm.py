@@ -7,7 +7,7 @@ Differs: process_madvise and process_vm_* reach the caller alone.
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import MFD_CLOEXEC
 from pagewalk.fs.memfd import MFD_NAME_MAX_LEN, memfd_create, memfd_flags_error
@@ -31,6 +31,8 @@ from pagewalk.mm.vma import VM_LOCKED, VM_LOCKONFAULT
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
+
+_PKEY_ACCESS_MASK: Final = 3  # PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE
 
 
 def sys_brk(task: "Task", new: int) -> int:
@@ -87,7 +89,14 @@ def sys_pkey_mprotect(task: "Task", addr: int, length: int, prot: int, pkey: int
 
 
 def sys_pkey_alloc(task: "Task", flags: int, rights: int) -> int:
-    """pkey_alloc(2): a CPU without protection keys refuses to give one rights."""
+    """pkey_alloc(2) on a CPU without protection keys. Linux on x86 takes the one key that every page has before it
+    finds that nobody can set its rights (EINVAL), and does not give it back: from then on, in children too, there is
+    none (ENOSPC)."""
+    if flags or rights & ~_PKEY_ACCESS_MASK:
+        return -errno.EINVAL
+    if task.mm.pkey_taken or task.mm.system.config.arch == "arm64":
+        return -errno.ENOSPC
+    task.mm.pkey_taken = True
     return -errno.EINVAL
 
 
