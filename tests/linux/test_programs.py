@@ -204,6 +204,15 @@ def test_instructions_that_trap() -> None:
     check([compile_c("traps")], aslr=False)
 
 
+@pytest.mark.parametrize("interpreted", ["", "1"])
+@pytest.mark.parametrize("pages", ["0", "20000"])
+def test_a_program_goes_on_exactly_where_a_timer_interrupted_it(
+    pages: str, interpreted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGEWALK_INTERPRETED", interpreted)
+    check([compile_c("alarms"), pages])
+
+
 def test_the_vdso() -> None:
     check([compile_c("vdso", "dynamic", flags=["-ldl"])])
 

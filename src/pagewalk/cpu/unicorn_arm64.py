@@ -117,7 +117,7 @@ class UnicornArm64(UnicornCpu):
         pc = regs.pc
         while True:
             state[STATE_EVENT] = EVENT_NONE
-            error = ulib.emu_start(self._engine, pc, 0, 0, 0)
+            error = ulib.emu_start(self._engine, pc, 0, 0, self._piece)
             self._general.store(regs)
             self._raise_pending()
             if state[STATE_EVENT] != EVENT_NONE:

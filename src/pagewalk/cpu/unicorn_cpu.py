@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _STOP_INTERVAL: Final = 0.001  # seconds between two attempts to stop
 _IDLE_LIMIT: Final = 10_000  # times that the emulator may stop without a reason before we give up
+_PIECE: Final = 50_000  # instructions that run at a time where blocks are not counted, and it may have to stop
 _HOST_NS_A_BLOCK: Final = 25  # what a slice lasts where blocks are not counted
 
 COMPILE_AFTER: Final = 16_384  # TLB misses: as long in Python as it takes to load the code that does without
@@ -56,6 +57,7 @@ class UnicornCpu(Cpu):
         self._stop_wanted = False
         self._thread = 0
         self._counts = False
+        self._piece = 0
         self._slice_end = 0
         self._idle = 0
         self._hooks: AccessHooks | None = None
@@ -68,16 +70,33 @@ class UnicornCpu(Cpu):
 
     def count_blocks(self) -> bool:
         """See ``Cpu.count_blocks``: machine code counts (6 ns a block); without Numba nobody does."""
-        if self._counts or not may_compile():
-            return self._counts
+        if self._counts:
+            return True
+        if not may_compile():
+            self._piece = _PIECE
+            return False
         from pagewalk.hw import callbacks
 
+        self._piece = 0
         if not self._mmu.has_machine_code:
             self._use_machine_code()
         self._events.count_blocks(callbacks.on_block.address)
         self._mmu.forget_translations()
         self._counts = True
         return True
+
+    def expect_stops(self) -> None:
+        """See ``Cpu.expect_stops``.
+
+        Unicorn leaves rip at the last instruction that used memory when ``emu_stop`` comes from another thread: what
+        the program has done since, it would do again. So nobody calls it then: the end of the slice is the stop where
+        blocks are counted, and elsewhere the program runs so many instructions at a time, which Unicorn counts (7 ns
+        each).
+        """
+        if self._mmu.has_machine_code:
+            self.count_blocks()
+        else:
+            self._piece = _PIECE
 
     def start_slice(self, blocks: int) -> None:
         """See ``Cpu.start_slice``."""
@@ -177,7 +196,7 @@ class UnicornCpu(Cpu):
         if self._stop_wanted:
             self._stop_wanted = False
             return True
-        if self._counts and self._state[STATE_SLICE] <= 0:
+        if self._piece or (self._counts and self._state[STATE_SLICE] <= 0):
             return True
         if self._mmu.wants_machine_code:
             self._use_machine_code()
@@ -190,14 +209,17 @@ class UnicornCpu(Cpu):
         """Makes ``run`` come back with EXIT_STOPPED: the one under way, or else the next one.
 
         From another thread: returns when ``run`` has come back. A request that reaches the emulator while it starts is
-        lost there, so it is repeated until it is seen.
+        lost there, so it is repeated until it is seen. Where nobody expected it, the program cannot go on.
         """
         self._stop_wanted = True
         if threading.get_ident() == self._thread:
             ulib.emu_stop(self._engine)
             return
         while self._stop_wanted and self._running:
-            ulib.emu_stop(self._engine)
+            if self._counts:
+                self._state[STATE_SLICE] = 0  # the program may just be counting, and write over it
+            elif not self._piece:
+                ulib.emu_stop(self._engine)
             time.sleep(_STOP_INTERVAL)
 
     @property
@@ -216,3 +238,5 @@ class UnicornCpu(Cpu):
 
         self._mmu.use(callbacks)
         self._events.hook(callbacks.on_syscall.address, callbacks.on_interrupt.address)
+        if self._piece:
+            self.count_blocks()

@@ -136,7 +136,7 @@ class UnicornX86(UnicornCpu):
         rip = regs.rip
         while True:
             state[STATE_EVENT] = EVENT_NONE
-            error = ulib.emu_start(engine, rip, 0, 0, 0)
+            error = ulib.emu_start(engine, rip, 0, 0, self._piece)
             event = state[STATE_EVENT]
             if event == EVENT_SYSCALL and mmu.exception is None:
                 self._general.store(regs)
@@ -200,7 +200,7 @@ class UnicornX86(UnicornCpu):
             regs.eflags |= _TF
             self._general.load(regs)
             state[STATE_EVENT] = EVENT_NONE
-            error = ulib.emu_start(self._engine, regs.rip, 0, 0, 0)
+            error = ulib.emu_start(self._engine, regs.rip, 0, 0, self._piece)
             event = state[STATE_EVENT]
             vector = state[STATE_VECTOR]
             if event != EVENT_REFUSED:

@@ -133,6 +133,12 @@ class Cpu(Fpu):
         cannot: then a slice is host time, and somebody must call ``stop``."""
         return False
 
+    def expect_stops(self) -> None:
+        """From now on ``stop`` may come from another thread while the program is to go on afterwards where it was.
+
+        ``run`` may then end with EXIT_STOPPED at any time; the caller gives a new slice when one is used up.
+        """
+
     def start_slice(self, blocks: int) -> None:
         """Gives ``run`` that many basic blocks."""
 

@@ -48,8 +48,13 @@ class Runner:
         if task.fpu.cpu is not cpu:
             task.fpu.enter(cpu)
         sched = self.sched
-        if not sched.counting and (sched.timers.heap or task.signal.cpu_timers):
-            arm_alarm(task)
+        if not sched.counting:
+            if sched.timers.heap or task.signal.cpu_timers:
+                sched.expects_stops = True
+                cpu.expect_stops()
+                arm_alarm(task)
+            if sched.expects_stops:
+                sched.renew_slice(cpu)
         before = time.thread_time_ns()
         left = cpu.slice_left()
         reason = cpu.run(task.mm, task.regs, self.on_fault)

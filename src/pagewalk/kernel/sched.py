@@ -62,10 +62,11 @@ class TaskWait(WaitEntry):
 class Scheduler:
     """One machine's.
 
-    rqs          its CPUs
-    timers       what is to happen at a time of the monotonic clock
-    counting     time is counted, slices end: there has been more than one task
-    host_waits   host descriptors that sleeping tasks wait for: (number, poll bits)
+    rqs            its CPUs
+    timers         what is to happen at a time of the monotonic clock
+    counting       time is counted, slices end: there has been more than one task
+    expects_stops  the CPU was told that a timer may stop it
+    host_waits     host descriptors that sleeping tasks wait for: (number, poll bits)
     """
 
     def __init__(self, kernel: "Kernel", nr_cpus: int) -> None:
@@ -73,6 +74,7 @@ class Scheduler:
         self.rqs = [Rq(number, pcid=kernel.config.pcid) for number in range(nr_cpus)]
         self.timers = TimerQueue()
         self.counting = False
+        self.expects_stops = False
         self.host_waits: dict[Task, list[tuple[int, int]]] = {}
         self.main: Any = None
 
@@ -251,6 +253,11 @@ class Scheduler:
         cpu.start_slice(SLICE_BLOCKS)
         if not counts:
             self.kernel.alarm_clock.set(time.monotonic_ns() + SLICE_NS)
+
+    def renew_slice(self, cpu: "Cpu") -> None:
+        """While there is one task alone: a slice that is used up means nothing."""
+        if cpu.slice_left() <= 0:
+            cpu.start_slice(SLICE_BLOCKS)
 
     def account(self, task: Task, cpu: "Cpu", before: int) -> None:
         """The counted clock goes on by what the task has run."""

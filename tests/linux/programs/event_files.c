@@ -1,5 +1,6 @@
 /* timerfd, signalfd, pidfd. */
 #include "say.h"
+#include "asleep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -193,7 +194,7 @@ static void large_number(void)
 	flush();
 	int child = fork();
 	if (!child) {
-		usleep(20000);
+		until_asleep(getppid(), getppid());
 		read(fd, &value, 8);
 		quit(value);
 	}
