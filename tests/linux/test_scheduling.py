@@ -16,5 +16,5 @@ def test_classes_and_nice_values_are_the_kernels() -> None:
     theirs = harness.native([program])
     if b"class 1 priority 5: -1 1" in theirs.stdout:
         pytest.skip("this kernel grants no real-time classes here")
-    ours = harness.modelled([program], options=["--cpus", str(len(os.sched_getaffinity(0)))])
+    ours = harness.modelled([program], options=["--cpus", str(min(os.cpu_count() or 1, 64))])
     harness.assert_same([program], theirs, ours)

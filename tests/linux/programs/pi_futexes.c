@@ -239,7 +239,7 @@ static void requeues(void)
 	say_result("not requeued in time", join(start('R', waits_for_requeue, (void *)5)));
 	word = 0;
 	op(&word, FUTEX_LOCK_PI);
-	a = start('S', waits_for_requeue, (void *)40);
+	a = start('S', waits_for_requeue, (void *)500); /* long enough to be requeued in */
 	asleep(a);
 	V(requeue(1, 1, 0));
 	say_result("requeued, not locked in time", join(a));
