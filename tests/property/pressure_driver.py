@@ -8,7 +8,11 @@ for the file.
 import errno
 import random
 
-from pagewalk import LinuxError, Machine, OomKilled, OutOfMemory, Process
+from pressure_machines import KINDS, Watermarks, make_machine
+from pressure_steps import FILE_PAGES, FileSteps, GroupSteps, move_between_nodes
+
+from pagewalk import LinuxError, OomKilled, OutOfMemory, Process
+from pagewalk.cgroup import Cgroup
 from pagewalk.check import check_machine
 from pagewalk.mm.lru_names import LRU_UNEVICTABLE
 from pagewalk.mm.swapon import add_swap, swapoff
@@ -18,35 +22,7 @@ PAGE = 4096
 RW = 3
 PRIVATE, SHARED, FILE, FILE_PRIVATE = range(4)
 MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT = 3, 4, 8, 20, 21
-FILE_PAGES = 64
 MAX_LIVE = 200  # pages that the processes may hold together: RAM and swap have room for them
-
-
-def make_small(machine: Machine, frames: int) -> None:
-    """Leaves the machine ``frames`` free frames; its marks are made to measure."""
-    node = machine.system.node
-    node.drain_all_pages()
-    for zone in node.zones:
-        for start, end in zone.deferred:
-            zone.free_pages -= end - start
-            zone.managed_pages -= end - start
-        zone.deferred = []
-    for order in range(int(machine.system.mem_map.max_order), -1, -1):
-        for zone in node.zones:
-            for blocks in zone.free_area[order].lists:
-                while blocks.head >= 0 and node.nr_free_pages() - (1 << order) >= frames:
-                    page = zone.mem_map.page(blocks.head)
-                    blocks.delete(page)
-                    page.flags = 0
-                    zone.free_pages -= 1 << order
-                    zone.managed_pages -= 1 << order
-    for zone in node.zones:
-        zone.watermark_min, zone.watermark_low, zone.watermark_high = 6, 10, 16
-        zone.lowmem_reserve = [0] * len(zone.lowmem_reserve)
-        zone.pcp.high = zone.pcp.high_min = zone.pcp.high_max = 4
-        zone.pcp.batch = 1
-    node.zonelist = [zone for zone in node.zonelist if zone.managed_pages]
-    node.zonelist_here = list(node.zonelist)
 
 
 class Area:
@@ -66,18 +42,19 @@ class Area:
 class Pressure:
     """The machine, its processes, the twin."""
 
-    def __init__(self, seed: int, path: str, rw: list[str], *, policy: str = "lru", frames: int = 84) -> None:
+    def __init__(self, seed: int, path: str, rw: list[str], kind: int = 0) -> None:
         self.random = random.Random(seed)
-        swap = "200K" if seed % 4 == 3 else "480K,480K:3"  # with too little, the OOM killer is part of the programs
-        swappiness = (0, 60, 100, 200) if policy == "lru" else (60, 100, 200)  # generations never swap at 0
-        self.machine = Machine(
-            ram="64M", swap=swap, aslr=False, rw=rw, warm=False, swappiness=self.random.choice(swappiness),
-            swap_rotational=bool(seed & 1), reclaim_policy=policy,
-        )  # fmt: skip
-        make_small(self.machine, frames)
+        generations = KINDS[kind][1].get("reclaim_policy") == "mglru"  # they never swap at 0
+        self.machine = make_machine(kind, rw, self.random.choice((60, 100, 200) if generations else (0, 60, 100, 200)))
+        self.watermarks = Watermarks(self.machine)
         self.path = path
         self.file: dict[int, bytes] = {}
         self.areas: dict[Process, list[Area]] = {self.machine.spawn(): []}
+        self.groups: list[Cgroup] = []
+        if "groups" in KINDS[kind][3]:
+            outer = self.machine.cgroup("outer")
+            self.groups = [outer, outer.cgroup("inner"), self.machine.cgroup("other", oom_group=True)]
+        self.nodes = len(self.machine.system.nodes) if "nodes" in KINDS[kind][3] else 0
         self.steps = 0
         self.kills = 0
 
@@ -117,6 +94,7 @@ class Pressure:
         if not self.areas:
             self.areas[self.machine.spawn()] = []
         check_machine(self.machine)
+        self.watermarks.check()
         self.steps += 1
 
     def pick(self, process: Process) -> Area | None:
@@ -171,13 +149,13 @@ class Pressure:
             area.maybe.update(pages)
         elif advice == MADV_DONTNEED:
             for page in pages:
-                area.data.pop(page, None)
+                area.data.pop(page + area.offset, None)
                 area.maybe.discard(page)
 
     def change(self, process: Process) -> None:
-        """mmap, munmap, mprotect, mremap, mlock."""
+        """mmap, munmap, mprotect, mremap, mlock; the file is written and cut; groups and nodes change."""
         area = self.pick(process)
-        what = self.random.randrange(6) if self.live() > 100 else 0
+        what = self.random.randrange(10) if self.live() > 100 else 0
         if area is None or what == 0:
             self.new_area(process)
         elif what == 1:
@@ -203,6 +181,33 @@ class Pressure:
         elif what == 5 and area.locked:
             process.munlock(area.start, area.pages * PAGE)
             area.locked = False
+        elif what == 6 and area.pages > 1:
+            self.shrink(process, area)
+        elif what == 7:
+            FileSteps(self, process).step()
+        elif what == 8 and self.groups:
+            GroupSteps(self, process).step()
+        elif what == 9 and self.nodes:
+            move_between_nodes(self, process, area)
+
+    def shrink(self, process: Process, area: Area) -> None:
+        """munmap of the mapping's first pages, or mremap to fewer."""
+        less = self.random.randrange(1, area.pages)
+        if self.random.random() < 0.5:
+            process.munmap(area.start, less * PAGE)
+            area.start += less * PAGE
+            area.offset += less
+            area.maybe = {page - less for page in area.maybe if page >= less}
+            gone = range(area.offset - less, area.offset)
+        else:
+            assert process.mremap(area.start, area.pages * PAGE, (area.pages - less) * PAGE) == area.start
+            kept = area.offset + area.pages - less
+            area.maybe = {page for page in area.maybe if page < area.pages - less}
+            gone = range(kept, kept + less)
+        area.pages -= less
+        if area.kind in (PRIVATE, FILE_PRIVATE):
+            for page in gone:
+                area.data.pop(page, None)
 
     def break_cow(self, area: Area) -> None:
         """Locked private memory that may be written gets its copies at once: the file's later changes pass it by."""
@@ -229,7 +234,11 @@ class Pressure:
         """fork, exit, reclaim, swapoff."""
         what = self.random.randrange(4)
         if what == 0 and self.live() * 2 < MAX_LIVE and len(self.areas) < 4:
-            child = process.fork()
+            try:
+                child = process.fork()
+            except LinuxError as error:
+                assert error.errno == errno.ENOMEM  # alone on its nodes: nobody else can be killed
+                return
             copies = []
             for area in self.areas[process]:
                 shared = area.kind in (SHARED, FILE)

@@ -145,6 +145,9 @@ def test_panic_on_oom_ends_the_run(setting: dict[str, int], complaint: str, scen
     with Machine(ram="64M", overcommit_memory=1, **setting) as machine:
         with pytest.raises(OutOfMemory, match=complaint):
             machine.run([scenario, "100", "1", "big:10:0", "grower:0:0"])
+        *_, table, last = machine.dmesg().splitlines()
+        assert table.endswith("grower")
+        assert last == f"Kernel panic - not syncing: Out of memory: {complaint}"
         check_machine(machine)
 
 
@@ -274,6 +277,47 @@ def test_shared_memory_is_freed_by_the_victim_s_end(tmp_path: Path) -> None:
         check_machine(machine)
 
 
+def test_a_system_call_s_request_has_the_victim_reaped(tmp_path: Path) -> None:
+    source = tmp_path / "writer.c"
+    source.write_text(
+        """
+        #define _GNU_SOURCE
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <sys/prctl.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(void) {
+            static char block[1 << 20];
+            pid_t holder = fork();
+            if (holder == 0) {
+                prctl(PR_SET_NAME, "holder");
+                memset(malloc(20 << 20), 1, 20 << 20);
+                pause();
+            }
+            sleep(1);
+            int fd = memfd_create("m", 0), status;
+            for (int i = 0; i < 16; i++)
+                if (write(fd, block, sizeof block) != sizeof block)
+                    return 2;
+            waitpid(holder, &status, 0);
+            return WTERMSIG(status);
+        }
+        """
+    )
+    built = tmp_path / "writer"
+    subprocess.run(["cc", "-O1", "-static", "-o", built, source], check=True)
+    with Machine(ram="72M", overcommit_memory=1, skip_sleep=True) as machine:
+        done = machine.run([str(built)])
+        assert done.status == 9
+        (kill,) = done.report.oom_kills
+        reaped = f"oom_reaper: reaped process {kill.pid} (holder), now anon-rss:0kB, file-rss:"
+        assert [line for line in machine.dmesg().splitlines() if line.startswith(reaped)]
+        check_machine(machine)
+
+
 def test_oom_score_adj_is_checked(small: Machine) -> None:
     process = small.spawn()
     with pytest.raises(ConfigError, match="oom_score_adj: expected -1000 to 1000, got 1001"):
@@ -341,6 +385,8 @@ def test_a_shortage_of_some_nodes_kills_who_may_use_them() -> None:
         (kill,) = machine.kernel.oom.kills
         assert kill.victim.pid == everywhere.pid
         assert bound_elsewhere.alive
+        rows = [task.pid for task in parse_log(machine.dmesg())[0].tasks]
+        assert rows == [everywhere.pid, asks.pid], "who cannot use the node is not in the table"
         assert "constraint=CONSTRAINT_MEMORY_POLICY,nodemask=1,cpuset=/,mems_allowed=0-1,global_oom" in machine.dmesg()
         (report,) = parse_log(machine.dmesg())
         found = rank_report(report)

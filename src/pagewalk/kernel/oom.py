@@ -33,7 +33,7 @@ from pagewalk.mm.oom_kill import (
     OomTask,
     select_bad_process,
 )
-from pagewalk.mm.oom_reaper import oom_reap_task_mm
+from pagewalk.mm.oom_reaper import oom_reap_task_mm, reaped_line
 from pagewalk.mm.oom_report import dump_header, dump_oom_summary, dump_tasks, kill_line, show_mem
 from pagewalk.mm.oom_state import mem_info
 from pagewalk.mm.reclaim_seam import OomKiller
@@ -196,6 +196,7 @@ class KernelOom(OomKiller):
         if task.stack is None and len({id(other.mm) for other in self.kernel.tasks() if other.mm.mm_users > 0}) == 1:
             return False
         if self.panics(oc):
+            self.print_report(oc, task, tasks, None, self.panic)
             return False
         victim = self.choose(task, oc, tasks)
         if victim is None:
@@ -203,7 +204,7 @@ class KernelOom(OomKiller):
                 return self.wait_for_victim(task)
             if not oc.memcg:
                 self.panic = "Out of memory and no killable processes"
-            self.print_report(oc, task, tasks, None, "")
+            self.print_report(oc, task, tasks, None, "Out of memory and no killable processes...")
             return False
         by_turn = self.kernel.system.config.oom_kill_allocating_task and not oc.memcg and victim.pid == task.tgid
         why = ALLOCATING_TASK if by_turn else ""
@@ -243,17 +244,17 @@ class KernelOom(OomKiller):
     def print_report(
         self, oc: OomControl, task: "Task", tasks: list[OomTask], victim: OomTask | None, why: str
     ) -> list[str]:
-        """dump_header, and the lines that name the victim; they go to the kernel's log too."""
+        """dump_header, and the lines that name the victim, or why there is none; they go to the kernel's log too."""
         config = self.kernel.system.config
         lines = [dump_header(oc, task.comm, task.oom_score_adj, config.linux)]
         lines += self.memory_lines(oc)
         if config.oom_dump_tasks:
-            lines += dump_tasks(tasks, config.linux)
+            lines += dump_tasks([each for each in tasks if oc.eligible(each)], config.linux)
         if victim is not None:
             lines.append(dump_oom_summary(oc, victim))
             lines.append(kill_line(oc, victim, why))
         else:
-            lines.append("Out of memory and no killable processes...")
+            lines.append(why)
         self.log += lines
         return lines
 
@@ -342,6 +343,8 @@ class KernelOom(OomKiller):
         freed = 0
         for mm in dying:
             freed += oom_reap_task_mm(mm)
+            owners = [other.signal.leader for other in self.kernel.tasks() if other.mm is mm]
+            self.log.append(reaped_line(owners[0].pid, owners[0].comm, mm))
         if freed > 0:
             return True
         if task.stack is not None and not self.reserves and (cpu is None or not cpu.in_program()):

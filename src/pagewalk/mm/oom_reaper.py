@@ -4,7 +4,7 @@ Mirrors: mm/oom_kill.c (__oom_reap_task_mm, oom_reap_task_mm) (6.18)
 Differs: at once, not by a thread of its own.
 """
 
-from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from pagewalk.mm.mmu_gather import zap_pte_range
 from pagewalk.mm.vma import VM_HUGETLB, VM_PFNMAP, VM_SHARED
 
@@ -22,3 +22,10 @@ def oom_reap_task_mm(mm: MmStruct) -> int:
             mm.flush_tlb_range(vma.vm_start, vma.vm_end)
     mm.oom_skip = True
     return before - mm.get_mm_rss()
+
+
+def reaped_line(pid: int, comm: str, mm: MmStruct) -> str:
+    """What the kernel's log says then, and what is left."""
+    kb = int(mm.system.page_size) >> 10
+    anon, file, shmem = [mm.rss_stat[kind] * kb for kind in (MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES)]
+    return f"oom_reaper: reaped process {pid} ({comm}), now anon-rss:{anon}kB, file-rss:{file}kB, shmem-rss:{shmem}kB"

@@ -28,6 +28,7 @@ from pagewalk.mm.gfp import (
     ALLOC_NOFRAGMENT,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
+    ALLOC_RESERVES,
     ALLOC_WMARK_HIGH,
     ALLOC_WMARK_LOW,
     GFP_ACCOUNT,
@@ -74,6 +75,7 @@ class Node:
     nodemask       nodes that the request in the slow path may use, for the OOM killer; -1: all
     memcg          whom pages of programs and requests with GFP_ACCOUNT are charged to (mm/memcg_seam.py)
     last_failure   the request that could last not be served, for the message; "" when none failed
+    reserve_allocs requests that were entitled to go below the mark that others stop at, and were served
     reclaim        whom the slow path asks for memory (mm/reclaim_seam.py), the same object in all nodes
     """
 
@@ -96,6 +98,7 @@ class Node:
         self.lruvecs: list[ReclaimPolicy] = [self.lruvec]
         self.one_lruvec = True
         self.last_failure = ""
+        self.reserve_allocs = 0
         self.reclaim = ReclaimSeam()
         self.memcg = MemcgSeam()
         self.nodemask: i64 = -1
@@ -206,9 +209,7 @@ class Node:
                 return None
             zone.pcp.count -= 1 << order
             return hot.pop()
-        page: Page | None = None
-        if alloc_flags & ALLOC_HIGHATOMIC:
-            page = rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
+        page = rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC) if alloc_flags & ALLOC_HIGHATOMIC else None
         if page is None:
             page = rmqueue_buddy(zone, order, migratetype, alloc_flags)
         if page is None and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
@@ -230,6 +231,7 @@ class Node:
                 first = False
                 page = self.get_page_from_freelist(zonelist, gfp, order, highest, alloc_flags)
                 if page is not None:
+                    self.reserve_allocs += 1 if alloc_flags & ALLOC_RESERVES else 0
                     return page
             reserve: i64 = ALLOC_NO_WATERMARKS if gfp & GFP_MEMALLOC else reclaim.memalloc(gfp)
             if gfp & GFP_NOMEMALLOC:
@@ -237,6 +239,7 @@ class Node:
             flags = reserve | (alloc_flags & ALLOC_KSWAPD) if reserve else alloc_flags
             page = self.get_page_from_freelist(self.zonelist if reserve else zonelist, gfp, order, highest, flags)
             if page is not None:
+                self.reserve_allocs += 1 if reserve or flags & ALLOC_RESERVES else 0
                 return page
             if not gfp & GFP_DIRECT_RECLAIM or reserve & ALLOC_NO_WATERMARKS:
                 break
@@ -248,7 +251,7 @@ class Node:
                 break
             rounds = 0 if progress > 0 and not costly else rounds + 1
             if rounds <= MAX_RECLAIM_RETRIES:
-                if progress > 0 and self.should_reclaim_retry(zonelist, order, highest, flags):
+                if self.should_reclaim_retry(zonelist, order, highest, flags):
                     continue
             elif self.unreserve_highatomic(zonelist, gfp, force=True):
                 continue
@@ -257,8 +260,7 @@ class Node:
                 return page
             if costly or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE):
                 break
-            killed = reclaim.out_of_memory(self, gfp, order)
-            if not killed or reserve & ALLOC_OOM:
+            if not reclaim.out_of_memory(self, gfp, order) or reserve & ALLOC_OOM:
                 break
             rounds = 0
         self.last_failure = f"{self.ram.page_size << order >> 10} KiB (order {order}) of {self._free_summary()}"
