@@ -34,9 +34,9 @@ class UserModeLinux:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for tool in ("linux.uml", "mkfs.ext4"):
+        for tool in ("linux.uml", "mkfs.ext4", "setarch"):
             if shutil.which(tool) is None:
-                raise Missing(f"{tool} is not installed (Debian: user-mode-linux, e2fsprogs)")
+                raise Missing(f"{tool} is not installed (Debian: user-mode-linux, e2fsprogs, util-linux)")
         self.root = folder / "root"
         for name in ("proc", "sys", "dev", "data"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -65,9 +65,12 @@ class UserModeLinux:
             out.write(b"SWAPSPACE2")
 
     def run(self, pattern: list[str], timeout: float = 300) -> dict[str, int]:
-        """What the pattern printed. Raises Missing where the kernel does not come up on this machine."""
+        """What the pattern printed. Raises Missing where the kernel does not come up on this machine.
+
+        Without setarch -R each boot has another size: the kernel's memory begins where its own heap ends.
+        """
         command = [
-            "linux.uml", f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={self.root}", "ro",
+            "setarch", "-R", "linux.uml", f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={self.root}", "ro",
             f"ubda={self.swap}", f"ubdb={self.data}", "con=null", "con0=fd:0,fd:1", "quiet", "init=/init",
             "--", *pattern,
         ]  # fmt: skip
