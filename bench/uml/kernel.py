@@ -70,8 +70,9 @@ class UserModeLinux:
         Without setarch -R each boot has another size: the kernel's memory begins where its own heap ends.
         """
         command = [
-            "setarch", "-R", "linux.uml", f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={self.root}", "ro",
-            f"ubda={self.swap}", f"ubdb={self.data}", "con=null", "con0=fd:0,fd:1", "quiet", "init=/init",
+            "setarch", "-R", "linux.uml",
+            f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={self.root}", "ro", f"ubda={self.swap}",
+            f"ubdb={self.data}", "con=null", "con0=fd:0,fd:1", "quiet", "init=/init",
             "--", *pattern,
         ]  # fmt: skip
         with tempfile.TemporaryDirectory() as home:  # it leaves a directory for its console there

@@ -39,6 +39,7 @@ def main() -> int:
 
     ram_kb, min_free_kb = int(sys.argv[1]), int(sys.argv[2])
     machine = Machine(
+        linux="6.1",
         memory_map=[(START, START + ram_kb * 1024)],
         swap=SWAP_BYTES,
         min_free_kbytes=min_free_kb,
