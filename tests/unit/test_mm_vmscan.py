@@ -1,6 +1,7 @@
 """Reclaim under pressure: who runs, what goes, what comes back, and what is counted."""
 
 import random
+from pathlib import Path
 
 import pytest
 from mm_rig import MB, PAGE, small_machine
@@ -8,9 +9,10 @@ from mm_rig import MB, PAGE, small_machine
 from pagewalk import Machine, OutOfMemory
 from pagewalk.check import check_machine
 from pagewalk.mm.lru_names import LRU_INACTIVE_FILE
+from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vmscan import try_to_free_memory
 
-MADV_FREE = 8
+MADV_FREE, MADV_PAGEOUT = 8, 21
 
 
 def vmstat(machine: Machine, name: str) -> int:
@@ -172,3 +174,30 @@ def test_swappiness_says_which_kind_goes(work: object) -> None:
             assert machine.system.node.lruvec.nr(LRU_INACTIVE_FILE) >= 0
     assert taken[0][0] == 0
     assert taken[200][0] > taken[200][1]
+
+
+def test_a_page_that_a_fault_holds_stays_mapped(work: Path) -> None:
+    """Else the fault, which needs a frame, and reclaim, which takes the page that it copies, could go on for ever."""
+    path = work / "file"
+    path.write_bytes(bytes(PAGE))
+    with small_machine(swap="8M", rw=[str(work)]) as machine:
+        process = machine.spawn()
+        anon, cached, file = process.mmap(PAGE), process.mmap(PAGE), process.mmap(PAGE, 1, 2, path=str(path))
+        for area in (anon, cached):
+            process.write(area, b"contents")
+        process.madvise(cached, PAGE, MADV_PAGEOUT)
+        process.read(cached, 8)  # it keeps its slot
+        process.read(file, 8)
+        words, fmt = machine.system.ram.words, machine.system.format
+        entries = [words[pte_lookup(process._task.mm, area)] for area in (anon, cached, file)]
+        pages = [machine.system.page(fmt.pfn(entry)) for entry in entries]
+        for page in pages:
+            page.refcount += 1
+        try_to_free_memory(machine.system, 10_000)
+        assert [page.mapcount for page in pages] == [1, 1, 1]
+        for page in pages:
+            page.refcount -= 1
+        try_to_free_memory(machine.system, 10_000)
+        assert [page.mapcount for page in pages] == [0, 0, 0]
+        check_machine(machine)
+        assert process.read(anon, 8) == process.read(cached, 8) == b"contents"

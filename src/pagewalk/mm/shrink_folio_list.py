@@ -2,7 +2,7 @@
 
 Mirrors: mm/vmscan.c (shrink_folio_list, folio_check_references, __remove_mapping) (6.18)
 Differs: writing ends at once, so that a page of swap is freed in the same pass; file systems are never written to from
-    here: the flusher does that.
+    here: the flusher does that; a page that somebody holds stays mapped.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -119,7 +119,7 @@ def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflush
     references = FOLIOREF_RECLAIM if ignore_references else folio_check_references(page)
     if references == FOLIOREF_ACTIVATE:
         return ACTIVATE
-    if references == FOLIOREF_KEEP:
+    if references == FOLIOREF_KEEP or is_held(page):
         return KEEP
     if page.flags & PG_anon:
         if page.flags & PG_swapbacked:
@@ -128,6 +128,13 @@ def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflush
     if page.flags & PG_swapcache:
         return free_swapcache_folio(sc, page)
     return shrink_file_folio(sc, page, references, unflushed)
+
+
+def is_held(page: Page) -> bool:
+    """Somebody works on the page: a fault that copies it, say, and needs a frame. Linux unmaps it in vain; where hardly
+    any page can go, the fault would then begin anew for ever."""
+    cached: i64 = 1 if page.flags & PG_swapcache or isinstance(page.mapping, AddressSpace) else 0
+    return page.refcount > page.mapcount + cached
 
 
 def shrink_anon_folio(sc: "ScanControl", page: Page, unflushed: dict[int, MmStruct]) -> int:
@@ -256,6 +263,9 @@ def shrink_large_folio(
     if references == FOLIOREF_ACTIVATE:
         outcome = ACTIVATE
     elif references == FOLIOREF_KEEP and outcome == FREED:
+        outcome = KEEP
+    held: i64 = sum([is_held(other) for other in group])
+    if outcome == FREED and held:
         outcome = KEEP
     if outcome == FREED:
         for other in group:
