@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pagewalk import Process
 from pagewalk.mm.filemap import filemap_fsync, filemap_read, filemap_write
 from pagewalk.mm.mbind import MPOL_MF_MOVE, do_migrate_pages, mbind
-from pagewalk.mm.mempolicy import MPOL_BIND, MPOL_DEFAULT, MPOL_INTERLEAVE, MPOL_PREFERRED, mpol_new
+from pagewalk.mm.mempolicy import MPOL_BIND, MPOL_DEFAULT, MPOL_INTERLEAVE, MPOL_PREFERRED, mpol_new, mpol_set_nodemask
 from pagewalk.mm.truncate import invalidate_mapping
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ def move_between_nodes(state: "Pressure", process: Process, area: "Area") -> Non
         assert failed in (0, -errno.ENOMEM), failed
     elif what == 1:
         made = mpol_new(state.machine.system, mode, 0, mask)
+        if not isinstance(made, int):
+            assert mpol_set_nodemask(state.machine.system, made) == 0
+            state.machine.system.has_policies = True
         process._task.mempolicy = None if isinstance(made, int) else made
     else:
         do_migrate_pages(mm, choice.randrange(1, 1 << state.nodes), nodes, move_all=choice.random() < 0.5)
