@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pagewalk import Machine
+from pagewalk.mm.buddy import rmqueue_buddy
+from pagewalk.mm.gfp import MIGRATE_MOVABLE
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.zone import Zone
 
@@ -69,19 +71,20 @@ def make_small(machine: Machine, frames: dict[str, int]) -> None:
 
 
 def take_away(zone: Zone, frames: int) -> None:
-    """Takes free frames from a zone until ``frames`` of them are left."""
-    for start, end in zone.deferred:
-        zone.free_pages -= end - start
-        zone.managed_pages -= end - start
-    zone.deferred = []
+    """Takes free frames from a zone until ``frames`` of them are left: those that no list has seen yet, if the others
+    will do, and whole blocks."""
+    unseen = sum(end - start for start, end in zone.deferred)
+    if zone.free_pages - unseen >= frames:
+        zone.free_pages -= unseen
+        zone.managed_pages -= unseen
+        zone.deferred = []
     for order in range(int(zone.mem_map.max_order), -1, -1):
-        for blocks in zone.free_area[order].lists:
-            while blocks.head >= 0 and zone.free_pages - (1 << order) >= frames:
-                page = zone.mem_map.page(blocks.head)
-                blocks.delete(page)
-                page.flags = 0
-                zone.free_pages -= 1 << order
-                zone.managed_pages -= 1 << order
+        while zone.free_pages - (1 << order) >= frames:
+            page = rmqueue_buddy(zone, order, MIGRATE_MOVABLE, 0)
+            if page is None:
+                break
+            page.flags = 0
+            zone.managed_pages -= 1 << order
 
 
 class Watermarks:

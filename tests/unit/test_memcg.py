@@ -11,6 +11,7 @@ from pagewalk.cgroup import Cgroup
 from pagewalk.check import check_machine
 from pagewalk.errors import ConfigError, OomKilled
 from pagewalk.fs.procfs.memcg_files import parse_limit
+from pagewalk.mm.mbind import do_migrate_pages
 from pagewalk.oom.parse import parse_log
 from pagewalk.oom.rank import rank_report
 
@@ -292,3 +293,18 @@ def test_what_cannot_be_is_one_line(machine: Machine) -> None:
     ):
         with pytest.raises(ConfigError, match=complaint):
             machine.cgroup(name, **settings)  # type: ignore[arg-type]
+
+
+def test_a_page_that_moves_to_another_node_is_charged_once() -> None:
+    with Machine(nodes=("64M", "64M"), aslr=False) as machine:
+        group = machine.cgroup("g")
+        process = machine.spawn()
+        group.add(process)
+        area = process.mmap(1 << 16)
+        process.touch(area, 1 << 16)
+        used = group.current
+        moved = machine.system.vmstat.pgmigrate_success
+        assert do_migrate_pages(process._task.mm, 0b01, 0b10, move_all=False) == 0
+        assert machine.system.vmstat.pgmigrate_success == moved + 16
+        assert group.current == used
+        check_machine(machine)

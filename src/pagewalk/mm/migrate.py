@@ -35,7 +35,7 @@ def migrate_page(system: "System", page: Page, nid: int) -> int:
     if page.order != 0 or (cache is not None and cache.folio_heads):
         return -errno.EBUSY
     gfp = (GFP_HIGHUSER_MOVABLE | GFP_THISNODE | GFP_NOWARN | GFP_NORETRY) & ~0x400
-    new = system.nodes[nid].alloc_pages(gfp, 0)
+    new = system.nodes[nid].alloc_pages_of_nodes(gfp, 0, -1)  # the charge moves with the page
     if new is None:
         system.vmstat.pgmigrate_fail += 1
         return -errno.ENOMEM
