@@ -118,7 +118,10 @@ def test_the_machine_follows_from_the_program(work: Path) -> None:
         capture_output=True, text=True, env={**harness.os.environ, "PYTHONPATH": str(harness.SOURCES)},
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
-    assert json.loads(replayed.stdout)["accesses"] > 1_000_000
+    again = json.loads(replayed.stdout)
+    assert again["accesses"] > 1_000_000
+    assert again["refused"] == 0
+    assert again["by_cpu"] == report["tlb"]["by_cpu"]
 
 
 def test_a_program_for_another_machine_is_refused_in_one_line() -> None:

@@ -22,6 +22,7 @@ from pagewalk.kernel.syscall import (
     rw,
     shm,
     splice,
+    table_arm64,
     transfer,
 )
 from pagewalk.kernel.syscall.args import fdget
@@ -61,6 +62,7 @@ class CallRecorder:
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
         self._served: dict[Any, Callable[[Task, Words, int], None]] = {
             mm.sys_mmap: self._mmap,
+            table_arm64.sys_mmap: self._mmap,
             compat_file.sys_mmap2: self._mmap2,
             compat_file.sys_old_mmap: self._old_mmap,
             mm.sys_mprotect: self._mprotect,
@@ -100,7 +102,7 @@ class CallRecorder:
         """``function`` is about to serve a call: where that populates a mapping of a file, which pages there are before
         is noted."""
         vma: Vma | None = None
-        if function is mm.sys_mmap or function is compat_file.sys_mmap2:
+        if function in (mm.sys_mmap, table_arm64.sys_mmap, compat_file.sys_mmap2):
             populates = words[3] & (mf.MAP_POPULATE | mf.MAP_LOCKED) or task.mm.def_flags & VM_LOCKED
             if populates and not words[3] & mf.MAP_ANONYMOUS:
                 opened = fdget(task, words[4])
