@@ -217,7 +217,7 @@ class UnicornCpu(Cpu):
             return
         while self._stop_wanted and self._running:
             if self._counts:
-                self._state[STATE_SLICE] = 0  # the program may just be counting, and write over it
+                self._state[STATE_SLICE] = 1  # the next block is the last; should one just be counting, again
             elif not self._piece:
                 ulib.emu_stop(self._engine)
             time.sleep(_STOP_INTERVAL)
