@@ -11,13 +11,12 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
-
 from pagewalk.errors import ConfigError
 from pagewalk.fs.memfd import memfd_create
+from pagewalk.fs.zerofile import ZeroFile
 from pagewalk.kernel.shm import do_shmat
-from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace, File
-from pagewalk.mm.filemap import filemap_fsync, generic_file_mmap
+from pagewalk.mm.file import AddressSpace, File
+from pagewalk.mm.filemap import filemap_fsync
 from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.mmap_flags import MAP_FIXED
 from pagewalk.mm.page import PG_uptodate
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from pagewalk.machine import Machine
     from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.page import Page
-    from pagewalk.mm.vma import Vma
 
 __all__ = ["MemoryFiles", "page_runs"]
 
@@ -38,35 +36,6 @@ _RUN: Final = re.compile(r"([0-9]{1,12})(?:([-=~])([0-9]{1,12}))?")
 _SHM_RDONLY: Final = 0o10000
 _SHM_REMAP: Final = 0o40000
 _LARGEST: Final = 1 << 46  # bytes
-
-
-class TraceSpace(AddressSpace):
-    """Pages of a file on a disk whose contents nobody knows: zeros."""
-
-    def read_folio(self, index: i64, into: memoryview) -> int:
-        """Zeros."""
-        into[:] = bytes(len(into))
-        return 0
-
-    def write_folio(self, index: i64, data: memoryview) -> int:
-        """Forgotten."""
-        return 0
-
-
-class TraceFile(File):
-    """A file on a disk, open for reading and writing."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"/trace-{number}", FMODE_READ | FMODE_WRITE)
-        self.mapping = TraceSpace()
-
-    def can_mmap(self) -> bool:
-        """Yes."""
-        return True
-
-    def mmap(self, vma: "Vma") -> int:
-        """Its pages are mapped."""
-        return generic_file_mmap(self, vma)
 
 
 @dataclass(frozen=True)
@@ -92,7 +61,7 @@ class MemoryFiles:
         check_size(event.size)
         file = self._files.get(event.file)
         if file is None:
-            made = TraceFile(event.file) if event.backed else self._memfd(event.file)
+            made = ZeroFile(f"/trace-{event.file}") if event.backed else self._memfd(event.file)
             file = self._files[event.file] = made
         mapping = file.mapping
         assert mapping is not None
