@@ -114,18 +114,18 @@ class Process:
     def munmap(self, addr: int, length: Size) -> None:
         """munmap(2)."""
         self._enter()
-        self._answer("munmap", mm_munmap.vm_munmap(self._task.mm, _word(addr), parse_size(length, "length")))
+        self._answer("munmap", mm_munmap.vm_munmap(self._task.mm, _word(addr), _word(parse_size(length, "length"))))
 
     def mprotect(self, addr: int, length: Size, prot: int) -> None:
         """mprotect(2)."""
         self._enter()
-        failed = mm_mprotect.mprotect(self._task.mm, _word(addr), parse_size(length, "length"), int(prot))
+        failed = mm_mprotect.mprotect(self._task.mm, _word(addr), _word(parse_size(length, "length")), int(prot))
         self._answer("mprotect", failed)
 
     def mremap(self, addr: int, old: Size, new: Size, flags: int = 1, new_addr: int = 0) -> int:
         """mremap(2), by default with MREMAP_MAYMOVE (1). The address."""
         self._enter()
-        sizes = parse_size(old, "old length"), parse_size(new, "new length")
+        sizes = _word(parse_size(old, "old length")), _word(parse_size(new, "new length"))
         return self._answer("mremap", int(mm_mremap.mremap(self._task.mm, _word(addr), *sizes, flags, _word(new_addr))))
 
     def brk(self, addr: int = 0) -> int:
@@ -136,19 +136,19 @@ class Process:
     def madvise(self, addr: int, length: Size, advice: int) -> None:
         """madvise(2); ``advice`` is an MADV_* number."""
         self._enter()
-        failed = mm_madvise.madvise(self._task.mm, _word(addr), parse_size(length, "length"), advice)
+        failed = mm_madvise.madvise(self._task.mm, _word(addr), _word(parse_size(length, "length")), advice)
         self._answer("madvise", failed)
 
     def mlock(self, addr: int, length: Size, *, onfault: bool = False) -> None:
         """mlock(2), or mlock2(2) with MLOCK_ONFAULT."""
         self._enter()
         flags = VM_LOCKED | (VM_LOCKONFAULT if onfault else 0)
-        self._answer("mlock", mm_mlock.mlock(self._task.mm, _word(addr), parse_size(length, "length"), flags))
+        self._answer("mlock", mm_mlock.mlock(self._task.mm, _word(addr), _word(parse_size(length, "length")), flags))
 
     def munlock(self, addr: int, length: Size) -> None:
         """munlock(2)."""
         self._enter()
-        self._answer("munlock", mm_mlock.munlock(self._task.mm, _word(addr), parse_size(length, "length")))
+        self._answer("munlock", mm_mlock.munlock(self._task.mm, _word(addr), _word(parse_size(length, "length"))))
 
     def mincore(self, addr: int, length: Size) -> list[bool]:
         """mincore(2): for each page whether it is in memory. (The vector is not stored in the process.)"""

@@ -44,6 +44,7 @@ class Pressure:
 
     def __init__(self, seed: int, path: str, rw: list[str], kind: int = 0) -> None:
         self.random = random.Random(seed)
+        self.name = KINDS[kind][0]
         generations = KINDS[kind][1].get("reclaim_policy") == "mglru"  # they never swap at 0
         self.machine = make_machine(kind, rw, self.random.choice((60, 100, 200) if generations else (0, 60, 100, 200)))
         self.watermarks = Watermarks(self.machine)
@@ -164,7 +165,7 @@ class Pressure:
         elif what == 2:
             area.writable = not area.writable
             process.mprotect(area.start, area.pages * PAGE, RW if area.writable else 1)
-            self.break_cow(area)
+            self.break_cow(process, area)
         elif what == 3 and not area.locked:
             area.start = process.mremap(area.start, area.pages * PAGE, (area.pages + 1) * PAGE) if (
                 area.kind == PRIVATE and self.live() < MAX_LIVE
@@ -177,7 +178,7 @@ class Pressure:
                     process.mlock(area.start, area.pages * PAGE)
                 except LinuxError as error:
                     assert error.errno == errno.EAGAIN  # locked, but not all of it would fit
-                self.break_cow(area)
+                self.break_cow(process, area)
         elif what == 5 and area.locked:
             process.munlock(area.start, area.pages * PAGE)
             area.locked = False
@@ -209,11 +210,16 @@ class Pressure:
             for page in gone:
                 area.data.pop(page, None)
 
-    def break_cow(self, area: Area) -> None:
-        """Locked private memory that may be written gets its copies at once: the file's later changes pass it by."""
+    def break_cow(self, process: Process, area: Area) -> None:
+        """Locked private memory that may be written gets its copies at once: the file's later changes pass it by. Where
+        memory and swap are full it may get none, which mlock answers with EAGAIN and mprotect keeps to itself."""
         if area.locked and area.writable and area.kind == FILE_PRIVATE:
-            for page in range(area.offset, area.offset + area.pages):
-                area.data.setdefault(page, self.file.get(page, bytes(8)))
+            for page in range(area.pages):
+                found = str(process.explain(area.start + page * PAGE))
+                if "anonymous" in found or "swap" in found.partition("\npte")[2]:
+                    area.data.setdefault(page + area.offset, self.file.get(page + area.offset, bytes(8)))
+                else:
+                    assert "short of swap" in self.name or self.groups, found
 
     def new_area(self, process: Process) -> None:
         """A mapping of some kind."""
