@@ -15,7 +15,7 @@ from unicorn import arm64_const as arm64
 from unicorn import unicorn_const as uc_const
 
 from pagewalk.cpu.engine_memory import allocated, fault_address, register_file
-from pagewalk.cpu.unicorn_lib import UC_ERR_OK, UC_PROT_ALL, mem_map_ptr, strerror
+from pagewalk.cpu.engine_ram import put_ram
 from pagewalk.errors import PagewalkError
 
 _unicorn: Any = unicorn  # its types say too little
@@ -68,12 +68,7 @@ class Arm64Engine:
         uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, _FPEN)
         self._enter_user_mode()
         uc.mem_unmap(_SCRATCH, 0x1000)
-        uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
-        uc.ctl_exits_enabled(True)  # no address ends a run
-        uc.ctl_set_exits([])
-        status = mem_map_ptr(self.address, 0, ram_size, UC_PROT_ALL, ram_address)
-        if status != UC_ERR_OK:
-            raise PagewalkError(f"the CPU emulator cannot map {ram_size} bytes of RAM: {strerror(status)}")
+        put_ram(uc, self.address, ram_address, ram_size)
 
     def _read(self, register: tuple[int, ...]) -> int:
         value: int = self.uc.reg_read(arm64.UC_ARM64_REG_CP_REG, register)

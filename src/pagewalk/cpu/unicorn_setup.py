@@ -13,7 +13,7 @@ from unicorn import x86_const as x86
 
 from pagewalk.cpu import sse_flags
 from pagewalk.cpu.engine_memory import allocated, fault_address
-from pagewalk.cpu.unicorn_lib import UC_ERR_OK, UC_PROT_ALL, mem_map_ptr, strerror
+from pagewalk.cpu.engine_ram import put_ram
 from pagewalk.errors import PagewalkError
 
 _unicorn: Any = unicorn  # its types say too little
@@ -70,12 +70,7 @@ class Engine:
         _enter_user_mode(uc, _SYSRETQ, user32_cs, user32_cs + 16)
         self.context_64 = uc.context_save()
         uc.mem_unmap(_SCRATCH, 0x1000)
-        uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
-        uc.ctl_exits_enabled(True)  # no address ends a run
-        uc.ctl_set_exits([])
-        status = mem_map_ptr(self.address, 0, ram_size, UC_PROT_ALL, ram_address)
-        if status != UC_ERR_OK:
-            raise PagewalkError(f"the CPU emulator cannot map {ram_size} bytes of RAM: {strerror(status)}")
+        put_ram(uc, self.address, ram_address, ram_size)
 
 
 def _cpuid_features(uc: Any) -> int:
