@@ -370,7 +370,7 @@ class Machine:
 
         system = self.system
         ranges = system.ranges()
-        frames = used_frames(system.mem_map)
+        frames = used_frames(system.mem_map, system.init_mm.boot_pfns if system.init_mm is not None else [])
         if format == "raw":
             write_raw(os.fspath(file), system.ram, ranges, frames)
         elif format == "elf":
@@ -379,7 +379,9 @@ class Machine:
                 for task in self.kernel.tasks()
                 if task.mm.pgd_pfn >= 0
             ]
-            about = {"arch": self.config.arch, "format": system.format.name, "tasks": tasks}
+            about: dict[str, object] = {"arch": self.config.arch, "format": system.format.name, "tasks": tasks}
+            if system.init_mm is not None:
+                about["kernel_root"] = f"{int(system.init_mm.pgd_pfn) << int(system.page_shift):#x}"
             write_core(os.fspath(file), system.ram, ranges, frames, self.config.arch, about)
         else:
             raise ConfigError(f"dump_ram: expected the format elf or raw, got {format!r}")

@@ -51,14 +51,24 @@ def test_prints_what_the_same_program_prints_natively(name: str, work: Path) -> 
     assert_same([name], *outcomes)
 
 
-@pytest.mark.parametrize("name", ["floats", "jumps"])
+@pytest.mark.parametrize("name", ["floats", "jumps", "arm64_tags"])
 def test_prints_what_qemu_prints(name: str) -> None:
-    """Default NaNs are positive and char is unsigned here: another architecture prints something else."""
+    """Default NaNs are positive, char is unsigned, addresses have tags here: another architecture prints something
+    else."""
     program = arm64(name)
     qemu = need("qemu-aarch64")
     done = subprocess.run([qemu, program], capture_output=True, timeout=120, env=harness.ENV)
     ours = modelled([program])
     assert (ours.status, ours.stdout) == (done.returncode, done.stdout)
+
+
+def test_calls_that_change_mappings_take_tags_from_every_program() -> None:
+    """Documentation/arch/arm64/tagged-address-abi.rst; qemu-user asks for the prctl there too."""
+    program = arm64("arm64_tags")
+    asked, cleared = (modelled([program, *more]).stdout.decode().splitlines() for more in ([], ["cleared"]))
+    at, then = asked.index("mprotect: 0 0"), cleared.index("mprotect: 0 0")
+    assert cleared[then - 2 : then] == ["clear: 0 0", "write: -1 14"]
+    assert cleared[then:] == asked[at:]
 
 
 SIGNALS = """\

@@ -87,6 +87,34 @@ def test_a_raw_image_has_each_byte_at_its_physical_address(tmp_path: Path) -> No
         assert file.read(6) == b"needle"
 
 
+@pytest.mark.parametrize("arch", ["x86_64", "x86_pae", "x86_32", "arm64", "riscv32"])
+def test_the_file_is_the_whole_ram_with_the_kernels_tables(arch: str, tmp_path: Path) -> None:
+    with Machine(arch=arch, ram="64M", swap="16M") as machine:
+        process = machine.spawn()
+        page = int(machine.system.page_size)
+        addr = process.mmap("1M")
+        process.touch(addr, "1M")
+        process.fork().write(addr, b"child")
+        process.madvise(addr + 8 * page, 8 * page, 21)  # MADV_PAGEOUT
+        if machine.system.init_mm is not None:
+            machine.kernel.write(machine.kernel.vmalloc(2 * page), b"kernel")
+        machine.dump_ram(tmp_path / "raw", format="raw")
+        machine.dump_ram(tmp_path / "core")
+        with (tmp_path / "raw").open("rb") as raw:
+            for first, end in machine.system.ranges():
+                raw.seek(first * page)
+                for at in range(first * page, end * page, 1 << 20):
+                    size = min(1 << 20, end * page - at)
+                    assert raw.read(size) == machine.system.ram.bytes[at : at + size]
+        if machine.system.init_mm is not None:
+            note = next(phdr for phdr in segments(tmp_path / "core") if phdr[0] == 4)
+            with (tmp_path / "core").open("rb") as core:
+                core.seek(note[2] + 12 + 12)
+                root = int(json.loads(core.read(note[5] - 24).rstrip(b"\0"))["kernel_root"], 16)
+            assert physical(tmp_path / "core", root, page) == machine.system.ram.bytes[root : root + page]
+            assert any(physical(tmp_path / "core", root, page))
+
+
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with Machine(ram="16M") as machine:
         with pytest.raises(ConfigError, match="cannot write"):

@@ -350,7 +350,48 @@ def test_levels_that_a_format_lacks_are_folded_as_linux_folds_them() -> None:
 def test_the_bits_of_an_entry_have_names() -> None:
     assert arm64.page_format().decode(0x0040_0000_0012_3443) == ["V", "T", "AP1", "AF", "UXN"]
     assert riscv64.page_format().decode(0xD7) == ["V", "R", "W", "U", "A", "D"]
-    assert x86_32.page_format().decode(0x87) == ["P", "RW", "US", "PS"]
+    assert x86_32.page_format().decode(0x87, 0) == ["P", "RW", "US", "PS"]
+
+
+def test_bit_7_of_a_last_level_entry_is_pat_and_bit_12_of_a_large_one() -> None:
+    """Intel SDM volume 3, tables 4-17 to 4-20."""
+    four = x86_64.page_format(4)
+    assert four.decode(0x87, 3) == ["P", "RW", "US", "PAT"]
+    assert four.decode(0x1087, 2) == ["P", "RW", "US", "PS", "PAT"]
+    assert four.decode(0x1007, 2) == ["P", "RW", "US"]  # a table whose address has bit 12
+    assert four.decode(1 | 5 << 59, 3) == ["P", "PK0", "PK2"]
+    assert x86_pae.page_format().decode(0x1083, 1) == ["P", "RW", "PS", "PAT"]
+
+
+def test_the_bits_of_a_table_and_of_a_page_of_arm_have_their_own_names() -> None:
+    fmt = arm64.page_format()
+    assert fmt.decode(3 | 1 << 59 | 1 << 54, 1) == ["V", "T", "PXNTable"]
+    assert fmt.decode(1 | 1 << 54 | 1 << 59, 2) == ["V", "UXN"]
+    assert "SH0" not in arm64.page_format(4096, 52, 52).decode(3 | 1 << 8)  # LPA2: a bit of the address
+
+
+@pytest.mark.parametrize(
+    ("fmt", "entry", "level", "memory"),
+    [  # x86: Linux Documentation/arch/x86/pat.rst; arm64: arch/arm64/mm/proc.S; RISC-V: Svpbmt
+        (x86_64.page_format(4), 0x67, 3, "write-back"),
+        (x86_64.page_format(4), 0x67 | 1 << 3, 3, "write-combining"),
+        (x86_64.page_format(4), 0x67 | 1 << 4, 3, "uncached (UC-)"),
+        (x86_64.page_format(4), 0x67 | 3 << 3, 3, "uncached"),
+        (x86_64.page_format(4), 0x67 | 1 << 7 | 1 << 3, 3, "write-protect"),
+        (x86_64.page_format(4), 0xE7 | 1 << 12 | 3 << 3, 2, "write-through"),
+        (x86_64.page_format(4), 0xE7, 2, "write-back"),
+        (x86_32.page_format(), 0xE7 | 1 << 12 | 3 << 3, 0, "write-through"),
+        (x86_pae.page_format(), 0x67 | 1 << 3, 2, "write-combining"),
+        (arm64.page_format(), 0x403, 3, "normal"),
+        (arm64.page_format(), 0x403 | 2 << 2, 3, "normal, non-cacheable"),
+        (arm64.page_format(), 0x401 | 4 << 2, 2, "device nGnRE"),
+        (riscv64.page_format("sv39"), 0xCF, 2, ""),
+        (riscv64.page_format("sv39"), 0xCF | 2 << 61, 2, "I/O"),
+        (riscv64.page_format("sv32"), 0xCF, 1, ""),
+    ],
+)
+def test_a_leaf_says_its_memory_type(fmt: PageFormat, entry: int, level: int, memory: str) -> None:
+    assert fmt.memory_type(entry, level) == memory
 
 
 @pytest.mark.parametrize(

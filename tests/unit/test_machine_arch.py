@@ -20,6 +20,7 @@ from pagewalk.hw.walker import (
     WRITE,
     walk,
 )
+from pagewalk.mm.fault import FAULT_ACCERR, FAULT_SERVED, do_user_addr_fault
 
 MACHINES: list[dict[str, Any]] = [
     {"arch": "x86_64"},
@@ -163,6 +164,58 @@ def test_explain_shows_the_levels_that_there_are_and_what_is_folded(settings: di
         assert "a read goes ahead; a write goes ahead" in str(found)
         walked = walk(machine.system.ram, fmt, int(mm_of(process).pgd_pfn), addr, PEEK)
         assert (walked.pfn, bool(walked.rights & RIGHT_WRITE)) == (found.frame.pfn, True)
+
+
+@every_machine
+def test_explain_tells_swap_and_guards_from_pages_that_nobody_touched(settings: dict[str, Any]) -> None:
+    with Machine(ram="64M", swap="16M", **settings) as machine:
+        process = machine.spawn()
+        page = int(machine.system.page_size)
+        addr = process.mmap(4 * page)
+        assert "mapped, not touched yet" in process.explain(addr).reason
+        process.write(addr, b"x")
+        process.madvise(addr, page, 21)  # MADV_PAGEOUT
+        found = process.explain(addr)
+        assert found.steps[-1].then.startswith("not present, swap area 0, slot 0x")
+        assert found.steps[-1].then.endswith(", exclusive") and found.steps[-1].bits == []
+        assert found.reason == "the page is in swap: an access reads it back (a major fault)"
+        faults = process.major_faults
+        assert process.read(addr, 1) == b"x" and process.major_faults == faults + 1
+        process.madvise(addr + page, page, 102)  # MADV_GUARD_INSTALL
+        found = process.explain(addr + page)
+        assert found.steps[-1].then == "not present, a guard marker"
+        assert found.reason == "a guard page (MADV_GUARD_INSTALL): an access raises SIGSEGV (SEGV_MAPERR)"
+        with pytest.raises(SegmentationFault, match="SEGV_MAPERR"):
+            process.read(addr + page, 1)
+
+
+@every_machine
+def test_a_mapping_to_execute_alone_is_read_where_the_entry_grants_it(settings: dict[str, Any]) -> None:
+    """RISC-V has pages of X without R; on the others execution implies reading (arm64: without FEAT_PAN3)."""
+    with Machine(ram="64M", **settings) as machine:
+        process = machine.spawn()
+        page = int(machine.system.page_size)
+        addr = process.mmap(2 * page)
+        process.touch(addr)
+        process.mprotect(addr, 2 * page, Prot.EXEC)
+        for at in (addr, addr + page):
+            if settings["arch"].startswith("riscv"):
+                with pytest.raises(SegmentationFault, match="SEGV_ACCERR"):
+                    process.read(at, 1)
+            else:
+                assert process.read(at, 1) == b"\0"
+        found = process.explain(addr).reason
+        read = "raises SIGSEGV (SEGV_ACCERR)" if settings["arch"].startswith("riscv") else "goes ahead"
+        assert found.startswith(f"a read {read}") and found.endswith("execution: allowed")
+        check_machine(machine)
+
+
+def test_without_nx_the_first_fetch_is_served_as_a_read() -> None:
+    for arch, served in (("x86_32", FAULT_SERVED), ("x86_pae", FAULT_ACCERR)):
+        with Machine(arch=arch, ram="64M") as machine:
+            process = machine.spawn()
+            addr = process.mmap("4K", Prot.READ)
+            assert do_user_addr_fault(mm_of(process), addr, FETCH) == served
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ Differs: Linux's entries as for a CPU without hardware marks (FEAT_HAFDBS) and w
 
 from typing import Final
 
+from pagewalk.arch import memory_types
 from pagewalk.arch.format import NEVER, Bits, Layout, Level, PageFormat, level_names
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
@@ -42,8 +43,11 @@ TABLE_AP1: Final = 1 << 62  # no stores below
 BIT_NAMES: Final = (
     (VALID, "V"), (TYPE, "T"), (1 << 2, "ATTR0"), (1 << 3, "ATTR1"), (1 << 4, "ATTR2"), (NS, "NS"), (USER, "AP1"),
     (RDONLY, "AP2"), (1 << 8, "SH0"), (1 << 9, "SH1"), (AF, "AF"), (NG, "nG"), (DBM, "DBM"), (CONT, "CONT"),
-    (PXN, "PXN"), (UXN, "UXN"), (DIRTY, "SW-DIRTY"), (SPECIAL, "SW-SPECIAL"), (TABLE_PXN, "PXNTable"),
-    (TABLE_UXN, "UXNTable"), (TABLE_AP0, "APTable0"), (TABLE_AP1, "APTable1"), (-(1 << 63), "NSTable"),
+    (PXN, "PXN"), (UXN, "UXN"), (DIRTY, "SW-DIRTY"), (SPECIAL, "SW-SPECIAL"),
+)  # fmt: skip
+TABLE_NAMES: Final = (
+    (VALID, "V"), (TYPE, "T"), (AF, "AF"), (TABLE_PXN, "PXNTable"), (TABLE_UXN, "UXNTable"), (TABLE_AP0, "APTable0"),
+    (TABLE_AP1, "APTable1"), (-(1 << 63), "NSTable"),
 )  # fmt: skip
 
 _DEFAULT: Final = VALID | TYPE | AF | SHARED | USER | NG | PXN | RDONLY
@@ -155,7 +159,9 @@ def page_format(
         swap=SWAP,
         table=VALID | TYPE | AF | TABLE_PXN,
         protection_map=tuple(bits & ~SHARED for bits in _PROTECTION_MAP) if small_high else _PROTECTION_MAP,
-        bit_names=BIT_NAMES,
+        bit_names=tuple(pair for pair in BIT_NAMES if not (small_high and pair[0] & SHARED)),
+        table_names=TABLE_NAMES,
+        memory_types=memory_types.ARM64,
     )
 
 

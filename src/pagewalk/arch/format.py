@@ -15,6 +15,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.memory_types import NONE, MemoryTypes
 from pagewalk.arch.swap_format import SwapFormat
 
 PAGE_SHIFT: Final = 12
@@ -121,7 +122,12 @@ class PageFormat:
     table        all the bits of an entry that points to a table of user memory
     root_table   the same in the root table
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
-    bit_names    (mask, name) pairs, low bits first, for showing an entry to a person
+    has_nx       a right to execute exists: without it whatever can be read can be executed
+    execute_only  a mapping of PROT_EXEC alone cannot be read
+    bit_names    (mask, name) pairs, low bits first, for showing a last-level entry to a person
+    large_names, table_names   the same for an entry of a higher level that maps a page, and for one that points to a
+                 table, where they differ
+    memory_types what a leaf says of caching
     """
 
     def __init__(
@@ -168,6 +174,9 @@ class PageFormat:
         rdonly: i64 = 0,
         hw_dirty_bits: Bits | None = None,
         root_table: i64 = 0,
+        large_names: tuple[tuple[int, str], ...] = (),
+        table_names: tuple[tuple[int, str], ...] = (),
+        memory_types: MemoryTypes = NONE,
     ) -> None:
         self.name = name
         self.levels = levels
@@ -217,7 +226,12 @@ class PageFormat:
         self.table = table
         self.root_table: i64 = root_table if root_table else table
         self.protection_map = protection_map
+        self.has_nx: bool = execute.mask != 0
+        self.execute_only: bool = not hw_read.test(protection_map[4])
         self.bit_names = bit_names
+        self.large_names = large_names if large_names else bit_names
+        self.table_names = table_names if table_names else bit_names
+        self.memory_types = memory_types
 
     def pfn(self, entry: i64) -> i64:
         """The frame that an entry names: a page's, or the next table's."""
@@ -265,9 +279,19 @@ class PageFormat:
         """A swap entry that does not."""
         return pte & ~self.swap.exclusive
 
-    def decode(self, entry: int) -> list[str]:
-        """The names of the bits that are set in ``entry``, low bits first."""
-        return [name for mask, name in self.bit_names if entry & mask]
+    def is_leaf(self, entry: i64, level: int) -> bool:
+        """Whether a present entry of ``levels[level]`` maps a page rather than pointing to a table."""
+        return level == len(self.levels) - 1 or not self.pointer.test(entry)
+
+    def decode(self, entry: i64, level: int = -1) -> list[str]:
+        """The names of the bits that are set in a present entry of ``levels[level]``, low bits first."""
+        last = level in (-1, len(self.levels) - 1)
+        names = self.bit_names if last else self.large_names if self.is_leaf(entry, level) else self.table_names
+        return [name for mask, name in names if entry & mask]
+
+    def memory_type(self, entry: i64, level: int = -1) -> str:
+        """What a leaf of ``levels[level]`` says of caching; "" where it says nothing."""
+        return self.memory_types.name(entry, last=level in (-1, len(self.levels) - 1))
 
     def folded(self, name: str) -> tuple[str, ...]:
         """The levels of Linux's five that this format does not have and that Linux folds into the one named: a table

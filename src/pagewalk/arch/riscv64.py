@@ -14,6 +14,7 @@ Differs: memory types (Svpbmt) are not set.
 
 from typing import Final
 
+from pagewalk.arch import memory_types
 from pagewalk.arch.format import Bits, Layout, Level, PageFormat, level_names
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
@@ -129,6 +130,7 @@ def page_format(mode: str = "sv39", *, hw_marks: bool = False) -> PageFormat:
         table=VALID,
         protection_map=_PROTECTION_MAP,
         bit_names=_LOW_NAMES + _HIGH_NAMES if wide else _LOW_NAMES,
+        memory_types=memory_types.RISCV if wide else memory_types.NONE,
     )
 
 

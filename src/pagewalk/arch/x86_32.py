@@ -9,30 +9,24 @@ Differs: the kernel's own large pages lie below 4 GiB, as without PSE-36; the wa
 
 from typing import Final
 
+from pagewalk.arch import memory_types
 from pagewalk.arch.format import Bits, Layout, Level, PageFormat
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
     DIRTY,
     GLOBAL,
-    PCD,
+    PAT,
+    PAT_LARGE,
     PRESENT,
     PSE,
-    PWT,
     RW,
     SOFTW1,
-    SOFTW2,
+    TABLE_NAMES,
     USER,
 )
 
-SOFTW3: Final = 1 << 11
-
 PFN_MASK: Final = 0xFFFF_F000
-
-BIT_NAMES: Final = (
-    (PRESENT, "P"), (RW, "RW"), (USER, "US"), (PWT, "PWT"), (PCD, "PCD"), (ACCESSED, "A"), (DIRTY, "D"),
-    (PSE, "PS"), (GLOBAL, "G"), (SOFTW1, "SW1"), (SOFTW2, "SW2"), (SOFTW3, "SW3"),
-)  # fmt: skip
 
 _NONE: Final = ACCESSED | GLOBAL
 _READ: Final = PRESENT | USER | ACCESSED
@@ -81,7 +75,10 @@ def page_format() -> PageFormat:
         swap=SWAP,
         table=PRESENT | RW | USER | ACCESSED | DIRTY,
         protection_map=_PROTECTION_MAP,
-        bit_names=BIT_NAMES,
+        bit_names=(*TABLE_NAMES[:7], (PAT, "PAT"), *TABLE_NAMES[8:]),
+        large_names=(*TABLE_NAMES, (PAT_LARGE, "PAT")),
+        table_names=TABLE_NAMES,
+        memory_types=memory_types.X86,
     )
 
 

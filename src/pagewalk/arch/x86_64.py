@@ -9,6 +9,7 @@ Differs: the frame number of a PROT_NONE entry is not inverted (the L1TF mitigat
 
 from typing import Final
 
+from pagewalk.arch import memory_types
 from pagewalk.arch.format import Bits, Layout, Level, PageFormat
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
@@ -27,10 +28,19 @@ NX: Final = -(1 << 63)  # bit 63 of a signed word
 
 PFN_MASK: Final = 0x000F_FFFF_FFFF_F000
 
-BIT_NAMES: Final = (
+PAT: Final = 1 << 7  # of a last-level entry, where no PS can be
+PAT_LARGE: Final = 1 << 12
+
+TABLE_NAMES: Final = (
     (PRESENT, "P"), (RW, "RW"), (USER, "US"), (PWT, "PWT"), (PCD, "PCD"), (ACCESSED, "A"), (DIRTY, "D"),
-    (PSE, "PS"), (GLOBAL, "G"), (SOFTW1, "SW1"), (NX, "NX"),
+    (PSE, "PS"), (GLOBAL, "G"), (SOFTW1, "SW1"), (SOFTW2, "SW2"), (1 << 11, "SW3"),
 )  # fmt: skip
+_HIGH_NAMES: Final = (
+    (1 << 57, "SW4"), (1 << 58, "SW5"), (1 << 59, "PK0"), (1 << 60, "PK1"), (1 << 61, "PK2"), (1 << 62, "PK3"),
+    (NX, "NX"),
+)  # fmt: skip
+BIT_NAMES: Final = (*TABLE_NAMES[:7], (PAT, "PAT"), *TABLE_NAMES[8:], *_HIGH_NAMES)
+LARGE_NAMES: Final = (*TABLE_NAMES, (PAT_LARGE, "PAT"), *_HIGH_NAMES)
 
 _NONE: Final = ACCESSED | GLOBAL  # PAGE_NONE: not present, bit 8 says that a page is there
 _READ: Final = PRESENT | USER | ACCESSED | NX
@@ -91,6 +101,9 @@ def page_format(levels: int) -> PageFormat:
         table=PRESENT | RW | USER | ACCESSED | DIRTY,  # _PAGE_TABLE
         protection_map=PROTECTION_MAP,
         bit_names=BIT_NAMES,
+        large_names=LARGE_NAMES,
+        table_names=(*TABLE_NAMES, (NX, "NX")),
+        memory_types=memory_types.X86,
     )
 
 

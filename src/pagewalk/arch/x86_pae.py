@@ -12,20 +12,23 @@ Differs: the root takes a whole frame; the frame number of a PROT_NONE entry is 
 
 from typing import Final
 
+from pagewalk.arch import memory_types
 from pagewalk.arch.format import Bits, Level, PageFormat
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
-    BIT_NAMES,
     DIRTY,
     GLOBAL,
     NX,
+    PAT,
+    PAT_LARGE,
     PFN_MASK,
     PRESENT,
     PROTECTION_MAP,
     PSE,
     RW,
     SOFTW1,
+    TABLE_NAMES,
     USER,
 )
 
@@ -72,5 +75,8 @@ def page_format() -> PageFormat:
         table=PRESENT | RW | USER | ACCESSED | DIRTY,
         root_table=PRESENT,
         protection_map=PROTECTION_MAP,
-        bit_names=BIT_NAMES,
+        bit_names=(*TABLE_NAMES[:7], (PAT, "PAT"), *TABLE_NAMES[8:], (NX, "NX")),
+        large_names=(*TABLE_NAMES, (PAT_LARGE, "PAT"), (NX, "NX")),
+        table_names=(*TABLE_NAMES, (NX, "NX")),
+        memory_types=memory_types.X86,
     )

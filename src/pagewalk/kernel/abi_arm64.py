@@ -1,8 +1,7 @@
 """arm64, as the rest of the kernel asks for it.
 
 Mirrors: arch/arm64/include/asm/elf.h, arch/arm64/kernel/process.c (6.18)
-Differs: 32-bit programs are not run; pointers with a tag are followed, but no system call takes one
-(PR_SET_TAGGED_ADDR_CTRL); the marks of ELF files for BTI are ignored.
+Differs: 32-bit programs are not run; sysctl abi.tagged_addr_disabled is 0; the marks of ELF files for BTI are ignored.
 """
 
 from typing import TYPE_CHECKING, Final

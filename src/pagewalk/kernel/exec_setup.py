@@ -118,6 +118,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     if task.is_setid():
         task.pdeath_signal = 0
     task.set_dumpable(0 if task.is_setid() else 1)
+    task.tagged_addr = False
     task.keepcaps = 0
     return 0
 

@@ -118,6 +118,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.exe = parent.exe
     task.comm = parent.comm
     task.personality = parent.personality
+    task.tagged_addr = parent.tagged_addr
     task.oom_score_adj = parent.oom_score_adj
     task.oom_score_adj_min = parent.oom_score_adj_min
     task.mempolicy = None if parent.mempolicy is None else parent.mempolicy.copy()

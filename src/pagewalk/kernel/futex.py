@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from pagewalk.mm.fault import WRITE
 from pagewalk.mm.page import PG_anon
-from pagewalk.mm.uaccess import get_user_u32, get_user_u64, put_user_u32, user_paddr
+from pagewalk.mm.uaccess import access_ok, get_user_u32, get_user_u64, put_user_u32, user_paddr
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -155,7 +155,7 @@ def get_futex_key(task: "Task", uaddr: int, *, shared: bool, write: bool = False
     if uaddr & 3:
         return -errno.EINVAL
     mm = task.mm
-    if not 0 <= uaddr < mm.task_size:
+    if not access_ok(mm, uaddr, 4):
         return -errno.EFAULT
     if not shared:
         return (KEY_PRIVATE, mm.ident, uaddr)

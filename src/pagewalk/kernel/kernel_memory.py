@@ -232,14 +232,16 @@ class KernelMemory(TaskRegistry):
         fmt = self.system.format
         lines = [f"{addr:#x}: {self.describe(addr)}"]
         steps = init_mm.walk(addr)
-        for name, index, entry in steps:
+        for level, (name, index, entry) in enumerate(steps):
             where = index << int(fmt.entry_shift)
             if not entry & 1:
                 lines.append(f"  {name} at {where:#x}: {entry:#x} not present")
                 return "\n".join(lines) + "\n"
-            bits = " ".join(fmt.decode(entry - (1 << 64) if entry >> 63 else entry))
+            word = entry - (1 << 64) if entry >> 63 else entry
+            bits = " ".join(fmt.decode(word, level))
             pfn = (entry & int(fmt.pfn_mask)) >> int(fmt.pfn_shift)
-            lines.append(f"  {name} at {where:#x}: {entry:#x} pfn {pfn:#x} {bits}")
+            memory = f" ({fmt.memory_type(word, level)})" if fmt.is_leaf(word, level) else ""
+            lines.append(f"  {name} at {where:#x}: {entry:#x} pfn {pfn:#x} {bits}{memory}")
         size = fmt.levels[len(steps) - 1].size
         lines.append(f"  physical {init_mm.translate(addr):#x}, in a page of {size >> 10} KiB")
         return "\n".join(lines) + "\n"

@@ -104,6 +104,7 @@ class Current:
     mempolicy          NUMA policy, None = the CPU's node first
     rss_pending, rss_events  what its faults have changed of its address space's counters and not told it yet, by MM_*;
                        how many faults that were (Linux 6.1, mm/split_rss.py)
+    tagged_addr        its pointers in system calls may carry a tag in bits 63:56 (arm64's TIF_TAGGED_ADDR)
     il_prev, il_weight the node that interleaving took last, and how many turns it has left
     """
 
@@ -123,6 +124,7 @@ class Current:
         self.ioac = TaskIoAccounting()
         self.rss_pending: list[int] = [0, 0, 0, 0]
         self.rss_events = 0
+        self.tagged_addr = False
         self.mempolicy: MemPolicy | None = None
         self.il_prev = MAX_NUMNODES - 1
         self.il_weight = 0

@@ -1,6 +1,6 @@
 """The page-fault entry of the architecture: which mapping, may the access be, and what to tell the program if not.
 
-Mirrors: arch/x86/mm/fault.c (do_user_addr_fault) (6.18)
+Mirrors: arch/x86/mm/fault.c (do_user_addr_fault), arch/arm64/mm/fault.c, arch/riscv/mm/fault.c (access_error) (6.18)
 Differs: nothing.
 """
 
@@ -19,7 +19,7 @@ from pagewalk.mm.fault_types import (
 )
 from pagewalk.mm.memory import handle_mm_fault
 from pagewalk.mm.mm_types import MmStruct
-from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_GROWSDOWN, VM_WRITE, Vma
+from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_GROWSDOWN, VM_READ, VM_WRITE, Vma
 
 # Kinds of access.
 READ: Final = 0
@@ -65,6 +65,9 @@ def access_error(vma: Vma, access: i64) -> bool:
     """The VMA's rights forbid the access."""
     if access == WRITE:
         return not vma.vm_flags & VM_WRITE
-    if access == FETCH:
+    fmt = vma.vm_mm.system.format
+    if access == FETCH and fmt.has_nx:
         return not vma.vm_flags & VM_EXEC
+    if fmt.execute_only and access == READ:
+        return not vma.vm_flags & (VM_READ | VM_WRITE)
     return not vma.vm_flags & VM_ACCESS_FLAGS

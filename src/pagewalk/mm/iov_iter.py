@@ -12,7 +12,7 @@ from pagewalk.mm.fault import FAULT_SERVED, READ, WRITE
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.ram import Ram
-from pagewalk.mm.uaccess import touch_user, user_paddr
+from pagewalk.mm.uaccess import touch_user, user_addr, user_paddr
 
 
 @final
@@ -74,14 +74,14 @@ class IovIter:
         done: i64 = 0
         while done < size:
             base, length = self.vectors[self.segment]
-            addr: i64 = base + self.offset
+            addr: i64 = user_addr(self.mm, base + self.offset)
             part: i64 = min(min(size - done, length - self.offset), page_size - (addr & (page_size - 1)))
             if part > 0:
                 index = pte_lookup(self.mm, addr)
                 if index < 0:
                     break
                 pte: i64 = words[index]
-                if pte & fmt.present.mask != fmt.present.value:
+                if pte & fmt.present.mask != fmt.present.value or pte & fmt.hw_read.mask != fmt.hw_read.value:
                     break
                 words[index] = fmt.accessed.set(pte)
                 start: i64 = ((pte & fmt.pfn_mask) << fmt.pfn_left) | (addr & (page_size - 1))

@@ -2,19 +2,36 @@
 
 Every access goes through the page table in RAM and takes faults as the program's own would.
 
-Mirrors: arch/x86/lib/usercopy.c, lib/strncpy_from_user.c (6.18)
+Mirrors: arch/x86/lib/usercopy.c, lib/strncpy_from_user.c, arch/arm64/include/asm/uaccess.h (6.18)
 Differs: the page table is asked before each access, in place of exception tables.
 """
 
+from typing import Final
+
 from mypy_extensions import i64
 
-from pagewalk.mm.fault import FAULT_SERVED, READ, WRITE, do_user_addr_fault
+from pagewalk.mm.fault import FAULT_ACCERR, FAULT_SERVED, READ, WRITE, do_user_addr_fault
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.pgtable import pte_lookup
+
+TAG_MASK: Final = 0x00FF_FFFF_FFFF_FFFF
+
+
+def untagged_addr(addr: i64) -> i64:
+    """A user address without the tag in its highest byte; an address of the upper half (bit 55) as it is."""
+    return addr if addr >> 55 & 1 else addr & TAG_MASK
+
+
+def user_addr(mm: MmStruct, addr: i64) -> i64:
+    """A pointer of the running task as the kernel takes it: without a tag, where the task has asked for that."""
+    if addr >> 56 == 0 or not mm.system.current.tagged_addr:
+        return addr
+    return untagged_addr(addr)
 
 
 def access_ok(mm: MmStruct, addr: i64, length: i64) -> bool:
     """The range lies in user space."""
+    addr = user_addr(mm, addr)
     return 0 <= length <= mm.task_size and 0 <= addr <= mm.task_size - length
 
 
@@ -23,6 +40,8 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
     (``mm/fault.py``) where there is none."""
     fmt = mm.system.format
     words = mm.system.ram.words
+    if addr >> 56 != 0:
+        addr = user_addr(mm, addr)
     while True:
         index = pte_lookup(mm, addr)
         pte: i64 = 0
@@ -31,6 +50,8 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
             if pte & fmt.present.mask == fmt.present.value:
                 marked: i64 = fmt.accessed.set(pte)
                 if access != WRITE:
+                    if fmt.execute_only and pte & fmt.hw_read.mask != fmt.hw_read.value:
+                        return -FAULT_ACCERR
                     if marked != pte:
                         note_uaccess(mm, addr, access)
                         words[index] = marked
@@ -127,7 +148,7 @@ def strncpy_from_user(mm: MmStruct, addr: i64, limit: i64) -> bytes | int:
     parts: list[bytes] = []
     left = limit
     while left > 0:
-        if addr < 0 or addr >= mm.task_size:
+        if not access_ok(mm, addr, 1):
             return -14
         size: i64 = min(mm.system.page_size - (addr & ~mm.system.page_mask), left)
         paddr = user_paddr(mm, addr, READ)

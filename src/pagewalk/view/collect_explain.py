@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, RIGHT_WRITE, Walk, walk
+from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Walk, walk
 from pagewalk.mm.page import Page, PG_anon, PG_special, PG_swapbacked
 from pagewalk.mm.rmap import page_mappers
+from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_FLAG_LETTERS, VM_GROWSDOWN, VM_SHARED, VM_WRITE, Vma
 from pagewalk.view.explain import Explanation, Frame, Sharer, TlbHolding, WalkStep
 
@@ -60,20 +61,35 @@ def _steps(system: "System", found: Walk) -> list[WalkStep]:
     fmt = system.format
     page = 1 << int(fmt.page_shift)
     steps = []
-    for step in found.steps:
+    for at, step in enumerate(found.steps):
         target = int(fmt.pfn(step.entry))
+        bits = fmt.decode(step.entry, at)
         if not fmt.present.test(step.entry):
-            then = f"not present, keeps frame {target:#x}" if fmt.protnone.test(step.entry) else "not present"
-        elif step is found.steps[-1]:
-            then = f"frame {target:#x}"
+            then = "not present"
+            if fmt.protnone.test(step.entry):
+                then += f", keeps frame {target:#x}"
+            elif fmt.is_swap_pte(step.entry):
+                then += f", {_swap_words(system, step.entry)}"
+                bits = []
+        elif fmt.is_leaf(step.entry, at):
+            target &= -(1 << step.level.shift - int(fmt.page_shift))
+            then = ", ".join(filter(None, (f"frame {target:#x}", fmt.memory_type(step.entry, at))))
         else:
             then = f"table at {target << int(fmt.page_shift):#x}"
         index = (step.paddr & page - 1) >> int(fmt.entry_shift)
         folded = list(fmt.folded(step.level.name))
-        bits = fmt.decode(step.entry)
         size = 1 << int(fmt.entry_shift)
         steps.append(WalkStep(step.level.name, index, step.paddr & -page, step.entry, bits, then, size, folded))
     return steps
+
+
+def _swap_words(system: "System", pte: int) -> str:
+    """A swap entry, or what else is no page, in words."""
+    fmt = system.format
+    if pte == fmt.guard:
+        return "a guard marker"
+    alone = ", exclusive" if fmt.pte_swp_exclusive(pte) else ""
+    return f"swap area {int(fmt.pte_swp_type(pte))}, slot {int(fmt.pte_swp_offset(pte)):#x}{alone}"
 
 
 def _frame(system: "System", pfn: int, owner: Owner) -> Frame:
@@ -123,16 +139,37 @@ def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Fram
         kept = " (the page is kept)" if frame is not None else ""
         return f"the mapping grants no access: SIGSEGV (SEGV_ACCERR){kept}"
     if found.status == NOT_PRESENT:
-        return _untouched(vma, addr)
-    write = "goes ahead" if found.rights & RIGHT_WRITE else _refused_write(vma, frame)
+        pte = found.steps[-1].entry
+        return _not_there(mm.system, vma, pte) if mm.system.format.is_swap_pte(pte) else _untouched(vma, addr)
+    pte = found.steps[-1].entry
+    fmt = mm.system.format
+    marks = "" if fmt.hw_accessed or fmt.accessed.test(pte) else ", once the page is marked Accessed (a fault)"
+    read = f"goes ahead{marks}" if found.rights & RIGHT_READ else "raises SIGSEGV (SEGV_ACCERR)"
+    if not marks and not fmt.hw_dirty and not fmt.hw_dirty_bits.test(pte):
+        marks = ", once the page is marked Dirty (a fault)"
+    write = f"goes ahead{marks}" if found.rights & RIGHT_WRITE else _refused_write(mm.system, vma, pte, frame)
     execute = "allowed" if found.rights & RIGHT_EXECUTE else "SIGSEGV (SEGV_ACCERR)"
-    return f"a read goes ahead; a write {write}; execution: {execute}"
+    return f"a read {read}; a write {write}; execution: {execute}"
 
 
-def _refused_write(vma: Vma, frame: Frame | None) -> str:
+def _not_there(system: "System", vma: Vma, pte: int) -> str:
+    """What an access to an entry leads to that is neither empty nor of a page in memory."""
+    if pte == system.format.guard:
+        return "a guard page (MADV_GUARD_INSTALL): an access raises SIGSEGV (SEGV_MAPERR)"
+    page = system.swap.cache.get(pte_to_swp_entry(system.format, pte))
+    if page is None:
+        text = "the page is in swap: an access reads it back (a major fault)"
+    else:
+        text = f"the page is in swap and still in frame {int(page.pfn):#x}: an access maps that (a minor fault)"
+    return text if vma.vm_flags & VM_WRITE else f"{text}; a write raises SIGSEGV (SEGV_ACCERR)"
+
+
+def _refused_write(system: "System", vma: Vma, pte: int, frame: Frame | None) -> str:
     """What a write to a read-only entry leads to."""
     if not vma.vm_flags & VM_WRITE:
         return "raises SIGSEGV (SEGV_ACCERR)"
+    if system.format.write.test(pte):
+        return "goes ahead, once the page is marked Dirty (a fault)"
     if vma.vm_flags & VM_SHARED:
         return "tells the file first (a fault)"
     if frame is not None and "anon" in frame.flags and ("anon_exclusive" in frame.flags or frame.refcount == 1):

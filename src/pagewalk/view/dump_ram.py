@@ -1,10 +1,11 @@
 """The machine's RAM as a file: an ELF core as QEMU's dump-guest-memory makes one, or a raw image.
 
 The core has a PT_LOAD segment for each range of RAM, its place in physical memory in ``p_paddr``, and a note named
-PAGEWALK whose text (JSON) says where the processes' page tables begin. Frames that nobody has used are holes of the
-file. Sources: elf(5); QEMU docs/interop (dump-guest-memory).
+PAGEWALK whose text (JSON) says where the page tables of the processes and of the kernel begin. Frames that nobody has
+used are holes of the file. Sources: elf(5); QEMU docs/interop (dump-guest-memory).
 """
 
+import heapq
 import json
 import os
 import struct
@@ -34,8 +35,13 @@ _MAX_RUN = 256  # frames that are written at once
 PfnRange = tuple[int, int]
 
 
-def used_frames(mem_map: "MemMap") -> Iterator[int]:
-    """Frames that have a struct page: only these can hold anything."""
+def used_frames(mem_map: "MemMap", boot: Iterable[int]) -> Iterator[int]:
+    """Frames that can hold something, ascending: those that have a struct page, and those of ``boot``, the kernel's
+    page tables that were made before there were any."""
+    return heapq.merge(_with_struct_page(mem_map), sorted(int(pfn) for pfn in boot))
+
+
+def _with_struct_page(mem_map: "MemMap") -> Iterator[int]:
     for section in mem_map.sections:
         if section is not None:
             for page in section:

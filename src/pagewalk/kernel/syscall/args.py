@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import PATH_MAX
 from pagewalk.kernel.word import signed32
-from pagewalk.mm.uaccess import copy_from_user, copy_to_user, strncpy_from_user
+from pagewalk.mm.uaccess import copy_from_user, copy_to_user, strncpy_from_user, user_addr
 
 if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
@@ -45,6 +45,7 @@ def getname(task: "Task", addr: int) -> str | int:
 
 def access_ok(task: "Task", addr: int, length: int) -> bool:
     """Whether a buffer lies in user space at all: below TASK_SIZE_MAX, also for a 32-bit program."""
+    addr = user_addr(task.mm, addr)
     return 0 <= addr <= task.kernel.task_size - length if length >= 0 else False
 
 
