@@ -128,17 +128,22 @@ class Config:
                               the run ends with OutOfMemory
     oom_kill_allocating_task  vm.oom_kill_allocating_task: kills who asks, not the largest
     oom_dump_tasks            vm.oom_dump_tasks: the report has the table of tasks
-    lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL
+    lowmem_reserve_ratio      vm.lowmem_reserve_ratio for DMA, DMA32, NORMAL, and where they are to have one HIGHMEM,
+                              MOVABLE, DEVICE
     watermark_boost_factor    vm.watermark_boost_factor, in 1/10000
     percpu_pagelist_high_fraction  vm.percpu_pagelist_high_fraction, 0 = the low mark decides
     memory_map                where RAM is: (start, end) or (start, end, node) in bytes, end exclusive; () = as usual
                               for the architecture and ``ram``, which is not looked at where there is a map
     nodes                     memory of each NUMA node, in ascending order of address, 0 for one that has CPUs alone;
                               () = one node
+    cpu_nodes                 the node of each CPU; () = in equal, contiguous parts
     distances                 a row for each node, of distances to all; () = 10 and 20
     kernelcore, movablecore   boot parameters: how much is not, or is, ZONE_MOVABLE: a size or "25%"
     zone_dma_bits             arm64: bits of physical address that devices reach (30 on a Raspberry Pi 4)
-    vmalloc                   32-bit x86, boot parameter: what lowmem leaves for vmalloc at least
+    vmalloc                   32-bit x86, boot parameter: what lowmem leaves for vmalloc, beside a guard hole of 8 MiB;
+                              "" = 128 MiB with the hole
+    highmem                   32-bit x86, boot parameter: how much high memory there is: at most that where RAM is
+                              larger than lowmem, else that much is taken from lowmem; "" = as RAM has it
     memory_model              "sparse" or "flat": SPARSEMEM's sections, or one array of struct page
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
@@ -186,7 +191,7 @@ class Config:
     reclaim_policy: Any = "lru"
     swappiness: int = 60
     page_cluster: int = 3
-    lowmem_reserve_ratio: tuple[int, int, int] = (256, 256, 32)
+    lowmem_reserve_ratio: tuple[int, ...] = (256, 256, 32)
     lmk: str = ""
     panic_on_oom: int = 0
     oom_kill_allocating_task: int = 0
@@ -195,11 +200,13 @@ class Config:
     percpu_pagelist_high_fraction: int = 0
     memory_map: Sequence[Sequence[int]] = ()
     nodes: Sequence[int | str] = ()
+    cpu_nodes: Sequence[int] = ()
     distances: Sequence[Sequence[int]] = ()
     kernelcore: str = ""
     movablecore: str = ""
     zone_dma_bits: int = 32
-    vmalloc: int | str = "128M"
+    vmalloc: int | str = ""
+    highmem: int | str = ""
     memory_model: str = "sparse"
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -238,18 +245,19 @@ class Config:
                 raise ConfigError(f"rlimits: expected one of {', '.join(RLIMIT_NAMES)}, got {name!r}")
             if min(soft, hard) < -1 or (hard >= 0 and (soft < 0 or soft > hard)):
                 raise ConfigError(f"rlimits: expected a soft limit of {name} up to the hard one, got {soft} and {hard}")
-        if len(self.lowmem_reserve_ratio) != 3 or min(self.lowmem_reserve_ratio) < 0:
-            raise ConfigError(f"lowmem_reserve_ratio: expected three numbers, got {self.lowmem_reserve_ratio!r}")
+        if not 3 <= len(self.lowmem_reserve_ratio) <= 6 or min(self.lowmem_reserve_ratio) < 0:
+            raise ConfigError(f"lowmem_reserve_ratio: expected three to six numbers, got {self.lowmem_reserve_ratio!r}")
         if self.linux not in ("6.18", "6.1"):
             raise NotModelled(f"linux {self.linux!r} (6.18 and 6.1 are what there is)")
 
     def _check_memory(self) -> None:
         """The memory map, the nodes and what is asked of them fit together; ``ram`` becomes their sum."""
-        from pagewalk.memory import check_distances, check_map, check_nodes
+        from pagewalk.memory import check_cpu_nodes, check_distances, check_map, check_nodes
 
         self.ram = parse_size(self.ram, "ram")
         page = parse_size(self.granule, "granule") or 4096
-        self.vmalloc = parse_size(self.vmalloc, "vmalloc")
+        self.vmalloc = 0 if self.vmalloc == "" else parse_size(self.vmalloc, "vmalloc")
+        self.highmem = -1 if self.highmem in ("", -1) else parse_size(self.highmem, "highmem")
         self.memory_map = check_map(self.memory_map)
         self.nodes = check_nodes(self.nodes, self.memory_map)
         if self.memory_map:
@@ -257,6 +265,7 @@ class Config:
         elif self.nodes:
             self.ram = sum([int(size) for size in self.nodes])
         self.distances = check_distances(self.distances, self.nr_nodes)
+        self.cpu_nodes = check_cpu_nodes(self.cpu_nodes, self.cpus, self.nr_nodes)
         for name in ("kernelcore", "movablecore"):
             text = str(getattr(self, name))
             if re.fullmatch(r"[0-9]{1,3}%", text):
@@ -269,7 +278,7 @@ class Config:
             raise ConfigError(f"thp: expected always, madvise or never, got {self.thp!r}")
         if self.memory_model not in ("sparse", "flat"):
             raise ConfigError(f"memory_model: expected sparse or flat, got {self.memory_model!r}")
-        if not 8 << 20 <= int(self.vmalloc) <= 512 << 20 or int(self.vmalloc) % 4096:
+        if self.vmalloc and (not 8 << 20 <= self.vmalloc <= 512 << 20 or self.vmalloc % 4096):
             raise ConfigError(f"vmalloc: expected 8M to 512M in pages of 4096 bytes, got {self.vmalloc} bytes")
 
     @property
@@ -291,8 +300,11 @@ class Config:
             raise ConfigError(str(error)) from None
         if self.arch == "riscv32" and int(self.ram) > 15 << 30:
             raise ConfigError(f"ram: Sv32 reaches 16G, of which 1G is no RAM here: at most 15G, got {self.ram} bytes")
-        if self.arch == "x86_32" and int(self.ram) > 3 << 30:
+        if self.arch == "x86_32" and not self.memory_map and int(self.ram) > 3 << 30:
             raise ConfigError(f"ram: x86_32 without PAE reaches 3G, got {self.ram} bytes (x86_pae reaches more)")
+        if self.arch == "x86_32" and any(end > 4 << 30 for _, end, _ in self.memory_map):
+            end = max([end for _, end, _ in self.memory_map])
+            raise ConfigError(f"memory_map: x86_32 without PAE reaches 4G, got {end:#x} (x86_pae reaches more)")
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def check_nodes(sizes: Sequence[int | str], rows: Sequence[Sequence[int]]) -> tu
     return found
 
 
+def check_cpu_nodes(nodes: Sequence[int], cpus: int, nr_nodes: int) -> tuple[int, ...]:
+    """The node of each CPU. ConfigError where there is not one for each, or no such node."""
+    found = tuple(nodes)
+    if not found:
+        return ()
+    if len(found) != cpus or not all(type(each) is int and 0 <= each < nr_nodes for each in found):
+        raise ConfigError(f"cpu_nodes: expected {cpus} numbers of 0 to {nr_nodes - 1}, one for each CPU, got {nodes!r}")
+    return found
+
+
 def check_distances(rows: Sequence[Sequence[int]], nr_nodes: int) -> tuple[tuple[int, ...], ...]:
     """The matrix. ConfigError where it is not square, or a distance is none."""
     if not rows:

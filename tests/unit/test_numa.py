@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from mm_rig import MB, PAGE, RW
 
-from pagewalk import Machine, Process
+from pagewalk import Config, Machine, Process
 from pagewalk.check import check_machine
 from pagewalk.fs.procfs.numa_maps import numa_maps_text
 from pagewalk.kernel.syscall import mempolicy as calls
@@ -195,7 +195,10 @@ def test_the_policy_of_shared_memory_is_the_objects(two: Process) -> None:
 def test_a_task_takes_pages_from_the_node_of_its_cpu() -> None:
     from pagewalk.mm.mm_init import node_of_cpu
 
-    assert [node_of_cpu(cpu, 4, 2) for cpu in range(4)] == [0, 0, 1, 1]
+    two = Config(nodes=["64M", "64M"], cpus=4)
+    assert [node_of_cpu(cpu, two) for cpu in range(4)] == [0, 0, 1, 1]
+    placed = Config(nodes=["64M", "64M"], cpus=3, cpu_nodes=[1, 0, 1])
+    assert [node_of_cpu(cpu, placed) for cpu in range(3)] == [1, 0, 1]
     with Machine(nodes=["256M", "256M"], cpus=2, aslr=False) as machine:
         machine.run(["/bin/sh", "-c", "for i in 1 2 3 4; do ls / | wc -l & done; wait"])
         hits = [sum(int(z.numa_hit) for z in machine.system.zones if z.node_id == nid) for nid in (0, 1)]

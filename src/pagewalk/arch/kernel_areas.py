@@ -13,8 +13,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.arch.map_x86 import map_32, page_offset
-from pagewalk.arch.zone_limits import lowmem_end
+from pagewalk.arch.map_x86 import page_offset
+from pagewalk.arch.zone_limits import lowmem_map, lowmem_pfns
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -72,15 +72,14 @@ def kernel_areas(config: "Config", ranges: list[tuple[int, int]], rng: random.Ra
         return _areas_64(config.levels, ranges[-1][1], rng)
     pae = config.arch == "x86_pae"
     offset = page_offset(config.vmsplit, pae)
-    low = min(ranges[-1][1], lowmem_end(config.arch, config.vmsplit, int(config.vmalloc)))
     regions = {
         region.name.partition(":")[0].partition("/")[0].partition(",")[0]: region
-        for region in map_32(offset, low << 12, pae, int(config.vmalloc)).regions
+        for region in lowmem_map(config, ranges[-1][1]).regions
     }
     fixmap = regions["fixmap"]
     return KernelAreas(
         page_offset=offset,
-        max_low_pfn=low,
+        max_low_pfn=lowmem_pfns(config, ranges[-1][1])[0],
         vmalloc_start=regions["vmalloc"].start,
         vmalloc_end=regions["vmalloc"].end,
         vmemmap=0,

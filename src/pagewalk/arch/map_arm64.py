@@ -14,6 +14,19 @@ from pagewalk.arch.address_map import HOLE, KERNEL, UNUSED, USER, AddressMap, Re
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _TOP: Final = 1 << 64
+_MODULES_GREW: Final = 1920 << 20  # modules have 2 GiB since 6.5
+
+
+def vmalloc_size(granule: int, va_bits: int, release: str) -> int:
+    """Bytes of the vmalloc area. ``va_bits`` is CONFIG_ARM64_VA_BITS: a kernel for 52 bits reserves vmemmap for them
+    where it runs with 48, too. In 6.1 modules had 128 MiB; since 6.9 vmemmap ends 1 GiB below the top, with 8 MiB
+    between it and vmalloc."""
+    regions = {region.name: region for region in address_map(granule, va_bits).regions}
+    vmalloc = regions["vmalloc"]
+    if release == "6.1":
+        return vmalloc.size + _MODULES_GREW
+    vmemmap = _TOP - _GIB - regions["vmemmap"].size
+    return vmemmap - 8 * _MIB - vmalloc.start
 
 
 def address_map(granule: int = 4096, va_bits: int = 48) -> AddressMap:

@@ -98,11 +98,17 @@ def page_offset(split: str, pae: bool) -> int:
     return found
 
 
+def vmalloc_reserve(parameter: int) -> int:
+    """What lowmem leaves for vmalloc, guard hole included (__VMALLOC_RESERVE): the boot parameter ``vmalloc`` comes
+    without it; 0 where it is not given."""
+    return parameter + _VMALLOC_OFFSET if parameter else _VMALLOC_RESERVE
+
+
 def map_32(
     offset: int = 0xC000_0000, ram: int = 4 << 30, pae: bool = False, vmalloc: int = _VMALLOC_RESERVE
 ) -> AddressMap:
     """32-bit x86: ``offset`` is CONFIG_PAGE_OFFSET, ``ram`` the end of RAM in bytes, ``vmalloc`` the bytes that lowmem
-    leaves for vmalloc at least (the boot parameter of that name)."""
+    leaves for vmalloc and its guard hole at least."""
     pmd = 1 << (21 if pae else 22)
     ldt = (_CPU_ENTRY_AREA - 4096) & -pmd
     pkmap = (ldt - 4096) & -pmd

@@ -3,13 +3,17 @@
 Mirrors: arch/x86/mm/init.c (zone_sizes_init), arch/x86/mm/init_32.c (find_low_pfn_range), arch/arm64/mm/init.c
     (max_zone_phys), arch/riscv/mm/init.c (zone_sizes_init) (6.18)
 Differs: the configuration is a distribution's: ZONE_DMA and ZONE_DMA32 where the architecture has them, ZONE_DEVICE on
-    x86-64, 32-bit x86 with CONFIG_HIGHMEM.
+    x86-64 and arm64, 32-bit x86 with CONFIG_HIGHMEM.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pagewalk.arch.map_arm64 import address_map as arm64_map
-from pagewalk.arch.map_x86 import map_32, page_offset
+from pagewalk.arch.address_map import AddressMap
+from pagewalk.arch.map_arm64 import vmalloc_size
+from pagewalk.arch.map_x86 import map_32, page_offset, vmalloc_reserve
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 DMA: Final = 0
 DMA32: Final = 1
@@ -20,21 +24,29 @@ DEVICE: Final = 5
 KIND_NAMES: Final = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 
 # Kinds of zone in the order of their index (enum zone_type, as configured).
-ZONE_KINDS: Final = {
+_ZONE_KINDS: Final = {
     "x86_64": (DMA, DMA32, NORMAL, MOVABLE, DEVICE),
     "x86_32": (DMA, NORMAL, HIGHMEM, MOVABLE),
     "x86_pae": (DMA, NORMAL, HIGHMEM, MOVABLE),
-    "arm64": (DMA, DMA32, NORMAL, MOVABLE),
+    "arm64": (DMA, DMA32, NORMAL, MOVABLE, DEVICE),
     "riscv64": (DMA32, NORMAL, MOVABLE),
     "riscv32": (NORMAL, MOVABLE),
 }
 
+_ARM64_6_1: Final = (DMA, DMA32, NORMAL, MOVABLE)
+
 # Frames of a page block where huge pages are: log2, at most MAX_PAGE_ORDER (10).
 PAGEBLOCK_ORDER: Final = {"x86_32": 10}
 
-_ARM64_MODULES_GREW: Final = 1920 << 10  # KiB: modules have 2 GiB since 6.5, 128 MiB before
+_LEAST_LOWMEM: Final = 16384  # 64 MiB
 MAX_DMA_PFN: Final = 4096  # 16 MiB, what ISA devices reach
 MAX_DMA32_PFN: Final = 1 << 20  # 4 GiB
+
+
+def zone_kinds(arch: str, release: str = "6.18") -> tuple[int, ...]:
+    """Kinds of zone in the order of their index (enum zone_type, as a distribution configures it: arm64 has ZONE_DEVICE
+    in releases after 6.1)."""
+    return _ARM64_6_1 if arch == "arm64" and release == "6.1" else _ZONE_KINDS[arch]
 
 
 def huge_order(arch: str, page_shift: int = 12) -> int:
@@ -59,28 +71,26 @@ def zone_limits(
     end_pfn: int,
     *,
     zone_dma_bits: int = 32,
-    vmsplit: str = "3G",
-    vmalloc: int = 128 << 20,
+    low_pfn: int = 0,
     page_shift: int = 12,
 ) -> list[int]:
-    """The frame behind the last one of each zone, by zone index (max_zone_pfns), 0 for MOVABLE and DEVICE.
+    """The frame behind the last one of each zone, by zone index (max_zone_pfns), without MOVABLE and DEVICE.
 
     first_pfn, end_pfn  where RAM begins and ends
     zone_dma_bits       arm64: what firmware says devices reach, log2 of bytes (30 on a Raspberry Pi 4, else 32)
-    vmsplit, vmalloc    32-bit x86: which bound lowmem (``vmalloc``: bytes, the boot parameter of that name)
+    low_pfn             32-bit x86: where lowmem ends
     """
     if arch == "x86_64":
-        return [min(MAX_DMA_PFN, end_pfn), min(MAX_DMA32_PFN, end_pfn), end_pfn, 0, 0]
+        return [min(MAX_DMA_PFN, end_pfn), min(MAX_DMA32_PFN, end_pfn), end_pfn]
     if arch in ("x86_32", "x86_pae"):
-        low = min(end_pfn, lowmem_end(arch, vmsplit, vmalloc))
-        return [min(MAX_DMA_PFN, low), low, end_pfn, 0]
+        return [min(MAX_DMA_PFN, low_pfn), low_pfn, end_pfn]
     if arch == "arm64":
         return [
             _arm64_limit(first_pfn, end_pfn, bits - page_shift, 32 - page_shift) for bits in (zone_dma_bits, 32)
-        ] + [end_pfn, 0]
+        ] + [end_pfn]
     if arch == "riscv64":
-        return [min(MAX_DMA32_PFN, end_pfn), end_pfn, 0]
-    return [end_pfn, 0]
+        return [min(MAX_DMA32_PFN, end_pfn), end_pfn]
+    return [end_pfn]
 
 
 def _arm64_limit(first_pfn: int, end_pfn: int, bits: int, bits32: int) -> int:
@@ -93,27 +103,43 @@ def _arm64_limit(first_pfn: int, end_pfn: int, bits: int, bits32: int) -> int:
     return min(limit, end_pfn)
 
 
-def lowmem_end(arch: str, vmsplit: str = "3G", vmalloc: int = 128 << 20) -> int:
+def lowmem_pfns(config: "Config", end_pfn: int) -> tuple[int, int]:
+    """32-bit x86 with RAM to ``end_pfn``: where lowmem ends, and where what is used of RAM ends (max_low_pfn, max_pfn,
+    find_low_pfn_range). At least 64 MiB of lowmem are left."""
+    most = lowmem_end(config.arch, config.vmsplit, int(config.vmalloc))
+    high = int(config.highmem) >> 12 if int(config.highmem) >= 0 else -1
+    if end_pfn > most:
+        return most, min(end_pfn, most + high) if high >= 0 else end_pfn
+    if high > 0 and end_pfn - high >= _LEAST_LOWMEM:
+        return end_pfn - high, end_pfn
+    return end_pfn, end_pfn
+
+
+def lowmem_end(arch: str, vmsplit: str = "3G", vmalloc: int = 0) -> int:
     """32-bit x86: MAXMEM_PFN, the first frame that the direct map cannot hold."""
     pae = arch == "x86_pae"
     offset = page_offset(vmsplit, pae)
-    for region in map_32(offset, 64 << 30, pae, vmalloc).regions:
+    for region in map_32(offset, 64 << 30, pae, vmalloc_reserve(vmalloc)).regions:
         if region.name.startswith("lowmem"):
             return region.size >> 12
     raise AssertionError("the map has no lowmem")
 
 
-def vmalloc_total(
-    arch: str, levels: int, end_pfn: int, vmsplit: str = "3G", vmalloc: int = 128 << 20, release: str = "6.18"
-) -> int:
+def lowmem_map(config: "Config", end_pfn: int) -> AddressMap:
+    """32-bit x86: the address map of a machine whose RAM ends at ``end_pfn``."""
+    pae = config.arch == "x86_pae"
+    low = lowmem_pfns(config, end_pfn)[0]
+    return map_32(page_offset(config.vmsplit, pae), low << 12, pae, vmalloc_reserve(int(config.vmalloc)))
+
+
+def vmalloc_total(config: "Config", end_pfn: int, release: str) -> int:
     """VmallocTotal of /proc/meminfo, in KiB: VMALLOC_END - VMALLOC_START; 0 where the map is not known."""
+    arch = config.arch
     if arch == "x86_64":
-        return (1 << 35) - 1 if levels == 4 else (12800 << 30) - 1
+        return (1 << 35) - 1 if config.levels == 4 else (12800 << 30) - 1
     if arch in ("x86_32", "x86_pae"):
-        low = min(end_pfn, lowmem_end(arch, vmsplit, vmalloc))
-        found = map_32(page_offset(vmsplit, arch == "x86_pae"), low << 12, arch == "x86_pae", vmalloc)
+        found = lowmem_map(config, end_pfn)
         return next(region.size >> 10 for region in found.regions if region.name.startswith("vmalloc"))
     if arch == "arm64":
-        size = next(region.size >> 10 for region in arm64_map().regions if region.name == "vmalloc")
-        return size + (_ARM64_MODULES_GREW if release == "6.1" else 0)
+        return vmalloc_size(int(config.granule), config.va_bits, release) >> 10
     return 0

@@ -207,7 +207,7 @@ class Scheduler:
         system = kernel.system
         system.current = task
         if len(system.nodes) > 1:
-            system.node = system.nodes[node_of_cpu(rq.number, system.config.cpus, len(system.nodes))]
+            system.node = system.nodes[node_of_cpu(rq.number, system.config)]
         task.stack.switch(task)
         rq.curr = None
         if task.state == TASK_RUNNING and not task.is_ended():

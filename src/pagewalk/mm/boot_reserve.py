@@ -26,6 +26,7 @@ _SMP_LOCKS: Final = 9  # frames of lock prefixes that a machine with one CPU fre
 _MEMORY_LINE: Final = re.compile(
     r"Memory: (\d+)K/(\d+)K available \((\d+)K kernel code, \d+K rwdata, (\d+)K rodata, (\d+)K init, .*?(\d+)K reserved"
 )
+_FREEING_LINE: Final = re.compile(r"Freeing (initrd|unused (?:kernel|decrypted)[^\n]*?) memory: (\d+)K")
 
 # What Debian's 6.1 kernels free late, in frames: of the kernel's image, and an initrd of a megabyte.
 _USUAL_LATE: Final = {"x86_64": (2005, 268), "x86_32": (232, 278), "x86_pae": (232, 278), "arm64": (1616, 253)}
@@ -72,19 +73,23 @@ def usual_late_frames(arch: str) -> LateFrames:
     return LateFrames(kernel, initrd)
 
 
-def late_frames_of_log(arch: str, line: str, total: int, cpus: int = 1) -> LateFrames | None:
-    """From the boot log's ``Memory: ...`` line and the frames that were managed in the end; None where the line is not
-    understood.
+def late_frames_of_log(arch: str, log: str, total: int, cpus: int = 1, page_shift: int = 12) -> LateFrames | None:
+    """From the boot log and the frames that were managed in the end; None where neither kind of line is there.
 
-    RAM less "reserved" is what was managed at that line; what is managed beyond that came later. Of the kernel's image
-    that is "init" and, on x86-64, what fills text and read-only data up to 2 MiB; the rest is the initrd.
+    "Freeing ... memory" lines say it. Where they are not there, the "Memory: ..." line does: RAM less "reserved" is
+    what was managed then; what is managed beyond that came later. Of the kernel's image that is "init" and, on x86-64,
+    what fills text and read-only data up to 2 MiB; the rest is the initrd.
     """
-    match = _MEMORY_LINE.search(line)
+    freed = [(what, int(kib) >> page_shift - 10) for what, kib in _FREEING_LINE.findall(log)]
+    if any(what.startswith("unused kernel") for what, _ in freed):
+        initrd = sum([frames for what, frames in freed if what == "initrd"])
+        return LateFrames(sum([frames for _, frames in freed]) - initrd, initrd)
+    match = _MEMORY_LINE.search(log)
     if match is None:
         return None
     _, ram, text, rodata, init, reserved = [int(word) for word in match.groups()]
-    late = total - (ram - reserved) // 4
-    kernel = init // 4
+    late = total - (ram - reserved >> page_shift - 10)
+    kernel = init >> page_shift - 10
     if arch == "x86_64":
         kernel += -text % _HUGE // 4 + -rodata % _HUGE // 4 + _DECRYPTED
     if arch.startswith("x86") and cpus == 1:

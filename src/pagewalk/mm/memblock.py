@@ -6,6 +6,8 @@ Differs: ranges are given or made from a size; what the kernel reserves of them 
 
 from typing import TYPE_CHECKING, Final, final
 
+from pagewalk.arch.zone_limits import lowmem_pfns
+
 if TYPE_CHECKING:
     from pagewalk.config import Config
 
@@ -66,21 +68,25 @@ def usable_frames(ranges: list[tuple[int, int]], page_shift: int = 12) -> list[P
     return found
 
 
-def split_by_size(ranges: list[PfnRange], frames: list[int], page_shift: int = 12) -> list[MemRegion]:
-    """Deals RAM out to nodes in ascending order: node n gets the next ``frames[n]`` frames of address space that is
-    RAM, where the hole below 1 MiB of a PC counts as RAM (firmware says so); the last node that has any gets the
-    rest."""
+def split_by_size(ranges: list[PfnRange], frames: list[int], first: int) -> list[MemRegion]:
+    """Deals RAM out to nodes in ascending order: node n gets the next ``frames[n]`` frames, the last node that has any
+    the rest.
+
+    Where the nodes' sizes add up to more than ``ranges``, firmware keeps the difference: it counts as RAM where the
+    map has holes, the lowest first, from frame ``first`` on (a PC's first MiB, what lies below the hole for devices).
+    """
     regions: list[MemRegion] = []
     with_memory = [nid for nid in range(len(frames)) if frames[nid]] or [0]
     nid, last = with_memory[0], with_memory[-1]
+    kept = max(sum(frames) - frames_of(ranges), 0)
     counted = 0
     limit = frames[nid]
+    before = first
     for start, end in ranges:
-        if end <= _HIGH_START and page_shift == 12:
-            regions.append(MemRegion(start, end, nid))
-            continue
-        if start == _HIGH_START and page_shift == 12:
-            counted = _HIGH_START
+        hole = min(max(start - before, 0), kept)
+        kept -= hole
+        counted += hole
+        before = end
         at = start
         while at < end:
             if nid < last and counted >= limit:
@@ -100,20 +106,34 @@ def page_shift_of(config: "Config") -> int:
 
 
 def regions_of(config: "Config") -> list[MemRegion]:
-    """The machine's RAM as frames of nodes."""
+    """The machine's RAM, as far as its kernel uses it, as frames of nodes."""
+    regions = given_regions(config)
+    if config.arch not in ("x86_32", "x86_pae"):
+        return regions
+    _, limit = lowmem_pfns(config, max([region.end for region in regions]))
+    return [MemRegion(each.start, min(each.end, limit), each.nid) for each in regions if each.start < limit]
+
+
+def given_regions(config: "Config") -> list[MemRegion]:
+    """The machine's RAM as the memory map has it."""
     shift = page_shift_of(config)
     sizes = [int(size) >> shift for size in config.nodes]
     if config.memory_map:
         if sizes:
             frames = usable_frames([(row[0], row[1]) for row in config.memory_map], shift)
-            return split_by_size(frames, sizes, shift)
+            return split_by_size(frames, sizes, first_frame(config.arch, frames))
         regions = []
         for nid in range(config.nr_nodes):
             own = usable_frames([(row[0], row[1]) for row in config.memory_map if row[2] == nid], shift)
             regions += [MemRegion(start, end, nid) for start, end in own]
         return regions
     frames = firmware_map(config.arch, int(config.ram), shift)
-    return split_by_size(frames, sizes or [1 << 62], shift)
+    return split_by_size(frames, sizes or [1 << 62], first_frame(config.arch, frames))
+
+
+def first_frame(arch: str, ranges: list[PfnRange]) -> int:
+    """Where a machine's RAM begins, kept or not: at 0 but for arm64."""
+    return ranges[0][0] if arch == "arm64" else 0
 
 
 def overlap(ranges: list[PfnRange], start: int, end: int) -> list[PfnRange]:

@@ -9,7 +9,7 @@ Differs: what the model does not have (huge pages, zswap, balloons, buffers) pri
 
 from typing import Final
 
-from pagewalk.arch.zone_limits import MAX_DMA32_PFN, lowmem_end, vmalloc_total
+from pagewalk.arch.zone_limits import MAX_DMA32_PFN, lowmem_pfns, vmalloc_total
 from pagewalk.mm.lru_names import NR_LRU_LISTS
 from pagewalk.mm.show_mem import file_lru_pages, kernel_stack_kb
 from pagewalk.mm.system import System
@@ -101,9 +101,7 @@ def meminfo_text(system: System) -> str:
 def vmalloc_total_kb(system: System) -> int:
     """VmallocTotal."""
     config = system.config
-    return vmalloc_total(
-        config.arch, config.levels, system.mem_map.max_pfn, config.vmsplit, int(config.vmalloc), config.linux
-    )
+    return vmalloc_total(config, system.mem_map.max_pfn, config.linux)
 
 
 def highmem_rows(system: System, kb: int) -> list[tuple[str, int]]:
@@ -128,7 +126,7 @@ def direct_map_rows(system: System) -> list[tuple[str, int]]:
         return []
     ranges = system.ranges()
     if config.arch != "x86_64":
-        top = lowmem_end(config.arch, config.vmsplit, int(config.vmalloc))
+        top = lowmem_pfns(config, ranges[-1][1])[0]
         low = sum([max(min(end, top) - start, 0) for start, end in ranges])
         large = 512 if config.arch == "x86_pae" else 1024
         return [("DirectMap4k", low % large * 4), (f"DirectMap{large >> 8}M", low // large * large * 4)]

@@ -13,8 +13,9 @@ from pagewalk.arch.zone_limits import (
     HIGHMEM,
     MOVABLE,
     NORMAL,
-    ZONE_KINDS,
+    lowmem_pfns,
     max_page_order,
+    zone_kinds,
     zone_limits,
 )
 from pagewalk.mm.boot_reserve import free_at_boot
@@ -36,13 +37,13 @@ def node_ranges(regions: list[MemRegion], nid: int) -> list[PfnRange]:
     return sorted([(region.start, region.end) for region in regions if region.nid == nid])
 
 
-def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap) -> list[Zone]:
+def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap, release: str) -> list[Zone]:
     """The zones of every node, by node and index, their free frames deferred; watermarks are not set yet.
 
     A zone spans from where the node or the zone begins to where either ends, holes included, and is present where there
     is RAM. MOVABLE is cut off the highest zone of each node (``kernelcore``, ``movablecore``).
     """
-    kinds = ZONE_KINDS[config.arch]
+    kinds = zone_kinds(config.arch, release)
     shift = page_shift_of(config)
     ranges = all_ranges(regions)
     first, end = ranges[0][0], ranges[-1][1]
@@ -51,16 +52,15 @@ def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap) -> 
         first,
         end,
         zone_dma_bits=config.zone_dma_bits,
-        vmsplit=config.vmsplit,
-        vmalloc=int(config.vmalloc),
+        low_pfn=lowmem_pfns(config, end)[0] if HIGHMEM in kinds else 0,
         page_shift=shift,
     )
     lowest: list[int] = []
     highest: list[int] = []
     at = first
-    for kind, limit in zip(kinds, limits, strict=True):
+    for index in range(len(kinds)):
         lowest.append(at)
-        at = at if kind in (MOVABLE, DEVICE) else max(limit, at)
+        at = max(limits[index], at) if index < len(limits) else at
         highest.append(at)
     usable = max([i for i in range(len(kinds)) if kinds[i] not in (MOVABLE, DEVICE) and highest[i] > lowest[i]])
     high_start = lowest[kinds.index(HIGHMEM)] if HIGHMEM in kinds else end
@@ -81,7 +81,7 @@ def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap) -> 
             zone.is_highmem = kind == HIGHMEM or (kind == MOVABLE and kinds[usable] == HIGHMEM)
             zone.watermark_boost_factor = config.watermark_boost_factor
             zone.lowmem_reserve = [0] * len(kinds)
-            zone.node_cpus = len([cpu for cpu in range(config.cpus) if node_of_cpu(cpu, config.cpus, nr_nodes) == nid])
+            zone.node_cpus = len([cpu for cpu in range(config.cpus) if node_of_cpu(cpu, config) == nid])
             if zone.present_pages:
                 give_frames(zone, list(overlap(node_free, zone.zone_start_pfn, zone.end_pfn)))
             zones.append(zone)
@@ -109,8 +109,11 @@ def give_frames(zone: Zone, free: list[PfnRange]) -> None:
     zone.deferred = free[::-1]
 
 
-def node_of_cpu(cpu: int, cpus: int, nr_nodes: int) -> int:
-    """CPUs are dealt out to nodes in equal, contiguous parts."""
+def node_of_cpu(cpu: int, config: "Config") -> int:
+    """The configured node of a CPU; where nothing is said, CPUs are dealt out to nodes in equal, contiguous parts."""
+    if config.cpu_nodes:
+        return int(config.cpu_nodes[cpu])
+    cpus, nr_nodes = config.cpus, config.nr_nodes
     return cpu * nr_nodes // cpus if cpus >= nr_nodes else cpu
 
 

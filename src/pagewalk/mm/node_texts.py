@@ -73,10 +73,9 @@ def node_distance(system: System, nid: int) -> str:
 
 def cpus_of_node(system: System, nid: int) -> int:
     """The CPUs of a node, as a mask."""
-    cpus = system.config.cpus
     mask = 0
-    for cpu in range(cpus):
-        if node_of_cpu(cpu, cpus, len(system.nodes)) == nid:
+    for cpu in range(system.config.cpus):
+        if node_of_cpu(cpu, system.config) == nid:
             mask |= 1 << cpu
     return mask
 

@@ -4,9 +4,9 @@ Mirrors: mm/page_alloc.c (find_next_best_node, build_zonelists), drivers/acpi/nu
 Differs: distances are given, or 10 to a node itself and 20 to others.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pagewalk.arch.zone_limits import DMA32, NORMAL, ZONE_KINDS
+from pagewalk.arch.zone_limits import DMA32, NORMAL, zone_kinds
 from pagewalk.mm.mm_init import gfp_zones
 from pagewalk.mm.page import MemMap
 from pagewalk.mm.page_alloc import Node
@@ -14,6 +14,9 @@ from pagewalk.mm.ram import Ram
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.zone import Zone
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 LOCAL_DISTANCE: Final = 10
 REMOTE_DISTANCE: Final = 20
@@ -27,11 +30,11 @@ def distance_matrix(nr_nodes: int, given: list[list[int]] | None) -> list[list[i
     return [[LOCAL_DISTANCE if a == b else REMOTE_DISTANCE for b in range(nr_nodes)] for a in range(nr_nodes)]
 
 
-def node_orders(distances: list[list[int]], has_memory: list[bool], has_cpu: list[bool]) -> list[list[int]]:
+def node_orders(distances: list[list[int]], has_memory: list[bool]) -> list[list[int]]:
     """For each node, the nodes in the order in which its requests try them.
 
-    The node itself, then the nearest; among equals those without CPUs, those that fewer nodes have as their first
-    choice so far, and those behind it in number.
+    The node itself, then the nearest; among equals those behind it in number, and those that fewer nodes have as their
+    first choice so far. (Nodes with CPUs would stand back, but the lists are built before CPUs are known to nodes.)
     """
     nr = len(distances)
     load = [0] * nr
@@ -45,7 +48,7 @@ def node_orders(distances: list[list[int]], has_memory: list[bool], has_cpu: lis
             for node in range(nr):
                 if node in used or not has_memory[node]:
                     continue
-                value = distances[local][node] + (node < local) + has_cpu[node]
+                value = distances[local][node] + (node < local)
                 value = value * _MAX_NUMNODES + load[node]
                 if best < 0 or value < least:
                     best, least = node, value
@@ -61,20 +64,19 @@ def node_orders(distances: list[list[int]], has_memory: list[bool], has_cpu: lis
 
 
 def build_nodes(
-    arch: str, zones: list[Zone], distances: list[list[int]], mem_map: MemMap, ram: Ram, vmstat: VmStat
+    config: "Config", zones: list[Zone], distances: list[list[int]], mem_map: MemMap, ram: Ram, vmstat: VmStat
 ) -> list[Node]:
     """The nodes of a machine, with their zonelists."""
-    kinds = ZONE_KINDS[arch]
+    kinds = zone_kinds(config.arch, config.linux)
     table = gfp_zones(kinds)
     nr_nodes = len(distances)
     by_node = [[zone for zone in zones if zone.node_id == nid] for nid in range(nr_nodes)]
     nodes = [Node(nid, own, mem_map, ram, vmstat, table) for nid, own in enumerate(by_node)]
     has_memory = [bool(node.zonelist_here) for node in nodes]
-    has_cpu = [any(zone.node_cpus > 0 for zone in own) for own in by_node]
     populated = sorted([zone for zone in zones if zone.managed_pages], key=start_of, reverse=True)
     seam = ReclaimSeam()
     total = sum([zone.managed_pages for zone in zones])
-    for node, order in zip(nodes, node_orders(distances, has_memory, has_cpu), strict=True):
+    for node, order in zip(nodes, node_orders(distances, has_memory), strict=True):
         node.nodes = nodes
         node.by_pfn = populated
         node.interleaved = any(zone.pieces is not None for zone in populated)

@@ -5,7 +5,7 @@ Differs: what the model does not have yet (huge pages) prints as 0; what is writ
     machine, and told of node 0.
 """
 
-from pagewalk.arch.zone_limits import KIND_NAMES, ZONE_KINDS
+from pagewalk.arch.zone_limits import KIND_NAMES, zone_kinds
 from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES
 from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingset_of
 from pagewalk.mm.system import System
@@ -55,7 +55,7 @@ def event_stats(system: System) -> dict[str, int]:
     vmstat = system.vmstat
     dirtyable = system.node.nr_free_pages() + file_lru_pages(system)
     memmap = system.mem_map.max_pfn * 64 >> int(system.page_shift)
-    kinds = ZONE_KINDS[system.config.arch]
+    kinds = zone_kinds(system.config.arch, system.config.linux)
     return {
         "nr_dirty_threshold": dirtyable * 20 // 100,
         "nr_dirty_background_threshold": dirtyable * 10 // 100,

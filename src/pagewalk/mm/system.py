@@ -68,7 +68,7 @@ class System:
     ram, mem_map        RAM, its struct pages
     zones               every zone of every node, by node and index
     nodes, distances    the nodes, and how far they are from each other; ``node`` is that of the CPU that runs
-    min_free_kbytes     vm.min_free_kbytes
+    min_free_kbytes     vm.min_free_kbytes; user_min_free_kbytes: what somebody wrote there, -1 where nobody has
     format, layout      the page-table format and the address-space layout of the architecture
     page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
     swap                swap areas and the swap cache
@@ -114,11 +114,12 @@ class System:
             max_order=max_page_order(config.arch, int(self.page_shift)),
             flatmem=config.memory_model == "flat",
         )
-        self.zones = build_zones(config, self.regions, self.mem_map)
+        self.zones = build_zones(config, self.regions, self.mem_map, config.linux)
         self.min_free_kbytes = init_per_zone_wmark_min(self.zones, config, config.linux)
+        self.user_min_free_kbytes = config.min_free_kbytes
         given = [list(row) for row in config.distances] or None
         self.distances = distance_matrix(config.nr_nodes, given)
-        self.nodes = build_nodes(config.arch, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
+        self.nodes = build_nodes(config, self.zones, self.distances, self.mem_map, self.ram, self.vmstat)
         self.node = self.nodes[0]
         for node in self.nodes:
             node.lruvec = make_policy(config, self.mem_map, node)

@@ -14,7 +14,7 @@ Differs: no memory hotplug, so nothing is computed again but after a sysctl is w
 from math import isqrt
 from typing import TYPE_CHECKING, Final
 
-from pagewalk.arch.zone_limits import DMA, DMA32, MOVABLE, NORMAL, huge_order
+from pagewalk.arch.zone_limits import MOVABLE, NORMAL, huge_order
 from pagewalk.mm.memblock import page_shift_of
 from pagewalk.mm.zone import Zone
 
@@ -40,26 +40,41 @@ def nr_free_buffer_pages(zones: list[Zone]) -> int:
 def init_per_zone_wmark_min(zones: list[Zone], config: "Config", release: str = "6.18") -> int:
     """Sets everything as it is after boot, and answers vm.min_free_kbytes.
 
-    Two steps, as Linux takes them: 4 * sqrt(lowmem in KiB), 128 to 262144; then, where transparent huge pages are
-    enabled on a machine with 512 MiB or more, at least what they recommend, eleven page blocks a zone but not more than
-    5 % of what lies above the first step's high marks. A configured vm.min_free_kbytes is written over both.
+    Two steps, as Linux takes them: what the size of lowmem says; then, on a machine with 512 MiB or more, what
+    khugepaged makes of it. A configured vm.min_free_kbytes is written over both.
     """
     for zone in zones:
         zone.watermark_high = 0
-    shift = page_shift_of(config)
-    lowmem_kbytes = nr_free_buffer_pages(zones) << shift - 10
-    kbytes = min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+    kbytes = calculate_min_free_kbytes(zones, config)
     setup_per_zone_wmarks(zones, kbytes, config, release)
     setup_per_zone_lowmem_reserve(zones, config.lowmem_reserve_ratio)
-    total = sum([zone.managed_pages for zone in zones])
-    if config.thp != "never" and total << shift >= _THP_LEAST:
-        recommended = recommended_min_free_kbytes(zones, config)
-        if recommended > kbytes:
-            kbytes = recommended
-            setup_per_zone_wmarks(zones, kbytes, config, release)
+    if sum([zone.managed_pages for zone in zones]) << page_shift_of(config) >= _THP_LEAST:
+        kbytes = start_stop_khugepaged(zones, kbytes, -1, config, release)
     if config.min_free_kbytes >= 0:
         kbytes = config.min_free_kbytes
         setup_per_zone_wmarks(zones, kbytes, config, release)
+    return kbytes
+
+
+def calculate_min_free_kbytes(zones: list[Zone], config: "Config") -> int:
+    """4 * sqrt(lowmem in KiB), 128 to 262144; lowmem is what lies above the high marks that are in force."""
+    lowmem_kbytes = nr_free_buffer_pages(zones) << page_shift_of(config) - 10
+    return min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+
+
+def start_stop_khugepaged(zones: list[Zone], kbytes: int, user: int, config: "Config", release: str) -> int:
+    """Transparent huge pages have been turned on or off (``config.thp``): sets the marks and answers
+    vm.min_free_kbytes, which was ``kbytes``.
+
+    On, it is at least what huge pages recommend. Off, it is computed as at boot, from what lies above the high marks of
+    now; ``user``, the value that somebody wrote (-1: nobody), stays where that is not more.
+    """
+    if config.thp != "never":
+        kbytes = max(kbytes, recommended_min_free_kbytes(zones, config))
+    else:
+        found = calculate_min_free_kbytes(zones, config)
+        kbytes = found if found > user else kbytes
+    setup_per_zone_wmarks(zones, kbytes, config, release)
     return kbytes
 
 
@@ -103,13 +118,12 @@ def kept_small(zone: Zone, every_movable: bool) -> bool:
     return zone.is_highmem or (zone.kind == MOVABLE and every_movable)
 
 
-def setup_per_zone_lowmem_reserve(zones: list[Zone], ratio: tuple[int, int, int]) -> None:
+def setup_per_zone_lowmem_reserve(zones: list[Zone], ratio: tuple[int, ...]) -> None:
     """Sets lowmem_reserve: what a zone keeps from requests that could be served by a higher zone of its node, the size
-    of those over the zone's ratio; nothing where the ratio is 0."""
-    by_kind = {DMA: ratio[0], DMA32: ratio[1], NORMAL: ratio[2]}
+    of those over the zone's ratio (``ratio``, by kind of zone); nothing where the ratio is 0 or missing."""
     for zone in zones:
         above = 0
-        divisor = by_kind.get(zone.kind, 0)
+        divisor = ratio[zone.kind] if zone.kind < len(ratio) else 0
         reserve = [0] * len(zone.lowmem_reserve)
         for higher in zones:
             if higher.node_id == zone.node_id and higher.index > zone.index:
@@ -130,9 +144,7 @@ def set_pageset_high_and_batch(zone: Zone, config: "Config", release: str) -> No
     most = zone.managed_pages // (fraction or _MIN_PERCPU_PAGELIST_HIGH_FRACTION)
     pcp.high_min = max(low // cpus, 4 * int(pcp.batch))
     pcp.high_max = pcp.high_min if release == "6.1" else max(most // cpus, 4 * int(pcp.batch))
-    if pcp.high_max < pcp.high_min:
-        pcp.high_max = pcp.high_min
-    pcp.high = min(max(pcp.high, pcp.high_min), pcp.high_max)
+    pcp.high = min(max(pcp.high, pcp.high_min), pcp.high_max)  # high_max may be the smaller one, and wins
 
 
 def zone_batchsize(managed_pages: int, page_shift: int) -> int:

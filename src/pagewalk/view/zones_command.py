@@ -52,11 +52,12 @@ def zones_command(
     from pagewalk.memory import read_map
     from pagewalk.mm.zone_figures import ZoneFigures
     from pagewalk.view import zones as view
+    from pagewalk.view import zones_recorded
 
     differ: list[str] = []
     if machine is not None:
-        figures, data = view.recorded(Path(machine))
-        differ = view.differences(figures, data)
+        figures, data = zones_recorded.recorded(Path(machine))
+        differ = zones_recorded.differences(figures, data)
     else:
         fields: dict[str, Any] = {"arch": arch, "ram": ram, "nodes": nodes, "cpus": cpus, "thp": thp}
         fields["distances"] = [[_number(each, "--distance") for each in row.split(",")] for row in distances]

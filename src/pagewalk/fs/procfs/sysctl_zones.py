@@ -9,7 +9,7 @@ Differs: none known.
 import errno
 from typing import Final
 
-from pagewalk.arch.zone_limits import NORMAL, ZONE_KINDS
+from pagewalk.arch.zone_limits import KIND_NAMES, zone_kinds
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.sysctl_numbers import proc_get_long
 from pagewalk.fs.procfs.tree import TextSpec, Tree
@@ -42,6 +42,7 @@ def set_min_free_kbytes(sb: ProcSuper, data: bytes) -> int:
     if value < 0:
         return -errno.EINVAL
     sb.system.min_free_kbytes = value
+    sb.system.user_min_free_kbytes = value
     recompute(sb.system)
     return len(data)
 
@@ -92,17 +93,23 @@ def set_percpu_pagelist_high_fraction(sb: ProcSuper, data: bytes) -> int:
     return len(data)
 
 
+def ratio_by_kind(ratio: tuple[int, ...]) -> list[int]:
+    """A ratio for every kind of zone."""
+    return [*ratio, *[0] * (len(KIND_NAMES) - len(ratio))]
+
+
 def lowmem_reserve_ratio(sb: ProcSuper) -> str:
     """vm.lowmem_reserve_ratio, by zone index."""
-    by_kind = (*sb.system.config.lowmem_reserve_ratio, 0, 0, 0)
-    return "\t".join([str(by_kind[kind]) for kind in ZONE_KINDS[sb.system.config.arch]]) + "\n"
+    config = sb.system.config
+    by_kind = ratio_by_kind(config.lowmem_reserve_ratio)
+    return "\t".join([str(by_kind[kind]) for kind in zone_kinds(config.arch, config.linux)]) + "\n"
 
 
 def set_lowmem_reserve_ratio(sb: ProcSuper, data: bytes) -> int:
     """Numbers for the first zones; what is below 1 counts as 0, and zones behind them stay."""
     config = sb.system.config
-    ratios = list(config.lowmem_reserve_ratio)
-    kinds = ZONE_KINDS[config.arch]
+    ratios = ratio_by_kind(config.lowmem_reserve_ratio)
+    kinds = zone_kinds(config.arch, config.linux)
     words = data.split()
     if not words:
         return -errno.EINVAL
@@ -110,9 +117,8 @@ def set_lowmem_reserve_ratio(sb: ProcSuper, data: bytes) -> int:
         value = proc_get_long(word)
         if value is None or not -_INT_MAX - 1 <= value <= _INT_MAX:
             return -errno.EINVAL
-        if kind <= NORMAL:
-            ratios[kind] = max(value, 0)
-    config.lowmem_reserve_ratio = (ratios[0], ratios[1], ratios[2])
+        ratios[kind] = max(value, 0)
+    config.lowmem_reserve_ratio = tuple(ratios)
     setup_per_zone_lowmem_reserve(sb.system.zones, config.lowmem_reserve_ratio)
     return len(data)
 

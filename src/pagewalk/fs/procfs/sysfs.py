@@ -1,7 +1,8 @@
 """/sys: what programs ask of CPUs, nodes, huge pages and KSM.
 
 Mirrors: drivers/base/cpu.c, drivers/base/node.c, mm/huge_memory.c, mm/ksm.c (6.18)
-Differs: nothing can be changed; huge pages and KSM are shown as they stand on a machine that does not use them.
+Differs: of huge pages only whether they are enabled can be changed; the rest, and KSM, is shown as it stands on a
+    machine that does not use it.
 """
 
 import errno
@@ -12,6 +13,7 @@ from pagewalk.fs.procfs.array import cpu_list
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.lmk_params import add_parameters
 from pagewalk.fs.procfs.sysctl import Constant
+from pagewalk.fs.procfs.thp_switch import add_thp_switch
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.fs.procfs.zswap_params import add_zswap
 from pagewalk.mm.node_texts import (
@@ -29,7 +31,6 @@ from pagewalk.mm.node_texts import (
 from pagewalk.mm.system import System
 
 _CONSTANTS: Final = (
-    ("kernel/mm/transparent_hugepage/enabled", "always [madvise] never"),
     ("kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never"),
     ("kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force"),
     ("kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152"),
@@ -133,6 +134,7 @@ def sysfs_tree(lmk: str = "", nr_nodes: int = 1) -> Tree:
     """The tree below /sys; ``lmk``: the low memory killer that the machine has."""
     tree = Tree(4096)
     add_zswap(tree)
+    add_thp_switch(tree)
     if lmk == "driver":
         add_parameters(tree)
     for name, make in (

@@ -1,0 +1,178 @@
+"""Machines that were booted to see what real kernels of four releases make of odd memory maps, nodes, boot parameters
+and settings (tests/golden/zones/booted): every figure after boot and after each write."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pagewalk import Config, ConfigError, Machine
+from pagewalk.arch.zone_limits import lowmem_pfns
+from pagewalk.cli import cli
+from pagewalk.fs.procfs.inodes import ProcSuper
+from pagewalk.fs.procfs.thp_switch import set_thp_enabled, thp_enabled
+from pagewalk.mm.zone_figures import ZoneFigures
+from pagewalk.view.zones_recorded import differences, figures_of
+
+pytestmark = pytest.mark.quick
+
+BOOTED = sorted((Path(__file__).parents[1] / "golden" / "zones" / "booted").glob("*.json"))
+MARKS = ("min", "low", "high", "protection", "pageset_high_min", "pageset_high_max", "managed", "spanned", "present")
+
+
+def load(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("path", BOOTED, ids=lambda path: path.stem)
+def test_every_figure_is_that_of_the_booted_machine(path: Path) -> None:
+    data = load(path)
+    assert len(data["after"]) == 11
+    assert differences(figures_of(data), data) == []
+
+
+@pytest.mark.parametrize("path", BOOTED, ids=lambda path: path.stem)
+def test_nodes_and_their_order_are_those_of_the_booted_machine(path: Path) -> None:
+    data = load(path)
+    figures = figures_of(data)
+    if "distances" in data:
+        assert figures.distances == data["distances"]
+    orders = [line.partition("for Node ")[2].partition(":") for line in data["boot_log"] if "Fallback order" in line]
+    assert data["arch"] == "i386" or len(orders) == len(figures.orders)
+    for node, _, order in orders:
+        assert figures.orders[int(node)] == [int(each) for each in order.split()]
+
+
+@pytest.mark.parametrize("path", BOOTED, ids=lambda path: path.stem)
+def test_without_its_distances_a_machine_is_told_by_the_emulator_s_options(path: Path) -> None:
+    data = load(path)
+    with_them = figures_of(data).distances
+    data.pop("distances", None)
+    assert figures_of(data).distances == with_them
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_a_wrong_figure_is_told_whichever_it_is(name: str) -> None:
+    for path in BOOTED:
+        data = load(path)
+        wrong = copy.deepcopy(data)
+        zone = next((zone for zone in wrong["zones"] if zone["managed"] and name in zone), None)
+        if zone is None:
+            continue
+        if name == "managed":
+            zone[name] += 5000  # an input: what follows from it is wrong then
+        elif name == "protection":
+            zone[name][-1] += 1
+        else:
+            zone[name] += 1
+        assert differences(figures_of(wrong), wrong)
+        later = copy.deepcopy(data)
+        for step in later["after"]:
+            for each in step["zones"][:1]:
+                if name in each and name != "protection":
+                    each[name] += 1
+                    lines = differences(figures_of(later), later)
+                    assert lines and all(line.startswith("after ") for line in lines)
+
+
+def test_the_command_compares_a_booted_machine() -> None:
+    result = CliRunner().invoke(cli, ["zones", "--machine", str(BOOTED[0])])
+    assert result.exit_code == 0
+    assert "0 figures differ" in result.output
+
+
+def test_huge_pages_are_turned_on_and_off_in_sys() -> None:
+    with Machine(ram="2G", thp="always") as machine:
+        system = machine.system
+        sb = ProcSuper((0, 99), "sysfs", 0, machine.kernel, machine.namespace)
+        assert thp_enabled(sb) == "[always] madvise never\n"
+        high = system.min_free_kbytes
+        assert set_thp_enabled(sb, b"never\n") == 6
+        assert system.min_free_kbytes < high // 4
+        assert thp_enabled(sb) == "always madvise [never]\n"
+        assert set_thp_enabled(sb, b"madvise") == 7
+        assert abs(system.min_free_kbytes - high) <= 4
+        assert set_thp_enabled(sb, b"maybe") == -22
+        assert set_thp_enabled(sb, b"") == -22
+
+
+def test_a_written_minimum_outlives_huge_pages_that_are_turned_off() -> None:
+    figures = ZoneFigures(Config(ram="2G", thp="always"), "6.18", None, None)
+    figures.write("min_free_kbytes", "30000")
+    figures.write("transparent_hugepage", "never")
+    assert figures.min_free_kbytes == 30000
+    figures.write("transparent_hugepage", "always")
+    assert figures.min_free_kbytes == 45056
+    figures.write("min_free_kbytes", "100")
+    figures.write("transparent_hugepage", "never")
+    assert 5000 < figures.min_free_kbytes < 6000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("transparent_hugepage", "on", "expected always, madvise or never, got 'on'"),
+        ("min_free_kbytes", "much", "min_free_kbytes: expected a whole number, got 'much'"),
+        ("swappiness", "5", "expected a setting that zones follow, got 'swappiness'"),
+    ],
+)
+def test_what_cannot_be_written_is_said(name: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ZoneFigures(Config(), "6.18", None, None).write(name, value)
+
+
+@pytest.mark.parametrize(
+    ("ram", "highmem", "low", "end"),
+    [
+        ("512M", "100M", (512 << 8) - (100 << 8), 512 << 8),
+        ("512M", "500M", 512 << 8, 512 << 8),  # less than 64 MiB of lowmem would be left
+        ("512M", "0", 512 << 8, 512 << 8),
+        ("2G", "50M", 0x36FFE, 0x36FFE + (50 << 8)),
+        ("2G", "0", 0x36FFE, 0x36FFE),
+        ("2G", "8G", 0x36FFE, 2 << 18),
+    ],
+)
+def test_highmem_takes_from_lowmem_or_leaves_ram_unused(ram: str, highmem: str, low: int, end: int) -> None:
+    config = Config(arch="x86_pae", ram=ram, highmem=highmem)
+    assert lowmem_pfns(config, int(config.ram) >> 12) == (low, end)
+    figures = ZoneFigures(config, "6.1", None, None)
+    assert max(zone.end_pfn for zone in figures.zones) == end
+    with Machine(arch="x86_pae", ram=ram, highmem=highmem) as machine:
+        process = machine.spawn()
+        process.touch(process.mmap("1M"), 1 << 20, write=True)
+        init_mm = machine.system.init_mm
+        assert init_mm is not None
+        assert init_mm.areas.max_low_pfn == low
+        assert init_mm.areas.vmalloc_start == 0xC000_0000 + (low << 12) + (8 << 20)
+
+
+def test_two_levels_reach_four_gigabytes_where_the_map_has_them() -> None:
+    with Machine(arch="x86_32", memory_map=[(0x1000, 0x9F000), (0x100000, 0xFFFE0000)]) as machine:
+        process = machine.spawn()
+        process.touch(process.mmap("8M"), 8 << 20, write=True)
+    with pytest.raises(ConfigError, match="memory_map: x86_32 without PAE reaches 4G, got 0x140000000"):
+        Config(arch="x86_32", memory_map=[(0x1000, 0x9F000), (0x100000, 5 << 30)])
+
+
+@pytest.mark.parametrize("placed", [[0], [0, 1, 2], [0, -1], ["a", "b"]])
+def test_cpus_have_nodes_that_there_are(placed: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="cpu_nodes: expected 2 numbers of 0 to 1, one for each CPU"):
+        Config(nodes=["1G", "1G"], cpus=2, cpu_nodes=placed)
+
+
+def test_lists_of_a_node_s_cpus_share_its_zones() -> None:
+    config = Config(nodes=["1G", "1G"], cpus=4, cpu_nodes=[0, 0, 0, 1], thp="never")
+    one, other = (
+        next(
+            zone
+            for zone in ZoneFigures(config, "6.18", None, None).zones
+            if zone.name == "DMA32" and zone.node_id == nid
+        )
+        for nid in (0, 1)
+    )
+    assert int(one.pcp.high_max) == one.managed_pages // 8 // 3
+    assert int(other.pcp.high_max) == other.managed_pages // 8
