@@ -244,7 +244,12 @@ def test_a_timeout_ends_the_program_with_124_and_a_report() -> None:
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_cleanly_with_a_report(command: list[str], number: signal.Signals) -> None:
-    process = start("run", "--", *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def not_ignored() -> None:
+        """A shell starts what runs in the background with SIGINT ignored."""
+        signal.signal(number, signal.SIG_DFL)
+
+    process = start("run", "--", *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    preexec_fn=not_ignored)  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == b"go\n"
     process.send_signal(number)

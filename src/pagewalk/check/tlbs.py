@@ -22,7 +22,7 @@ def a_tlb_entry_equals_the_page_table_or_a_flush_is_pending(tlb: "TlbModel", mms
     stand.)"""
     spaces = list(mms)
     for cpu, mmu in tlb.cpus.mmus.items():
-        tags = {tlb.cpus.tag(cpu, mm): mm for mm in spaces}
+        tags = {tlb.cpus.flusher.tag(cpu, mm): mm for mm in spaces}
         tags.pop(0, None)
         for entry in mmu.entries():
             mm = tags.get(entry.asid)

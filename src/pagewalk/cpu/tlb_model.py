@@ -11,18 +11,18 @@ Differs: the kernel's own accesses to user memory do not go through them.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.errors import OutOfMemory
-from pagewalk.hw.loop import BAD_KIND
+from pagewalk.hw.loop import ASK, ATTEMPTS
 from pagewalk.hw.mmu import Accesses, Entry, Mmu
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
-from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END, S_FAULT_ADDR, S_FAULT_KIND, S_HALF
+from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END
 from pagewalk.hw.walker import OK
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ESTIMATE", "TlbModel", "feed"]
 
-ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
 ESTIMATE = "cycles are an estimate: fixed costs for each look-up, reference, fault and flush, as if nothing overlapped"
 
 Addrs = npt.NDArray[np.int64]
@@ -48,19 +47,17 @@ def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[in
     serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
            where it is to be left out
     """
-    words, resume = mmu.words, mmu.resume
-    attempts = 0
-    before = -1
-    at = mmu.replay(accesses, start, end)
-    while (status := words[0]) != OK:
-        if status == BAD_KIND:
-            raise mmu.bad_kind(at)
-        where = 2 * at + words[S_HALF]
-        attempts = attempts + 1 if where == before else 1
-        before = where
-        if not serve(words[S_FAULT_ADDR], words[S_FAULT_KIND]) or attempts > ATTEMPTS:
-            mmu.leave_out()
-        at = resume()
+    mmu.begin(accesses, start, end)
+    resume = mmu.resume
+    while True:
+        while (refused := resume()) & ASK != ASK:
+            if not serve(refused >> 2, refused & ASK):
+                mmu.leave_out()
+        at = mmu.stopped_at()
+        if mmu.status == OK:
+            break
+        serve(*mmu.fault)  # of no address that there can be, or served too often
+        mmu.leave_out()
     mmu.consider(at - start)
     return at
 
@@ -69,7 +66,7 @@ class TlbModel:
     """All CPUs' translation caches and what they have counted since the machine was made, or since its last program
     was started.
 
-    cpus          the caches; ``system.tlb_watcher``
+    cpus          the caches; ``system.tlb_flusher``
     instructions  that programs have begun, 0 where nobody counts them
     serve         (task, addr, access): the kernel's page fault; a FAULT_* value
     """
@@ -79,7 +76,7 @@ class TlbModel:
     ) -> None:
         self.config = config
         self.cpus = Cpus(config, system, nr_cpus)
-        self.cpus.follows = True
+        self.cpus.flusher.follows = True
         self.instructions = 0
         self.served = 0  # faults that only the modelled TLBs took
         self._system = system
@@ -141,7 +138,7 @@ class TlbModel:
 
     def in_kernel(self, cpu: int) -> None:
         """``cpu`` executes the kernel: flushes start from there."""
-        self.cpus.current = cpu
+        self.cpus.flusher.current = cpu
 
     def idle(self, cpu: int) -> None:
         """``cpu`` needs no user memory until its next access."""
@@ -180,7 +177,7 @@ class TlbModel:
         """(CPU, entry) of all that translates ``addr`` in ``mm``, or that a walk for it would begin with."""
         found = []
         for cpu, mmu in sorted(self.cpus.mmus.items()):
-            asid = self.cpus.tag(cpu, mm)
+            asid = self.cpus.flusher.tag(cpu, mm)
             found += [(cpu, each) for each in mmu.entries()
                       if each.asid in (0, asid) and asid and each.addr <= addr < each.addr + each.size]  # fmt: skip
         return found

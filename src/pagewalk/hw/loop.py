@@ -4,7 +4,7 @@ Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Wh
 count:
 
 - A hint names the first-level slot that granted such an access to the page before. It is believed where the slot still
-  holds the same fill.
+  holds the same fill. A block of accesses to the data of one page asks once; where few accesses have one, nobody asks.
 - ``short`` (hw/short.py), then ``translate`` (hw/translate.py).
 
 An access that reaches into the next page is two: to where it begins, and to where it ends. Batches are looked through
@@ -14,7 +14,7 @@ loop, so that they come through the caches once.
 
 from typing import Final, TypeAlias
 
-from pagewalk.hw.short import BY_SECOND, BY_WALK, NOT_DONE, short_data, short_fetch
+from pagewalk.hw.short import BY_FIRST, BY_SECOND, BY_WALK, MISSED, NOT_DONE, short_data, short_fetch
 from pagewalk.hw.tlb import touch
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
@@ -32,9 +32,11 @@ from pagewalk.hw.tlb_state import (
     PATH_WORDS,
     S_ANSWERS,
     S_ARRAYS,
+    S_ATTEMPTS,
     S_CLOCK,
     S_COLUMN,
     S_FAULT_ADDR,
+    S_FAULT_AT,
     S_FAULT_KIND,
     S_HALF,
     S_HINTS,
@@ -42,11 +44,12 @@ from pagewalk.hw.tlb_state import (
     S_PAGE_SHIFT,
     S_PATH,
     S_TALLY,
+    S_UNHINTED,
     SLOT_MASK,
     STAMP,
 )
-from pagewalk.hw.translate import translate
-from pagewalk.hw.walker import FETCH, OK, Words
+from pagewalk.hw.translate import miss, translate
+from pagewalk.hw.walker import FETCH, OK, READ, WRITE, Words
 
 # A batch as compiled code takes it: signed addresses; kinds (READ, WRITE or FETCH); sizes in bytes; tasks; CPUs.
 BatchArrays: TypeAlias = tuple[Words, Words, Words, Words, Words]
@@ -65,9 +68,19 @@ BLOCK: Final = 128
 AHEAD: Final = 256  # accesses: what is prefetched while a block goes through the loop
 BAD_KIND: Final = 64  # a status beside the walk's: the access is of no kind
 
-# What ``survey`` answers: writes, fetches from bit FETCHES on, and whether an access is ODD: it reaches into the next
-# page, is of no kind, or is made by another task or on another CPU than the first.
-FETCHES: Final = 20
+# Where the first level does not answer one access in MANY, hints are not asked in the next block: they would be one more
+# branch that nobody can foresee.
+MANY: Final = 2
+
+# What ``refused`` answers: (address << 2) | kind of an access that was not granted, or ASK in the two lowest bits.
+ASK: Final = 3
+ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
+
+# What ``survey`` answers: writes, fetches from bit FETCHES on, whether all are ALIKE: data of one 4 KiB, and whether an
+# access is ODD: it reaches into the next page, is of no kind, or is made by another task or on another CPU than the
+# first.
+FETCHES: Final = 16
+ALIKE: Final = 1 << 39
 ODD: Final = 1 << 40
 TALLY_MASK: Final = (1 << FETCHES) - 1
 ONES: Final = 0x0101_0101_0101_0101  # in each byte of a word
@@ -120,18 +133,15 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
                 break
             about = survey(batch, start, at, stop, page)
         begin = at
-        while at < stop:
-            clock = s[S_CLOCK]
-            first = at
-            at = hinted(s, addrs, kinds, at, stop, clock - at + 1)
-            if at == stop:
-                s[S_CLOCK] = clock + at - first
-                break
-            s[S_CLOCK] = clock + at - first + 1
-            status = unhinted(s, words, nr_words, fmt, addrs[at], kinds[at] + 0)
-            if status != OK:
-                break
-            at += 1
+        missed = first_level_misses(s)
+        if s[S_UNHINTED] == 0 or about & ALIKE != 0:
+            at = by_hints(s, words, nr_words, fmt, addrs, kinds, at, stop, about)
+        else:
+            at = without_hints(s, words, nr_words, fmt, addrs, kinds, at, stop)
+        if at < stop:
+            status = s[0]
+        missed = first_level_misses(s) - missed
+        s[S_UNHINTED] = (missed * MANY) // max(at - begin, 1)
         if status != OK:
             about = survey(batch, start, begin, at, page)
         writes += about & TALLY_MASK
@@ -158,6 +168,73 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
     return at
 
 
+def refused(s: Words, at: int) -> int:
+    """What stopped ``replay_batch`` at access ``at``, in one word: the access, if its fault may be served and the
+    access tried again; ASK where word 0 of ``s`` has to be asked, which may be OK."""
+    status = s[0]
+    addr = s[S_FAULT_ADDR]
+    if status == OK or status == BAD_KIND:
+        s[S_FAULT_AT] = -1
+        return ASK
+    where = 2 * at + s[S_HALF]
+    if s[S_FAULT_AT] == where:
+        s[S_ATTEMPTS] += 1
+    else:
+        s[S_FAULT_AT] = where
+        s[S_ATTEMPTS] = 1
+    if s[S_ATTEMPTS] > ATTEMPTS or (addr >> 60 != 0 and addr >> 60 != -1):
+        return ASK
+    return (addr << 2) | s[S_FAULT_KIND]
+
+
+def by_hints(
+    s: Words, words: Words, nr_words: int, fmt: Words, addrs: Words, kinds: Words, start: int, stop: int, about: int
+) -> int:
+    """Accesses ``start`` to ``stop - 1``, of which ``survey`` says ``about``: the first that was not served, whose
+    status is word 0 of ``s``; or ``stop``."""
+    at = start
+    while at < stop:
+        if about & ALIKE != 0:
+            stores = about & TALLY_MASK
+            if alike(s, addrs[at], stop - at, stop - start - stores, stores) != 0:
+                return stop
+        clock = s[S_CLOCK]
+        first = at
+        at = hinted(s, addrs, kinds, at, stop, clock - at + 1)
+        if at == stop:
+            s[S_CLOCK] = clock + at - first
+            return at
+        s[S_CLOCK] = clock + at - first + 1
+        status = unhinted(s, words, nr_words, fmt, addrs[at], kinds[at] + 0)
+        if status != OK:
+            s[0] = status
+            return at
+        at += 1
+    return at
+
+
+def without_hints(
+    s: Words, words: Words, nr_words: int, fmt: Words, addrs: Words, kinds: Words, start: int, stop: int
+) -> int:
+    """``by_hints``, but asks for none."""
+    for at in range(start, stop):
+        s[S_CLOCK] += 1
+        status = unhinted(s, words, nr_words, fmt, addrs[at], kinds[at] + 0)
+        if status != OK:
+            s[0] = status
+            return at
+    return stop
+
+
+def first_level_misses(s: Words) -> int:
+    """Accesses of this batch that the first level has not answered."""
+    missed = 0
+    for answer in range(4):
+        if answer != BY_FIRST:
+            missed += s[S_ANSWERS + answer] + s[S_ANSWERS + 4 + answer]
+    return missed
+
+
 def hinted(s: Words, addrs: Words, kinds: Words, start: int, end: int, clock: int) -> int:
     """Accesses ``start`` to ``end - 1``; the first that no hint answers, ``end`` where hints answer all.
 
@@ -179,6 +256,34 @@ def hinted(s: Words, addrs: Words, kinds: Words, start: int, end: int, clock: in
     return end
 
 
+def alike(s: Words, addr: int, accesses: int, reads: int, writes: int) -> int:
+    """1 where hints answer so many accesses in a row to the data of the 4 KiB around ``addr``; 0 where nothing was
+    done.
+
+    reads, writes  0 where none of them is one
+    """
+    vpn = addr >> 12
+    column = s[S_COLUMN]
+    slot = 0
+    other = -1
+    ident = 0
+    for kind in range(2):
+        if (kind == READ and reads == 0) or (kind == WRITE and writes == 0):
+            continue
+        hint = S_HINTS + kind * HINT_WORDS + 2 * (vpn & (HINTS - 1))
+        ident = s[hint + 1]
+        slot = (ident >> IDENT_SLOT) & SLOT_MASK
+        if s[hint] != vpn or s[slot + IDENT * column] != ident or ident & IDENT_TOUCHED != 0:
+            return 0
+        if other >= 0 and other != slot:
+            return 0
+        other = slot
+    s[S_CLOCK] += accesses
+    if ident & IDENT_STAMPED != 0:
+        s[slot + STAMP * column] = s[S_CLOCK]
+    return 1
+
+
 def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> int:
     """What accesses ``start`` to ``end - 1`` are, see FETCHES and ODD. Access ``first`` has the task and CPU.
     Loops without branches: vectors. At most 2040 accesses."""
@@ -193,8 +298,10 @@ def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> i
         prefetch(kinds, at)
         prefetch(cpus, at)
     beyond = 0
+    apart = 0
     for at in range(start, end):
         beyond |= page - sizes[at] - (addrs[at] & (page - 1))
+        apart |= addrs[at] ^ addrs[start]
     other = 0
     for at in range(start, end):
         other |= tasks[at] ^ tasks[first]
@@ -217,6 +324,8 @@ def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> i
         odd |= (kind + 1) >> 2 | (cpus[at] ^ cpus[first])
     if beyond < 0 or other != 0 or odd != 0:
         found |= ODD
+    elif apart >> 12 == 0 and found >> FETCHES == 0:
+        found |= ALIKE
     return found
 
 
@@ -272,11 +381,14 @@ def unhinted(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acces
         answer = short_fetch(s, words, nr_words, addr, access, clock)
     else:
         answer = short_data(s, words, nr_words, addr, access, clock)
-    at = S_ANSWERS + 4 * (access >> 1) + answer
+    at = S_ANSWERS + 4 * (access >> 1) + max(answer, NOT_DONE)
     s[at] += 1
-    if answer != NOT_DONE:
+    if answer > NOT_DONE:
         return OK
-    status = translate(s, words, nr_words, fmt, addr, access)
+    if answer == MISSED:
+        status = miss(s, words, nr_words, fmt, addr, access)
+    else:
+        status = translate(s, words, nr_words, fmt, addr, access)
     if status != OK:
         s[at] -= 1
         s[S_FAULT_ADDR] = addr

@@ -24,9 +24,6 @@ from pagewalk.hw.tlb_counters import TlbCounters, read_counters
 from pagewalk.hw.tlb_policy import interpreted_addresses
 from pagewalk.hw.tlb_state import (
     ASID_MASK,
-    C_FLUSH_ALL,
-    C_FLUSH_ASID,
-    C_FLUSH_PAGE,
     C_HIT,
     C_MISS,
     COUNTERS_END,
@@ -39,6 +36,7 @@ from pagewalk.hw.tlb_state import (
     S_CLASS_SHIFT,
     S_COLUMN,
     S_FAULT_ADDR,
+    S_FAULT_AT,
     S_FAULT_KIND,
     S_FRAMES,
     S_HALF,
@@ -61,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["Accesses", "Entry", "Mmu"]
 
 # When the code for one geometry pays: asked every LOOK accesses, by the accesses that the first level did not answer.
-LOOK: Final = 1 << 20
+LOOK: Final = 1 << 18
 LOAD_AT: Final = 1 << 20
 COMPILE_AT: Final = 1 << 23
 NEVER: Final = 1 << 62
@@ -175,7 +173,7 @@ class Mmu:
         if not interpreted:
             self._block[:B_ARRAYS] = [self._state, self._words, self._nr_words, self._packed]
         self._now: Accesses
-        self._look_at = NEVER if interpreted else LOOK  # accesses until ``consider`` looks
+        self._look_at = NEVER if interpreted else 0  # accesses before ``consider`` looks
         self._accesses = 0
 
     @property
@@ -215,33 +213,39 @@ class Mmu:
         stop = len(accesses) if end is None else end
         if not 0 <= start <= stop <= len(accesses):
             raise ValueError(f"expected 0 <= start <= end <= {len(accesses)}, got {start}, {stop}")
-        self._now = accesses
-        self._block[B_ARRAYS:] = [*accesses.addresses, start, stop]
-        self.words[S_HALF] = 0
+        self.begin(accesses, start, stop)
         return self.go_on()
+
+    def begin(self, accesses: "Accesses", start: int, end: int) -> None:
+        """The accesses that ``go_on`` and ``resume`` are to serve."""
+        self._now = accesses
+        self._block[B_ARRAYS:] = [*accesses.addresses, start, end]
+        self.words[S_HALF] = 0
+        self.words[S_FAULT_AT] = -1
 
     def go_on(self) -> int:
         """``replay`` from where it stopped."""
-        at = self.resume()
+        self.resume()
+        return self.stopped_at()
+
+    def stopped_at(self) -> int:
+        """Where ``replay`` and ``resume`` have stopped."""
+        at = int(self._block[B_AT])
         if self.words[0] == loop.BAD_KIND:
-            raise self.bad_kind(at)
+            raise ConfigError(f"expected accesses of kind 0 to {FETCH}, got {int(self._now.kinds[at])}")
         return at
 
     @property
     def resume(self) -> Callable[[], int]:
-        """``go_on`` as a function for many faults: status BAD_KIND is left to the caller (``bad_kind``)."""
+        """``go_on`` as a function for many faults, which answers as ``loop.refused`` does."""
         return self._interpret if self._interpreted else functools.partial(self._replay, self._block_address)
 
-    def bad_kind(self, at: int) -> ConfigError:
-        """What is to be raised where access ``at`` is of no kind."""
-        return ConfigError(f"expected accesses of kind 0 to {FETCH}, got {int(self._now.kinds[at])}")
-
     def _interpret(self) -> int:
-        """``go_on``, interpreted."""
+        """``resume``, interpreted."""
         start, end = self._block[B_AT:].tolist()
         at = int(self._replay(self._state, self._words, self._nr_words, self._packed, self._now.views, start, end))
         self._block[B_AT] = at
-        return at
+        return loop.refused(self._state, at)
 
     @property
     def fault(self) -> tuple[int, int]:
@@ -292,7 +296,10 @@ class Mmu:
         self._look_at = self._accesses + LOOK
         words = self.words[C_HIT : C_MISS + 2].tolist()  # hits by side and level, then misses
         missed = sum(words) - words[0] - words[4]
-        if missed >= COMPILE_AT or (missed >= LOAD_AT and Specialised(self.state).kept):
+        if missed < self._accesses // 8:  # hints answer most: they are as fast without
+            return
+        code = Specialised(self.state)
+        if code.loaded or missed >= COMPILE_AT or (missed >= LOAD_AT and code.kept):
             self.specialise()
 
     def translate(self, addr: int, access: int) -> int:
@@ -305,19 +312,16 @@ class Mmu:
 
     def invalidate_pages(self, first: int, last: int, asid: int, count: int = 1) -> int:
         """The pages that [first, last] touches, as ``count`` instructions such as INVLPG would."""
-        self.words[C_FLUSH_PAGE] += count
-        dropped: int = self._invalidate(self._state, tlb.PAGES, first, last, asid)
+        dropped: int = self._invalidate(self._state, tlb.PAGES, first, last, asid, count)
         return dropped
 
     def invalidate_asid(self, asid: int) -> int:
         """All entries of one address space; global ones stay."""
-        self.state[C_FLUSH_ASID] += 1
-        return int(self._invalidate(self._state, tlb.ASID, 0, 0, asid))
+        return int(self._invalidate(self._state, tlb.ASID, 0, 0, asid, 1))
 
     def invalidate_all(self, *, globals_too: bool) -> int:
         """All entries of all address spaces."""
-        self.state[C_FLUSH_ALL] += 1
-        return int(self._invalidate(self._state, tlb.EVERYTHING if globals_too else tlb.ALL, 0, 0, 0))
+        return int(self._invalidate(self._state, tlb.EVERYTHING if globals_too else tlb.ALL, 0, 0, 0, 1))
 
     # What is in it.
 

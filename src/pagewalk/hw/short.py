@@ -24,19 +24,25 @@ from pagewalk.hw.tlb_state import (
     S_PAGE_SHIFT,
     S_PFN_MASK,
     S_PFN_SHIFT,
+    S_ROOT,
     S_SHORT,
     S_SHORT_SECOND,
     S_SHORT_TURNS,
     S_SHORT_UPPER,
     S_SHORT_WALK,
-    S_UPPER_INDEX,
-    S_UPPER_MASK,
-    S_UPPER_VALUE,
+    S_TABLES,
+    S_TOP,
+    TABLE_CACHE,
+    TABLE_INDEX,
+    TABLE_MASK,
+    TABLE_VALUE,
+    TABLE_WORDS,
     TAG_CLASS,
     TAG_NUMBER,
 )
-from pagewalk.hw.walker import RIGHT_EXECUTE, RIGHT_READ, Words
+from pagewalk.hw.walker import RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Words
 
+MISSED: Final = -1
 NOT_DONE: Final = 0
 BY_FIRST: Final = 1
 BY_SECOND: Final = 2
@@ -100,7 +106,7 @@ def constant_last_level(s: Words) -> LastLevel:
 
 def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
     """``translate``, where all that is involved is plain, uncounted: BY_FIRST, BY_SECOND or BY_WALK says where the
-    answer was found, NOT_DONE that nothing was done."""
+    answer was found, NOT_DONE that nothing was done, MISSED that nothing was done and no array has it."""
     high = addr >> 56
     first = first_of(s, access)
     if s[S_ODD] != 0 or first[0] < 0 or (high != 0 and high != -1):
@@ -132,8 +138,10 @@ def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: 
             pfn = s[found + FRAME * column]
         else:
             walked = short_walk(s, words, nr_words, addr, access, clock)
+            if walked < 0 and s[S_SHORT_TURNS + (access >> 1)] > 1:
+                return NOT_DONE  # another array may have got it when it was fetched, or read
             if walked < 0:
-                return NOT_DONE
+                return MISSED
             answer = BY_WALK
             rights = walked & (RIGHT_READ | RIGHT_EXECUTE)
             if walked & LEAF_DIRTY != 0:
@@ -146,6 +154,59 @@ def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: 
     s[at] = addr >> 12
     s[at + 1] = ident
     return answer
+
+
+def root_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
+    """``short_walk`` from the root, where no walk cache knows anything on the way; they learn all of it."""
+    last = last_level(s)
+    if addr >> s[S_TOP] != 0:
+        return -1
+    for level in range(last[0] - 2):
+        if s[S_TABLES + TABLE_WORDS * level + TABLE_CACHE] >= 0:
+            cache = geometry(s, s[S_TABLES + TABLE_WORDS * level + TABLE_CACHE])
+            if scan(s, set_of(cache, number_at(s, addr, level)), cache[4], tag_at(s, addr, level)) >= 0:
+                return -1
+    table = s[S_ROOT]
+    for level in range(last[0]):
+        table = table_at(s, words, nr_words, table, addr, level)
+        if table < 0:
+            return -1
+    found = leaf(s, words, nr_words, last, addr, access, table, RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE)
+    if found < 0:
+        return -1
+    table = s[S_ROOT]
+    for level in range(last[0]):
+        table = table_at(s, words, nr_words, table, addr, level)
+        s[C_REFERENCE + level] += 1
+        if s[S_TABLES + TABLE_WORDS * level + TABLE_CACHE] >= 0:
+            cache = geometry(s, s[S_TABLES + TABLE_WORDS * level + TABLE_CACHE])
+            s[S_CLOCK] += 1
+            base = set_of(cache, number_at(s, addr, level))
+            put(s, cache, base, tag_at(s, addr, level), table, found & 7, s[S_CLOCK], 0)
+    s[C_WALK_HIT + last[0] - 1] -= 1  # ``count`` takes it for one that began at the last table
+    return found
+
+
+def table_at(s: Words, words: Words, nr_words: int, table: int, addr: int, level: int) -> int:
+    """Where the entry for ``addr`` of a table of that level leads; -1 where it is not plain."""
+    about = S_TABLES + TABLE_WORDS * level
+    index = (table << (s[S_PAGE_SHIFT] - 3)) + (addr >> s[S_LEVEL_SHIFT + level] & s[about + TABLE_INDEX])
+    if index < 0 or index >= nr_words:
+        return -1
+    entry = words[index]
+    if entry & s[about + TABLE_MASK] != s[about + TABLE_VALUE]:
+        return -1
+    return (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
+
+
+def number_at(s: Words, addr: int, level: int) -> int:
+    """The number of what one entry of that level covers."""
+    return addr >> s[S_LEVEL_SHIFT + level]
+
+
+def tag_at(s: Words, addr: int, level: int) -> int:
+    """As walk caches tag it."""
+    return (number_at(s, addr, level) << TAG_NUMBER) | (level << TAG_CLASS) | s[S_ASID]
 
 
 # What ``unhinted`` calls for data and for instructions: code for one geometry has one of each.
@@ -180,21 +241,17 @@ def upper_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, cl
     set at ``base``."""
     cache = upper_tables_of(s)
     if cache[0] < 0:
-        return -1
+        return root_walk(s, words, nr_words, addr, access, clock)
     last = last_level(s)
     level = last[0] - 2
     column = cache[6]
     number = addr >> s[S_LEVEL_SHIFT + level]
     slot = scan(s, set_of(cache, number), cache[4], (number << TAG_NUMBER) | (level << TAG_CLASS) | s[S_ASID])
     if slot < 0:
+        return root_walk(s, words, nr_words, addr, access, clock)
+    table = table_at(s, words, nr_words, s[slot + FRAME * column], addr, level + 1)
+    if table < 0:
         return -1
-    index = (s[slot + FRAME * column] << (last[1] - 3)) + (addr >> s[S_LEVEL_SHIFT + level + 1] & s[S_UPPER_INDEX])
-    if index < 0 or index >= nr_words:
-        return -1
-    entry = words[index]
-    if entry & s[S_UPPER_MASK] != s[S_UPPER_VALUE]:
-        return -1
-    table = (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
     found = leaf(s, words, nr_words, last, addr, access, table, s[slot + IDENT * column])
     if found < 0:
         return -1

@@ -11,6 +11,7 @@ from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
     ASID_MASK,
     C_FILL,
+    C_FLUSH_PAGE,
     C_FLUSHED,
     C_FRESH,
     D_BASE,
@@ -270,19 +271,21 @@ def drop_range(s: Words, array: int, first: int, last: int, asid: int) -> int:
             continue
         shift = s[s[d + D_SHIFTS] + cls]
         for number in range(first >> shift, (last >> shift) + 1):
-            for owner in range(2):
-                slot = probe(s, array, cls, number << shift, asid * owner)
+            for owner in range(1 if s[d + D_NR_GLOBAL] == 0 else 2):
+                slot = probe(s, array, cls, number << shift, asid * (1 - owner))
                 if slot >= 0:
                     drop(s, array, slot)
                     dropped += 1
     return dropped
 
 
-def invalidate(s: Words, what: int, first: int, last: int, asid: int) -> int:
+def invalidate(s: Words, what: int, first: int, last: int, asid: int, times: int) -> int:
     """Empties slots, see PAGES, ASID, ALL and EVERYTHING; how many.
 
     first, last  addresses, both included
+    times        instructions that do it
     """
+    s[C_FLUSH_PAGE + min(what, ALL)] += times
     dropped = 0
     for array in range(s[S_NR_ARRAYS]):
         d = S_ARRAYS + array * ARRAY_WORDS

@@ -70,11 +70,15 @@ from pagewalk.hw.tlb_state import (
     S_SHORT_UPPER,
     S_SHORT_WALK,
     S_SLOTS,
-    S_UPPER_INDEX,
-    S_UPPER_MASK,
-    S_UPPER_VALUE,
+    S_TABLES,
+    S_TOP,
     S_WRITE_MASK,
     STAMP,
+    TABLE_CACHE,
+    TABLE_INDEX,
+    TABLE_MASK,
+    TABLE_VALUE,
+    TABLE_WORDS,
     USER,
     stride,
 )
@@ -98,6 +102,7 @@ from pagewalk.hw.walker import (
     FORMAT_TABLE_EXECUTE,
     FORMAT_TABLE_READ,
     FORMAT_TABLE_WRITE,
+    FORMAT_TOP,
     FORMAT_WRITE,
     LEVEL_FLAGS,
     LEVEL_INDEX_MASK,
@@ -226,6 +231,7 @@ def _pack_format(words: list[int], fmt: "PageFormat") -> None:
         words[to], words[to + 1] = packed[at], packed[at + 1]
 
     words[S_NR_LEVELS] = len(fmt.levels)
+    words[S_TOP] = packed[FORMAT_TOP]
     words[S_PAGE_SHIFT] = packed[FORMAT_PAGE_SHIFT]
     words[S_PFN_SHIFT] = packed[FORMAT_PAGE_SHIFT] - packed[FORMAT_PFN_LEFT]
     words[S_ENTRY_SHIFT] = packed[FORMAT_ENTRY_SHIFT]
@@ -244,17 +250,18 @@ def _pack_format(words: list[int], fmt: "PageFormat") -> None:
     if not plain or high or packed[last + LEVEL_LEAF_HIGH] or packed[FORMAT_ENTRY_SHIFT] != 3:
         return
     words[S_QUICK] = packed[last + LEVEL_INDEX_MASK]
-    if len(fmt.levels) > 1:
-        above = last - LEVEL_WORDS
-        words[S_UPPER_INDEX] = packed[above + LEVEL_INDEX_MASK]
-        words[S_UPPER_MASK] = packed[above + LEVEL_TABLE_RESERVED]
+    for number in range(len(fmt.levels) - 1):
+        about, table = FORMAT_LEVELS + LEVEL_WORDS * number, S_TABLES + TABLE_WORDS * number
+        words[table + TABLE_INDEX] = packed[about + LEVEL_INDEX_MASK]
+        mask, value = packed[about + LEVEL_TABLE_RESERVED], 0
         whole = (FORMAT_TABLE_READ, FORMAT_TABLE_WRITE, FORMAT_TABLE_EXECUTE)
-        for at in (FORMAT_PRESENT, FORMAT_POINTER, *(whole if packed[above + LEVEL_FLAGS] & RIGHTS else ())):
-            words[S_UPPER_MASK] |= packed[at]
-            words[S_UPPER_VALUE] |= packed[at + 1]
-        if packed[above + LEVEL_FLAGS] & RIGHTS:
-            words[S_UPPER_MASK] |= packed[FORMAT_TABLE_ACCESSED]
-            words[S_UPPER_VALUE] |= packed[FORMAT_TABLE_ACCESSED]
+        for at in (FORMAT_PRESENT, FORMAT_POINTER, *(whole if packed[about + LEVEL_FLAGS] & RIGHTS else ())):
+            mask |= packed[at]
+            value |= packed[at + 1]
+        if packed[about + LEVEL_FLAGS] & RIGHTS:
+            mask |= packed[FORMAT_TABLE_ACCESSED]
+            value |= packed[FORMAT_TABLE_ACCESSED]
+        words[table + TABLE_MASK], words[table + TABLE_VALUE] = mask, value
     for access, more in enumerate(((), (FORMAT_WRITE, FORMAT_DIRTY), (FORMAT_EXECUTE,))):
         words[S_QUICK_MASK + access] = packed[last + LEVEL_LEAF_RESERVED]
         for at in (FORMAT_PRESENT, FORMAT_READ, FORMAT_ACCESSED, *more):
@@ -302,11 +309,13 @@ def _pack_short(words: list[int], config: TlbConfig, nr_classes: int) -> None:
             words[S_SHORT_SECOND + side], words[S_SHORT_TURNS + side] = takers[1][0], len(takers[1])
     last = words[S_NR_LEVELS] - 2
     caches = range(words[S_NR_TLBS], words[S_NR_ARRAYS])
-    holders = [array for array in caches if words[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> last & 1]
-    plain = words[S_QUICK] and not config.prefetch and config.coalesce == 1 and last >= 0
-    words[S_SHORT_WALK] = holders[0] if holders and plain else -1
-    upper = [array for array in caches if words[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> max(last - 1, 0) & 1]
-    words[S_SHORT_UPPER] = upper[0] if upper and last >= 1 and words[S_SHORT_WALK] >= 0 else -1
+    for level in range(last + 1):
+        holders = [array for array in caches if words[S_ARRAYS + array * ARRAY_WORDS + D_CLASSES] >> level & 1]
+        words[S_TABLES + TABLE_WORDS * level + TABLE_CACHE] = holders[0] if holders else -1
+    tables = [words[S_TABLES + TABLE_WORDS * level + TABLE_CACHE] for level in range(last + 1)]
+    plain = words[S_QUICK] and not config.prefetch and config.coalesce == 1
+    words[S_SHORT_WALK] = tables[-1] if tables and plain else -1
+    words[S_SHORT_UPPER] = tables[-2] if len(tables) > 1 and words[S_SHORT_WALK] >= 0 else -1
 
 
 def _base_takers(words: list[int], side: int, level: int, nr_classes: int) -> list[int]:

@@ -14,7 +14,7 @@ from numba import extending
 from pagewalk.hw import jit, loop, short, tlb, walker
 from pagewalk.hw import leaf as leaves
 from pagewalk.hw import translate as translating
-from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, replay_batch
+from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, refused, replay_batch
 from pagewalk.hw.tlb import invalidate
 from pagewalk.hw.tlb_config import Policy
 from pagewalk.hw.tlb_simd import oldest, oldest_of_many, scan, scan_many
@@ -160,15 +160,15 @@ def _replay(block: int) -> int:
     at = replay_batch(words_at(b[B_STATE]), words_at(b[B_WORDS]), b[B_NR_WORDS], words_at(b[B_FORMAT]), arrays, b[B_AT],
                       b[B_END])  # fmt: skip
     b[B_AT] = at
-    return at
+    return refused(words_at(b[B_STATE]), at)
 
 
 def _translate(s: int, words: int, nr_words: int, fmt: int, addr: int, access: int) -> int:
     return translate(words_at(s), words_at(words), nr_words, words_at(fmt), addr, access)
 
 
-def _invalidate(s: int, what: int, first: int, last: int, asid: int) -> int:
-    return invalidate(words_at(s), what, first, last, asid)
+def _invalidate(s: int, what: int, first: int, last: int, asid: int, times: int) -> int:
+    return invalidate(words_at(s), what, first, last, asid, times)
 
 
 @functools.cache
@@ -198,10 +198,11 @@ def machine_code() -> MachineCode:
     code.make(tlb.put, w, a, g, w, w, w, w, w, w, inline=True)
     code.make(tlb.insert, w, a, w, w, w, w, w, w)
     code.make(tlb.drop_range, w, a, w, w, w, w)
-    code.make(tlb.invalidate, w, a, w, w, w, w)
+    code.make(tlb.invalidate, w, a, w, w, w, w, w)
     code.make(leaves.last_level, last, a, inline=True)
     code.make(leaves.leaf, w, a, a, w, last, w, w, w, w, inline=True)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
+    code.make(translating.absent, w, a, a, w, a, w, w, inline=True)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
     code.make(translating.fill_level, w, a, w, w, w, w, w, w, w)
@@ -214,12 +215,17 @@ def machine_code() -> MachineCode:
     code.make(translating.granted, w, a, inline=True)
     code.make(translating.prefetch, types.void, a, a, w, a, w, w)
     code.make(translating.hint, types.void, a, w, w, w, inline=True)
+    code.make(translating.miss, w, a, a, w, a, w, w)
     code.make(translating.translate, w, a, a, w, a, w, w)
     code.make(short.geometry_or_none, g, a, w, inline=True)
     code.make(short.first_of, g, a, w, inline=True)
     code.make(short.second_of, g, a, w, w, inline=True)
     code.make(short.tables_of, g, a, inline=True)
     code.make(short.upper_tables_of, g, a, inline=True)
+    code.make(short.table_at, w, a, a, w, w, w, w, inline=True)
+    code.make(short.number_at, w, a, w, w, inline=True)
+    code.make(short.tag_at, w, a, w, w, inline=True)
+    code.make(short.root_walk, w, a, a, w, w, w, w)
     code.make(short.upper_walk, w, a, a, w, w, w, w, w, w)
     code.make(short.short_walk, w, a, a, w, w, w, w, inline=True)
     code.make(short.short, w, a, a, w, w, w, w)
@@ -232,13 +238,18 @@ def machine_code() -> MachineCode:
     code.make(loop.crosses, w, w, w, w, inline=True)
     code.make(loop.of_another, w, _batch, w, w, inline=True)
     code.make(loop.first_odd, w, _batch, w, w, w, w)
+    code.make(loop.alike, w, a, w, w, w, w)
     code.make(loop.hinted, w, a, a, _bytes, w, w, w)
     code.make(loop.unhinted, w, a, a, w, a, w, w)
+    code.make(loop.first_level_misses, w, a, inline=True)
+    code.make(loop.by_hints, w, a, a, w, a, a, _bytes, w, w, w)
+    code.make(loop.without_hints, w, a, a, w, a, a, _bytes, w, w)
     code.make(loop.second_half, w, a, a, w, a, w, w, w)
     code.make(loop.replay_batch, w, a, a, w, a, _batch, w, w)
+    code.make(loop.refused, w, a, w)
     code.make(_replay, w, w)
     code.make(_translate, w, w, w, w, w, w, w)
-    code.make(_invalidate, w, w, w, w, w, w)
+    code.make(_invalidate, w, w, w, w, w, w, w)
     return code
 
 
@@ -261,6 +272,11 @@ class Specialised:
         turns = max(words[S_SHORT_TURNS : S_SHORT_TURNS + 2])
         self.possible = turns <= 1 and min(words[S_SHORT : S_SHORT + 2]) >= 0
         self._variant = jit.variant_name((self._last, self._arrays))
+
+    @property
+    def loaded(self) -> bool:
+        """Whether this process has it already."""
+        return self._variant in _specialised
 
     @property
     def kept(self) -> bool:
@@ -300,9 +316,27 @@ class Specialised:
                  second_of=constant(short.constant_second, w, w, array=f"second{side}"))
             for side in (0, 1)
         )  # fmt: skip
-        unhinted = make(loop.unhinted, w, a, a, w, a, w, w, short_data=data, short_fetch=fetch)
+        unhinted, inlined = (
+            make(loop.unhinted, w, a, a, w, a, w, w, inline=inline, variant=(self._variant, inline), short_data=data,
+                 short_fetch=fetch) for inline in (False, True)
+        )  # fmt: skip
+        by_hints = make(loop.by_hints, w, a, a, w, a, a, _bytes, w, w, w, unhinted=unhinted)
+        without_hints = make(loop.without_hints, w, a, a, w, a, a, _bytes, w, w, unhinted=inlined)
         second_half = make(loop.second_half, w, a, a, w, a, w, w, w, unhinted=unhinted)
-        replay = make(loop.replay_batch, w, a, a, w, a, _batch, w, w, unhinted=unhinted, second_half=second_half)
+        replay = make(
+            loop.replay_batch,
+            w,
+            a,
+            a,
+            w,
+            a,
+            _batch,
+            w,
+            w,
+            second_half=second_half,
+            by_hints=by_hints,
+            without_hints=without_hints,
+        )
         return make(_replay, w, w, replay_batch=replay)
 
 

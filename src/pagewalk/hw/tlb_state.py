@@ -70,14 +70,21 @@ S_SHORT: Final = 8  # 2 words
 S_SHORT_SECOND: Final = 10  # 2 words
 S_SHORT_TURNS: Final = 312  # 2 words
 S_SHORT_WALK: Final = 23
-# The walk cache that knows the tables above the last ones (-1: none), the index mask of these, and the mask and value
-# of an entry there that grants everything and needs no mark.
-S_SHORT_UPPER: Final = 288
-S_UPPER_INDEX: Final = 289
-S_UPPER_MASK: Final = 290
-S_UPPER_VALUE: Final = 291
+S_SHORT_UPPER: Final = 288  # the walk cache that knows the tables above the last ones (-1: none)
+# For each level above the last one: its index mask, mask and value of an entry that grants everything and needs no
+# mark, and the walk cache that learns where such an entry leads (-1: none).
+S_TABLES: Final = 272
+TABLE_INDEX: Final = 0
+TABLE_MASK: Final = 1
+TABLE_VALUE: Final = 2
+TABLE_CACHE: Final = 3
+TABLE_WORDS: Final = 4
 # The loop over a batch (``loop.replay_batch``): what is left of the next access; address and kind of what was not
-# granted; writes, fetches and accesses to two pages that it has passed.
+# granted, where it was and how often in a row; writes, fetches and accesses to two pages that it has passed.
+S_FAULT_AT: Final = 292  # twice the access, and 1 for its part in the next page; -1: none
+S_ATTEMPTS: Final = 293
+S_TOP: Final = 294  # addresses with bits from here on are not of the lower half
+S_UNHINTED: Final = 295  # not 0: few accesses of the last block were to a page that the first level had
 S_HALF: Final = 314
 S_FAULT_ADDR: Final = 315
 S_FAULT_KIND: Final = 316
@@ -121,7 +128,7 @@ HINT_WORDS: Final = 2 * HINTS
 S_FILL: Final = S_HINTS + 3 * HINT_WORDS
 FILL_WORDS: Final = 8
 S_SLOTS: Final = S_FILL + 2 * MAX_LEVELS * FILL_WORDS
-assert COUNTERS_END <= S_OUT and S_OUT + OUT_WORDS <= S_SHORT_UPPER
+assert COUNTERS_END <= S_OUT and S_OUT + OUT_WORDS <= S_TABLES
 
 # An array's descriptor.
 D_BASE: Final = 0  # its first slot

@@ -66,7 +66,9 @@ from pagewalk.hw.tlb_state import (
     TAG_CLASS,
 )
 from pagewalk.hw.walker import (
+    FORMAT_PRESENT,
     NON_CANONICAL,
+    NOT_PRESENT,
     OK,
     OUT_DIRTY,
     OUT_ENTRIES,
@@ -100,6 +102,15 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
     s[S_OUT + OUT_DIRTY] = (found & LEAF_DIRTY) >> 3
     s[S_OUT + OUT_GLOBAL] = 0
     return 1
+
+
+def absent(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, slot: int) -> int:
+    """Whether the leaf, in the table that walk-cache entry ``slot`` points to, is not present: 1 or 0."""
+    last = last_level(s)
+    index = (s[slot + FRAME * s[S_COLUMN]] << (last[1] - 3)) + ((addr >> last[1]) & last[2])
+    if index >= 0 and index < nr_words and words[index] & fmt[FORMAT_PRESENT] != fmt[FORMAT_PRESENT + 1]:
+        return 1
+    return 0
 
 
 def part(s: Words, at: int) -> Words:
@@ -139,9 +150,13 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
             start = level + 1
             s[C_WALK_HIT + level] += 1
             break
-    if slot >= 0 and start == nr_levels - 1 and s[S_QUICK] != 0 and quick(s, words, nr_words, addr, access, slot) != 0:
-        s[C_REFERENCE + start] += 1
-        return OK
+    if slot >= 0 and start == nr_levels - 1 and s[S_QUICK] != 0:
+        if quick(s, words, nr_words, addr, access, slot) != 0:
+            s[C_REFERENCE + start] += 1
+            return OK
+        if absent(s, words, nr_words, fmt, addr, slot) != 0:
+            s[C_REFERENCE + start] += 1
+            return NOT_PRESENT
     status = full_walk(s, words, nr_words, fmt, addr, access)
     end = s[S_LEAF_LEVEL]
     for level in range(start, end + 1):
@@ -333,11 +348,18 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             hint(s, addr, access, slot)
             return OK
         if refused:
+            s[C_REFUSED] += 1
+            drop_page(s, 0, s[S_NR_TLBS], addr)
             break
+    return miss(s, words, nr_words, fmt, addr, access)
+
+
+def miss(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int) -> int:
+    """``translate`` where no TLB on the way has the page: the walk and the fills."""
+    side = access >> 1
+    path = S_PATH + side * PATH_WORDS
+    nr_levels = s[path]
     s[C_MISS + side] += 1
-    if refused:
-        s[C_REFUSED] += 1
-        drop_page(s, 0, s[S_NR_TLBS], addr)
     status = walk(s, words, nr_words, fmt, addr, access)
     if status != OK:
         s[C_FAULTS] += 1
@@ -346,7 +368,7 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             drop_page(s, s[S_NR_TLBS], s[S_NR_ARRAYS], addr)
         return status
     reach = reach_class(s, words)
-    owner = owner_of(s, asid)
+    owner = owner_of(s, s[S_ASID])
     first = -1
     for level in range(nr_levels):
         filled = fill_level(s, side, level, addr, owner, reach, s[S_OUT + OUT_PFN], granted(s))

@@ -261,9 +261,9 @@ class MmStruct:
         """What TLBs and walk caches know of [start, end) is no longer so. The emulated CPU, which asks the page table
         on each fault, needs no flush for this alone."""
         self.context_gen += 1
-        watcher = self.system.tlb_watcher
-        if watcher is not None:
-            watcher.flush_tlb_mm_range(self, start, end)
+        flusher = self.system.tlb_flusher
+        if flusher is not None:
+            flusher.flush_tlb_mm_range(self, start, end)
 
 
 def vm_start_gap(vma: Vma) -> i64:

@@ -32,7 +32,7 @@ from pagewalk.mm.psi import Psi
 from pagewalk.mm.ram import Ram
 from pagewalk.mm.slab import SlabCaches
 from pagewalk.mm.swapfile import Swap
-from pagewalk.mm.tlb_watch import TlbWatcher
+from pagewalk.mm.tlb_flush import TlbFlusher
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.watermarks import init_per_zone_wmark_min
 from pagewalk.mm.zswap import Zswap
@@ -89,7 +89,7 @@ class System:
     random              the machine's only source of randomness
     on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory, or marks a page Accessed or Dirty
-    tlb_watcher         the modelled TLBs, None where there are none
+    tlb_flusher         who tells the modelled TLBs, None where there are none
     init_mm             the kernel's page table, None where that is not modelled
     linux_6_1           the kernel is one of 6.1; split_rss: it counts resident pages late (mm/split_rss.py)
     gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
@@ -151,7 +151,7 @@ class System:
         self.nr_mms = 0
         self.gdt_pfn = -1
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
-        self.tlb_watcher: TlbWatcher | None = None
+        self.tlb_flusher: TlbFlusher | None = None
         self.nr_shmem_inodes = 0
         self.linux_6_1 = config.linux == "6.1"
         self.split_rss = self.linux_6_1

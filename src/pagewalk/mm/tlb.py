@@ -11,13 +11,16 @@ Mirrors: arch/x86/mm/tlb.c (choose_new_asid, switch_mm_irqs_off) (6.18)
 Differs: no global ASIDs; no second ASID for page-table isolation.
 """
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.mm_types import MmStruct
+if TYPE_CHECKING:
+    from pagewalk.mm.mm_types import MmStruct
 
 TLB_NR_DYN_ASIDS: Final = 6
+NOT_LOADED: Final = -1  # answers of ``asid_to_flush``
+LAZY: Final = -2
 CR3_NOFLUSH: Final = -(1 << 63)  # bit 63 of the value written to CR3: keep the entries of this PCID
 
 
@@ -47,7 +50,7 @@ class TlbState:
         self.pcid = pcid
         self.exact = exact
         self.is_lazy = False
-        self.loaded_mm: MmStruct | None = None
+        self.loaded_mm: "MmStruct | None" = None
         self.loaded_asid = 0
         self.next_asid = 0
         self.ctxs: list[TlbContext] = [TlbContext() for _ in range(TLB_NR_DYN_ASIDS)]
@@ -55,7 +58,7 @@ class TlbState:
         self.nr_kept = 0
         self.nr_flushes = 0
 
-    def generation(self, mm: MmStruct) -> i64:
+    def generation(self, mm: "MmStruct") -> i64:
         """How new the translations of ``mm`` are."""
         return mm.context_gen if self.exact else mm.tlb_gen
 
@@ -68,7 +71,17 @@ class TlbState:
         if self.loaded_mm is not None:
             self.ctxs[self.loaded_asid].tlb_gen = self.generation(self.loaded_mm)
 
-    def switch_mm(self, mm: MmStruct) -> bool:
+    def asid_to_flush(self, mm: "MmStruct") -> int:
+        """The loaded ASID where entries of ``mm`` are to be flushed on this CPU, which is up to date then. NOT_LOADED,
+        or LAZY: it will see for itself."""
+        if self.loaded_mm is not mm:
+            return NOT_LOADED
+        if self.is_lazy:
+            return LAZY
+        self.ctxs[self.loaded_asid].tlb_gen = self.generation(mm)
+        return self.loaded_asid
+
+    def switch_mm(self, mm: "MmStruct") -> bool:
         """Loads ``mm``; whether its tag's entries must be flushed first."""
         self.is_lazy = False
         if self.loaded_mm is mm:
@@ -88,7 +101,7 @@ class TlbState:
         self.loaded_mm = mm
         return flush
 
-    def choose_new_asid(self, mm: MmStruct) -> bool:
+    def choose_new_asid(self, mm: "MmStruct") -> bool:
         """Finds the tag that ``mm`` had here, or takes the next one in turn; whether its entries are of no use."""
         if not self.pcid:
             self.loaded_asid = 0

@@ -149,7 +149,7 @@ class Replay:
 
     def _apply(self, event: Any) -> None:
         self._count(event.kind, 1)
-        self.cpus.current = event.cpu
+        self.cpus.flusher.current = event.cpu
         if isinstance(event, Frames):
             if event.ahead:
                 self._ahead.append(event)
