@@ -52,9 +52,9 @@ SCR_EL3 = (1, 1, 3, 6, 0)
 
 
 class Witness:
-    """Unicorn's ARMv8 with its own page walk, in user mode, over ``ram``."""
+    """Unicorn's ARMv8 with its own page walk, in user mode (or EL1: ``kernel``), over ``ram``."""
 
-    def __init__(self, ram: Ram, page_shift: int, va_bits: int) -> None:
+    def __init__(self, ram: Ram, page_shift: int, va_bits: int, *, kernel: bool = False) -> None:
         self.ram = ram
         physical = CODE_FRAME << page_shift
         for at, code in INSTRUCTIONS.items():
@@ -65,10 +65,10 @@ class Witness:
         uc.ctl_set_cpu_model(arm.UC_CPU_ARM64_A72)
         assert mem_map_ptr(uc._uch.value, 0, ram.size, 7, ram.address) == 0
         self.set(SCR_EL3, 1 << 10)  # RW: the levels below are AArch64, or else the walk is that of AArch32
-        self.set(SPSR_EL1, 0)  # EL0
+        self.set(SPSR_EL1, 5 if kernel else 0)  # EL1h, EL0
         self.set(ELR_EL1, physical + 0x80)
         uc.emu_start(physical + LEAVE, physical + 0x80)
-        assert uc.reg_read(arm.UC_ARM64_REG_PSTATE) & 0xF == 0
+        assert uc.reg_read(arm.UC_ARM64_REG_PSTATE) & 0xF == (5 if kernel else 0)
         self.set(MAIR_EL1, 0xFF)
         uc.reg_write(arm.UC_ARM64_REG_TTBR0_EL1, LOW << page_shift)
         uc.reg_write(arm.UC_ARM64_REG_TTBR1_EL1, HIGH << page_shift)

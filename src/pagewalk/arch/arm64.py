@@ -17,7 +17,9 @@ Differs: Linux's entries as for a CPU without hardware marks (FEAT_HAFDBS) and w
 from typing import Final
 
 from pagewalk.arch import memory_types
-from pagewalk.arch.format import NEVER, Bits, Layout, Level, PageFormat, level_names
+from pagewalk.arch.bits import NEVER, Bits
+from pagewalk.arch.format import Layout, Level, PageFormat, level_names
+from pagewalk.arch.kernel_rights import KernelRights
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 VALID: Final = 1 << 0
@@ -161,6 +163,14 @@ def page_format(
         protection_map=tuple(bits & ~SHARED for bits in _PROTECTION_MAP) if small_high else _PROTECTION_MAP,
         bit_names=tuple(pair for pair in BIT_NAMES if not (small_high and pair[0] & SHARED)),
         table_names=TABLE_NAMES,
+        kernel=KernelRights(
+            write=Bits(RDONLY, 0),
+            execute=Bits(PXN, 0),
+            modifier=Bits(DBM, DBM) if hw_dirty else NEVER,
+            table_write=Bits(TABLE_AP1, 0),
+            table_execute=Bits(TABLE_PXN, 0),
+            user_writes_pxn=True,
+        ),
         memory_types=memory_types.ARM64,
     )
 

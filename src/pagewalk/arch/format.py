@@ -15,6 +15,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.bits import ALWAYS, NEVER, Bits
+from pagewalk.arch.kernel_rights import KernelRights
 from pagewalk.arch.memory_types import NONE, MemoryTypes
 from pagewalk.arch.swap_format import SwapFormat
 
@@ -62,30 +64,6 @@ class Level:
         return 1 << self.shift
 
 
-class Bits:
-    """A property of an entry: ``entry & mask == value``. Masks and values are signed 64-bit words."""
-
-    def __init__(self, mask: i64, value: i64) -> None:
-        self.mask = mask
-        self.value = value
-
-    def test(self, entry: i64) -> bool:
-        """Whether ``entry`` has the property."""
-        return entry & self.mask == self.value
-
-    def set(self, entry: i64) -> i64:
-        """``entry`` with the property."""
-        return (entry & ~self.mask) | self.value
-
-    def clear(self, entry: i64) -> i64:
-        """``entry`` without the property (single-bit fields only)."""
-        return (entry & ~self.mask) | (self.mask & ~self.value)
-
-
-ALWAYS: Final = Bits(0, 0)
-NEVER: Final = Bits(0, 1)
-
-
 class PageFormat:
     """The entry format of one kind of page table.
 
@@ -128,6 +106,7 @@ class PageFormat:
     large_names, table_names   the same for an entry of a higher level that maps a page, and for one that points to a
                  table, where they differ
     memory_types what a leaf says of caching
+    kernel       what grants an access to the kernel
     """
 
     def __init__(
@@ -153,6 +132,7 @@ class PageFormat:
         table: i64,
         protection_map: tuple[int, ...],
         bit_names: tuple[tuple[int, str], ...],
+        kernel: KernelRights,
         page_shift: int = 12,
         entry_shift: int = 3,
         pfn_shift: int = 12,
@@ -229,6 +209,7 @@ class PageFormat:
         self.has_nx: bool = execute.mask != 0
         self.execute_only: bool = not hw_read.test(protection_map[4])
         self.bit_names = bit_names
+        self.kernel = kernel
         self.large_names = large_names if large_names else bit_names
         self.table_names = table_names if table_names else bit_names
         self.memory_types = memory_types

@@ -15,7 +15,9 @@ Differs: memory types (Svpbmt) are not set.
 from typing import Final
 
 from pagewalk.arch import memory_types
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat, level_names
+from pagewalk.arch.bits import Bits
+from pagewalk.arch.format import Layout, Level, PageFormat, level_names
+from pagewalk.arch.kernel_rights import KernelRights
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 VALID: Final = 1 << 0
@@ -130,6 +132,9 @@ def page_format(mode: str = "sv39", *, hw_marks: bool = False) -> PageFormat:
         table=VALID,
         protection_map=_PROTECTION_MAP,
         bit_names=_LOW_NAMES + _HIGH_NAMES if wide else _LOW_NAMES,
+        kernel=KernelRights(
+            read=Bits(READ, READ), write=Bits(WRITE, WRITE), execute=Bits(EXEC, EXEC), executes_user=False
+        ),
         memory_types=memory_types.RISCV if wide else memory_types.NONE,
     )
 

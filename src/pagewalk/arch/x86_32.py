@@ -10,7 +10,9 @@ Differs: the kernel's own large pages lie below 4 GiB, as without PSE-36; the wa
 from typing import Final
 
 from pagewalk.arch import memory_types
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat
+from pagewalk.arch.bits import Bits
+from pagewalk.arch.format import Layout, Level, PageFormat
+from pagewalk.arch.kernel_rights import x86_kernel_rights
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
@@ -78,6 +80,7 @@ def page_format() -> PageFormat:
         bit_names=(*TABLE_NAMES[:7], (PAT, "PAT"), *TABLE_NAMES[8:]),
         large_names=(*TABLE_NAMES, (PAT_LARGE, "PAT")),
         table_names=TABLE_NAMES,
+        kernel=x86_kernel_rights(RW, 0),
         memory_types=memory_types.X86,
     )
 

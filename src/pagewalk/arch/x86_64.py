@@ -10,7 +10,9 @@ Differs: the frame number of a PROT_NONE entry is not inverted (the L1TF mitigat
 from typing import Final
 
 from pagewalk.arch import memory_types
-from pagewalk.arch.format import Bits, Layout, Level, PageFormat
+from pagewalk.arch.bits import Bits
+from pagewalk.arch.format import Layout, Level, PageFormat
+from pagewalk.arch.kernel_rights import x86_kernel_rights
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 
 PRESENT: Final = 1 << 0
@@ -103,6 +105,7 @@ def page_format(levels: int) -> PageFormat:
         bit_names=BIT_NAMES,
         large_names=LARGE_NAMES,
         table_names=(*TABLE_NAMES, (NX, "NX")),
+        kernel=x86_kernel_rights(RW, NX),
         memory_types=memory_types.X86,
     )
 

@@ -13,7 +13,9 @@ Differs: the root takes a whole frame; the frame number of a PROT_NONE entry is 
 from typing import Final
 
 from pagewalk.arch import memory_types
-from pagewalk.arch.format import Bits, Level, PageFormat
+from pagewalk.arch.bits import Bits
+from pagewalk.arch.format import Level, PageFormat
+from pagewalk.arch.kernel_rights import x86_kernel_rights
 from pagewalk.arch.swap_format import PTE_MARKER_GUARD, SWP_PTE_MARKER, SwapFormat
 from pagewalk.arch.x86_64 import (
     ACCESSED,
@@ -78,5 +80,6 @@ def page_format() -> PageFormat:
         bit_names=(*TABLE_NAMES[:7], (PAT, "PAT"), *TABLE_NAMES[8:], (NX, "NX")),
         large_names=(*TABLE_NAMES, (PAT_LARGE, "PAT"), (NX, "NX")),
         table_names=(*TABLE_NAMES, (NX, "NX")),
+        kernel=x86_kernel_rights(RW, NX),
         memory_types=memory_types.X86,
     )

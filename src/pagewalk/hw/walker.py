@@ -12,7 +12,8 @@ Dirty once the access is granted. Where software keeps them, a clear mark ends t
 Sources: AMD64 Architecture Programmer's Manual volume 2, section 5.3 to 5.6; Intel SDM volume 3, sections 4.3 to 4.8;
 Arm Architecture Reference Manual, D8 (VMSAv8-64); RISC-V Privileged Architecture, "Virtual Address Translation
 Process".
-Differs: protection keys are not read; Arm's top-byte-ignore is off; supervisor accesses are not walked here.
+Differs: protection keys are not read; Arm's top-byte-ignore is off; what a page grants to the kernel is said by
+hw/supervisor.py.
 """
 
 from dataclasses import dataclass
