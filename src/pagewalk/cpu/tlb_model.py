@@ -24,7 +24,7 @@ from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters, read_counters
 from pagewalk.hw.tlb_state import C_HIT, COUNTERS_END
 from pagewalk.hw.walker import OK
-from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
+from pagewalk.mm.fault import FAULT_MAPERR, FAULT_NONE, FAULT_OOM, FAULT_SERVED
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -40,24 +40,34 @@ Kinds = npt.NDArray[np.uint8]
 Sizes = npt.NDArray[np.uint16]
 
 
-def feed(mmu: Mmu, accesses: Accesses, start: int, end: int, serve: Callable[[int, int], bool]) -> int:
+def feed(
+    mmu: Mmu,
+    accesses: Accesses,
+    start: int,
+    end: int,
+    serve: Callable[[int], int],
+    failed: Callable[[int, int, int], bool],
+) -> int:
     """Accesses from ``start`` on through one MMU, which has their address space loaded, up to ``end`` or to where
     another task or CPU goes on; where that is.
 
-    serve  is told address and kind of each that the page table does not grant; True where it may be tried again, False
-           where it is to be left out
+    serve   is told of each that the page table does not grant, in one word, as ``Mmu.resume`` answers; a FAULT_* value:
+            FAULT_SERVED where it may be tried again, FAULT_NONE where the word is no access
+    failed  is told address, kind and what ``serve`` answered; True where it may be tried again all the same
     """
     mmu.begin(accesses, start, end)
     resume = mmu.resume
     while True:
-        while (refused := resume()) & ASK != ASK:
-            if not serve(refused >> 2, refused & ASK):
-                mmu.leave_out()
+        while (outcome := serve(resume())) == FAULT_SERVED:
+            pass
         at = mmu.stopped_at()
         if mmu.status == OK:
             break
-        serve(*mmu.fault)  # of no address that there can be, or served too often
-        mmu.leave_out()
+        if outcome == FAULT_NONE:  # of no address that there can be, or served too often
+            failed(*mmu.fault, FAULT_MAPERR)
+            mmu.leave_out()
+        elif not failed(*mmu.fault, outcome):
+            mmu.leave_out()
     mmu.consider(at - start)
     return at
 
@@ -92,7 +102,7 @@ class TlbModel:
         mmu = self.cpus.switch(task.cpu, task.mm)
         self._task = task
         before = mmu.state[C_HIT:COUNTERS_END].copy()
-        feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_fault)
+        feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_fault, self._late_failure)
         self._count(task, mmu, before)
 
     def before_fault(self, task: "Task", addr: int, access: int) -> None:
@@ -116,15 +126,21 @@ class TlbModel:
         self._count(task, mmu, before)
         return outcome
 
-    def _late_fault(self, addr: int, access: int) -> bool:
+    def _late_fault(self, refused: int) -> int:
         """The emulated CPU has made this access, and the model's walk needs the kernel for it: the second page of one
         that crosses a page, or marks that software sets."""
         assert self._task is not None
-        outcome = self._serve(self._task, addr, access)
+        if refused & ASK == ASK:
+            return FAULT_NONE
+        outcome = self._serve(self._task, refused >> 2, refused & ASK)
+        self.served += outcome == FAULT_SERVED
+        return outcome
+
+    def _late_failure(self, addr: int, access: int, outcome: int) -> bool:
+        """It stays as it is."""
         if outcome == FAULT_OOM:
             raise OutOfMemory(f"access to {addr:#x}: no page frame is left to serve its fault")
-        self.served += outcome == FAULT_SERVED
-        return outcome == FAULT_SERVED
+        return False
 
     def _count(self, task: "Task", mmu: Mmu, before: npt.NDArray[np.int64]) -> None:
         """What the caches have counted since ``before`` was the task's doing."""

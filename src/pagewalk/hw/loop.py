@@ -68,8 +68,8 @@ BLOCK: Final = 128
 AHEAD: Final = 256  # accesses: what is prefetched while a block goes through the loop
 BAD_KIND: Final = 64  # a status beside the walk's: the access is of no kind
 
-# Where the first level does not answer one access in MANY, hints are not asked in the next block: they would be one more
-# branch that nobody can foresee.
+# Where the first level does not answer one access in MANY, nobody asks hints in the next block: they would be one more
+# branch that the processor cannot foresee.
 MANY: Final = 2
 
 # What ``refused`` answers: (address << 2) | kind of an access that was not granted, or ASK in the two lowest bits.

@@ -32,6 +32,7 @@ FAULT_MAPERR: Final = 1  # SIGSEGV, SEGV_MAPERR: no mapping
 FAULT_ACCERR: Final = 2  # SIGSEGV, SEGV_ACCERR: a mapping without that right
 FAULT_BUS: Final = 3  # SIGBUS, BUS_ADRERR: beyond the end of the file
 FAULT_OOM: Final = 4  # no frame to serve it
+FAULT_NONE: Final = 5  # there was none to serve
 
 
 def do_user_addr_fault(mm: MmStruct, addr: i64, access: i64) -> int:

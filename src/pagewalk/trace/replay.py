@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pagewalk.config import Config
@@ -24,7 +25,7 @@ from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
 from pagewalk.hw.tlb_presets import preset
 from pagewalk.hw.walker import FETCH, OK, PEEK, READ, walk
-from pagewalk.kernel.entry import serve_fault
+from pagewalk.kernel.entry import serve_fault, serve_packed_fault
 from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
@@ -193,7 +194,8 @@ class Replay:
             self._space = space = self.spaces.of(int(accesses.tasks[start]))
             self.machine.system.current = self._task = space.task
             mmu = self.cpus.switch(int(accesses.cpus[start]), space.mm)
-            start = feed(mmu, accesses, start, end, self._serve)
+            serve = self._serve_and_learn if self._coalesces else partial(serve_packed_fault, self._task)
+            start = feed(mmu, accesses, start, end, serve, self._not_served)
 
     def _fault(self, event: Fault) -> None:
         """A fault that the accesses do not show, where this machine takes it too."""
@@ -205,18 +207,18 @@ class Replay:
         found = walk(system.ram, system.format, int(space.mm.pgd_pfn), event.addr, PEEK)
         if found.status != OK or not found.rights >> event.access & 1:
             self.cpus.switch(event.cpu, space.mm).translate(event.addr, event.access)
-            self._serve(event.addr, event.access)
+            outcome = serve_fault(self._task, event.addr, event.access)
+            if outcome != FAULT_SERVED:
+                self._not_served(event.addr, event.access, outcome)
 
-    def _serve(self, addr: int, kind: int) -> bool:
-        """The kernel's page fault; False where the access is refused."""
-        outcome = serve_fault(self._task, addr, kind)
-        if outcome != FAULT_SERVED:
-            return self._not_served(addr, outcome)
-        if self._ahead:
+    def _serve_and_learn(self, refused: int) -> int:
+        """The kernel's page fault, where what was told ahead of it matters; a FAULT_* value."""
+        outcome = serve_packed_fault(self._task, refused)
+        if outcome == FAULT_SERVED and self._ahead:
             self._learn_ahead()
-        return True
+        return outcome
 
-    def _not_served(self, addr: int, outcome: int) -> bool:
+    def _not_served(self, addr: int, kind: int, outcome: int) -> bool:
         """Whether the access may be tried again all the same: there is a mapping now."""
         assert self._space is not None
         if outcome == FAULT_OOM:
