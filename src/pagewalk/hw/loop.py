@@ -12,9 +12,10 @@ for such ones, and for where another task or CPU goes on, BLOCK accesses at a ti
 loop, so that they come through the caches once.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
 from pagewalk.hw.short import BY_FIRST, BY_SECOND, BY_WALK, MISSED, NOT_DONE, short_data, short_fetch
+from pagewalk.hw.survey import ALIKE, FETCHES, ODD, TALLY_MASK, BatchArrays, crosses, first_odd, of_another, survey
 from pagewalk.hw.tlb import touch
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
@@ -51,10 +52,7 @@ from pagewalk.hw.tlb_state import (
 from pagewalk.hw.translate import miss, translate
 from pagewalk.hw.walker import FETCH, OK, READ, WRITE, Words
 
-# A batch as compiled code takes it: signed addresses; kinds (READ, WRITE or FETCH); sizes in bytes; tasks; CPUs.
-BatchArrays: TypeAlias = tuple[Words, Words, Words, Words, Words]
-
-# The same and all else that ``replay_batch`` gets, as one block of words for its compiled twin: addresses and numbers.
+# All that ``replay_batch`` gets, as one block of words for its compiled twin: addresses and numbers.
 B_STATE: Final = 0
 B_WORDS: Final = 1
 B_NR_WORDS: Final = 2
@@ -65,7 +63,6 @@ B_END: Final = 10
 BLOCK_WORDS: Final = 11
 
 BLOCK: Final = 128
-AHEAD: Final = 256  # accesses: what is prefetched while a block goes through the loop
 BAD_KIND: Final = 64  # a status beside the walk's: the access is of no kind
 
 # Where the first level does not answer one access in MANY, nobody asks hints in the next block: they would be one more
@@ -75,15 +72,6 @@ MANY: Final = 2
 # What ``refused`` answers: (address << 2) | kind of an access that was not granted, or ASK in the two lowest bits.
 ASK: Final = 3
 ATTEMPTS: Final = 16  # times that a fault may be served before the access is given up
-
-# What ``survey`` answers: writes, fetches from bit FETCHES on, whether all are ALIKE: data of one 4 KiB, and whether an
-# access is ODD: it reaches into the next page, is of no kind, or is made by another task or on another CPU than the
-# first.
-FETCHES: Final = 16
-ALIKE: Final = 1 << 39
-ODD: Final = 1 << 40
-TALLY_MASK: Final = (1 << FETCHES) - 1
-ONES: Final = 0x0101_0101_0101_0101  # in each byte of a word
 
 
 def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: BatchArrays, start: int, end: int) -> int:
@@ -120,7 +108,7 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
         fetches += kind >> 1
         at += 1
     while at < end:
-        stop = min(at + BLOCK, end)
+        stop = min((at | (BLOCK - 1)) + 1, end)  # after a fault: what was left of the block
         about = survey(batch, start, at, stop, page)
         if about >= ODD:
             stop = first_odd(batch, start, at, stop, page)
@@ -282,90 +270,6 @@ def alike(s: Words, addr: int, accesses: int, reads: int, writes: int) -> int:
     if ident & IDENT_STAMPED != 0:
         s[slot + STAMP * column] = s[S_CLOCK]
     return 1
-
-
-def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> int:
-    """What accesses ``start`` to ``end - 1`` are, see FETCHES and ODD. Access ``first`` has the task and CPU.
-    Loops without branches: vectors. At most 2040 accesses."""
-    addrs, kinds, sizes, tasks, cpus = batch
-    for at in range(start + AHEAD, end + AHEAD, 8):
-        prefetch(addrs, at)
-    for at in range(start + AHEAD, end + AHEAD, 16):
-        prefetch(tasks, at)
-    for at in range(start + AHEAD, end + AHEAD, 32):
-        prefetch(sizes, at)
-    for at in range(start + AHEAD, end + AHEAD, 64):
-        prefetch(kinds, at)
-        prefetch(cpus, at)
-    beyond = 0
-    apart = 0
-    for at in range(start, end):
-        beyond |= page - sizes[at] - (addrs[at] & (page - 1))
-        apart |= addrs[at] ^ addrs[start]
-    other = 0
-    for at in range(start, end):
-        other |= tasks[at] ^ tasks[first]
-    writes = 0
-    fetches = 0
-    odd = 0
-    rest = start + ((end - start) & -8)
-    for at in range(start, rest, 8):
-        kind = eight(kinds, at)
-        writes += kind & ONES
-        fetches += (kind >> 1) & ONES
-        odd |= (kind & ~(3 * ONES)) | (kind & (kind >> 1) & ONES)
-    for at in range(start, rest, 8):
-        where = eight(cpus, at)
-        odd |= ((where & 0xFF) ^ cpus[first]) | ((where ^ (where >> 8)) & ((1 << 56) - 1))
-    found = bytes_sum(writes) + (bytes_sum(fetches) << FETCHES)
-    for at in range(rest, end):
-        kind = kinds[at] + 0
-        found += (kind & 1) + ((kind >> 1 & 1) << FETCHES)
-        odd |= (kind + 1) >> 2 | (cpus[at] ^ cpus[first])
-    if beyond < 0 or other != 0 or odd != 0:
-        found |= ODD
-    elif apart >> 12 == 0 and found >> FETCHES == 0:
-        found |= ALIKE
-    return found
-
-
-def eight(array: Words, at: int) -> int:
-    """Eight bytes as one signed word."""
-    return int.from_bytes(bytes(array[at : at + 8]), "little", signed=True)  # type: ignore[index]
-
-
-def prefetch(array: Words, at: int) -> None:
-    """The item is wanted soon: a hint to the processor, also behind the end."""
-
-
-def bytes_sum(word: int) -> int:
-    """Of the eight bytes of a word that is not negative."""
-    pairs = (word & 0x00FF_00FF_00FF_00FF) + ((word >> 8) & 0x00FF_00FF_00FF_00FF)
-    return ((pairs + (pairs >> 32)) + ((pairs + (pairs >> 32)) >> 16)) & 0xFFFF
-
-
-def first_odd(batch: BatchArrays, first: int, start: int, end: int, page: int) -> int:
-    """The first access that ``survey`` finds odd; ``end`` where none is."""
-    addrs, kinds, sizes, _, _ = batch
-    for at in range(start, end):
-        if kinds[at] > FETCH or crosses(addrs[at], sizes[at], page) != 0 or of_another(batch, first, at) != 0:
-            return at
-    return end
-
-
-def crosses(addr: int, size: int, page: int) -> int:
-    """Whether an access reaches into the next page: 1 or 0."""
-    if (addr & (page - 1)) + size > page:
-        return 1
-    return 0
-
-
-def of_another(batch: BatchArrays, first: int, at: int) -> int:
-    """Whether another task or CPU makes access ``at`` than makes ``first``: 1 or 0."""
-    _, _, _, tasks, cpus = batch
-    if tasks[at] != tasks[first] or cpus[at] != cpus[first]:
-        return 1
-    return 0
 
 
 def second_half(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: int, size: int) -> int:

@@ -11,7 +11,7 @@ import numba as _numba
 from llvmlite import ir
 from numba import extending
 
-from pagewalk.hw import jit, loop, short, tlb, walker
+from pagewalk.hw import jit, loop, short, survey, tlb, walker
 from pagewalk.hw import leaf as leaves
 from pagewalk.hw import translate as translating
 from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, refused, replay_batch
@@ -77,7 +77,7 @@ def _pointer(item: Any) -> Any:
 
 
 def _load_eight() -> Any:
-    """A function of compiled code: ``loop.eight``."""
+    """A function of compiled code: ``survey.eight``."""
 
     def load_eight(typing_context: Any, pointer: Any, at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -92,7 +92,7 @@ def _load_eight() -> Any:
 
 
 def _prefetch() -> Any:
-    """A function of compiled code: ``loop.prefetch``."""
+    """A function of compiled code: ``survey.prefetch``."""
 
     def prefetch(typing_context: Any, pointer: Any, at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -233,11 +233,11 @@ def machine_code() -> MachineCode:
     code.make(loop.array_of, w, a, w, w)
     code.make(loop.count, types.void, a, w, w)
     code.made.update(eight=eight, prefetch=prefetch)
-    code.make(loop.bytes_sum, w, w, inline=True)
-    code.make(loop.survey, w, _batch, w, w, w, w)
-    code.make(loop.crosses, w, w, w, w, inline=True)
-    code.make(loop.of_another, w, _batch, w, w, inline=True)
-    code.make(loop.first_odd, w, _batch, w, w, w, w)
+    code.make(survey.bytes_sum, w, w, inline=True)
+    code.make(survey.survey, w, _batch, w, w, w, w)
+    code.make(survey.crosses, w, w, w, w, inline=True)
+    code.make(survey.of_another, w, _batch, w, w, inline=True)
+    code.make(survey.first_odd, w, _batch, w, w, w, w)
     code.make(loop.alike, w, a, w, w, w, w)
     code.make(loop.hinted, w, a, a, _bytes, w, w, w)
     code.make(loop.unhinted, w, a, a, w, a, w, w)
