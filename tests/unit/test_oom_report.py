@@ -210,7 +210,8 @@ def test_the_command_refuses_in_one_line(words: list[str], complaint: str) -> No
 
 
 def test_names_of_allocation_flags() -> None:
-    assert format_gfp(0x140DCA) == "GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO"
+    assert format_gfp(0x140DCA) == "GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP"
+    assert format_gfp(0x140DCA, "6.1") == "GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO"
     assert format_gfp(0xCC0) == "GFP_KERNEL"
     assert format_gfp(0x820) == "GFP_ATOMIC"
     assert format_gfp(0xA20, "6.1") == "GFP_ATOMIC"

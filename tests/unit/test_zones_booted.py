@@ -10,10 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from pagewalk import Config, ConfigError, Machine
-from pagewalk.arch.zone_limits import lowmem_pfns
+from pagewalk.arch.kernel_areas import kernel_areas
+from pagewalk.arch.zone_limits import lowmem_map, lowmem_pfns
 from pagewalk.cli import cli
 from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.thp_switch import set_thp_enabled, thp_enabled
+from pagewalk.mm.memblock import regions_of
+from pagewalk.mm.mm_init import all_ranges
 from pagewalk.mm.zone_figures import ZoneFigures
 from pagewalk.view.zones_recorded import differences, figures_of
 
@@ -53,6 +56,46 @@ def test_without_its_distances_a_machine_is_told_by_the_emulator_s_options(path:
     with_them = figures_of(data).distances
     data.pop("distances", None)
     assert figures_of(data).distances == with_them
+
+
+WITH_KCORE = [path for path in BOOTED if "kcore" in load(path)]
+
+
+@pytest.mark.parametrize("path", WITH_KCORE, ids=lambda path: path.stem)
+def test_the_kernel_s_areas_are_those_of_the_booted_machine(path: Path) -> None:
+    """/proc/kcore has them: the direct map, the vmalloc area, and on 64 bits the map of struct pages."""
+    data = load(path)
+    config = figures_of(data).config
+    if config.arch == "x86_64":
+        config.levels = 5  # its CPU had them
+    ranges = all_ranges(regions_of(config))
+    areas = kernel_areas(config, ranges, None)
+    real = [[int(word, 16) for word in line.split()[0].split("-")] for line in data["kcore"]]
+    vmalloc = [areas.vmalloc_start, areas.vmalloc_end - (1 if config.arch == "x86_64" else 0)]
+    assert vmalloc in real
+    if config.arch == "x86_64":
+        for start, end in ranges:
+            assert [areas.page_offset + (start << 12), areas.page_offset + (end << 12)] in real
+        assert areas.vmemmap == min(start for start, _ in real if areas.vmemmap >> 48 == start >> 48)
+    else:
+        assert [areas.page_offset, areas.page_offset + (areas.max_low_pfn << 12)] in real
+        assert len(real) == 2
+
+
+@pytest.mark.parametrize(
+    ("arch", "pkmap", "ldt"), [("x86_pae", 0xFF000000, 0xFF200000), ("x86_32", 0xFEC00000, 0xFF000000)]
+)
+def test_pkmap_entry_area_and_fixmap_are_where_a_distribution_s_kernel_has_them(
+    arch: str, pkmap: int, ldt: int
+) -> None:
+    config = Config(arch=arch, ram="1G")
+    areas = kernel_areas(config, all_ranges(regions_of(config)), None)
+    assert (areas.pkmap_base, areas.cpu_entry_area) == (pkmap, 0xFF400000)
+    assert (areas.fixaddr_start, areas.fixaddr_top) == (0xFF9FE000, 0xFFFFF000)
+    assert areas.fix_kmap_begin == 68
+    regions = {region.name.split(":")[0].split(",")[0]: region for region in lowmem_map(config, 1 << 18).regions}
+    assert regions["LDT remap for PTI"].start == ldt
+    assert regions["cpu_entry_area"].end == 0xFF961000
 
 
 @pytest.mark.parametrize("name", MARKS)

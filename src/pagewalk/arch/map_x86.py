@@ -70,9 +70,10 @@ SPLITS: Final = {
 }  # fmt: skip
 
 _FIXADDR_TOP: Final = 0xFFFF_F000
-_FIXADDR_START: Final = 0xFFA7_7000
-_CPU_ENTRY_AREA: Final = 0xFF40_0000
-_CPU_ENTRY_AREA_END: Final = 0xFF8C_5000
+# Debian's kernels for 32 CPUs, read off their instructions: 1537 slots of the fixmap in all (68 before those of
+# kmap_local, 16 for each CPU, early ioremap's 512 on a boundary of 512), 43 pages of CPU entry area for each CPU.
+_FIXADDR_START: Final = _FIXADDR_TOP - 0x601 * 4096
+_CPU_ENTRY_PAGES: Final = 1 + 32 * 43
 _VMALLOC_OFFSET: Final = 8 << 20
 _VMALLOC_RESERVE: Final = 128 << 20
 _HIGHEST: Final = 0xE000_0000  # the kernel half needs room for vmalloc and something to map
@@ -110,8 +111,9 @@ def map_32(
     """32-bit x86: ``offset`` is CONFIG_PAGE_OFFSET, ``ram`` the end of RAM in bytes, ``vmalloc`` the bytes that lowmem
     leaves for vmalloc and its guard hole at least."""
     pmd = 1 << (21 if pae else 22)
-    ldt = (_CPU_ENTRY_AREA - 4096) & -pmd
-    pkmap = (ldt - 4096) & -pmd
+    entry_area = (_FIXADDR_START - (_CPU_ENTRY_PAGES + 1) * 4096) & -pmd
+    ldt = entry_area - pmd
+    pkmap = ldt - pmd
     vmalloc_end = pkmap - 2 * 4096
     maxmem = vmalloc_end - offset - vmalloc
     lowmem = min(ram, maxmem)
@@ -124,7 +126,7 @@ def map_32(
         Region(vmalloc_end, pkmap, "... guard hole", UNUSED),
         Region(pkmap, pkmap + (512 if pae else 1024) * 4096, "pkmap: persistent kmap of highmem", KERNEL),
         Region(ldt, ldt + pmd, "LDT remap for PTI", KERNEL),
-        Region(_CPU_ENTRY_AREA, _CPU_ENTRY_AREA_END, "cpu_entry_area", KERNEL),
+        Region(entry_area, entry_area + _CPU_ENTRY_PAGES * 4096, "cpu_entry_area", KERNEL),
         Region(_FIXADDR_START, _FIXADDR_TOP, "fixmap, with atomic kmap (top down)", KERNEL),
     ]
     name = f"{'x86_pae' if pae else 'x86_32'}, PAGE_OFFSET {offset:#x}"

@@ -263,7 +263,8 @@ class KernelOom(OomKiller):
         group = self.kernel.system.memcg.find(oc.memcg) if oc.memcg else None
         if group is not None:
             return memcg_lines(self.kernel, group)
-        return show_mem(mem_info(self.kernel.system), self.kernel.system.config.linux)
+        nodes = oc.nodemask if oc.nodemask != -1 else oc.mems_allowed
+        return show_mem(mem_info(self.kernel.system, oc.gfp_mask, nodes), self.kernel.system.config.linux)
 
     def kill_process(self, pid: int) -> None:
         """SIGKILL for the process and for all that share its memory."""
@@ -298,10 +299,11 @@ class KernelOom(OomKiller):
         group.event(MEMCG_OOM_GROUP_KILL)
         self.log.append(f"Tasks in {group.path()} are going to be killed due to memory.oom.group set")
         for entry in self.candidates(group):
-            if entry.oom_score_adj != OOM_SCORE_ADJ_MIN and not entry.unkillable and not entry.victim:
+            if entry.oom_score_adj != OOM_SCORE_ADJ_MIN and not entry.unkillable:
                 line = kill_line(oc, entry)
                 self.log.append(line)
-                self.kills.append(OomKill(entry, task.pid, 0, oc.memcg, [self.log[-2], line]))
+                if not entry.victim:  # who was chosen is killed, and told of, once more
+                    self.kills.append(OomKill(entry, task.pid, 0, oc.memcg, [self.log[-2], line]))
                 self.kill_process(entry.pid)
 
     def kill_task(self, task: "Task") -> None:

@@ -20,6 +20,12 @@ _NAMES: Final = (
     ("__GFP_ACCOUNT", 0x400000), ("__GFP_WRITE", 0x1000), ("__GFP_RECLAIM", 0xC00), ("__GFP_DIRECT_RECLAIM", 0x400),
     ("__GFP_KSWAPD_RECLAIM", 0x800), ("__GFP_ZEROTAGS", 0x800000),
 )  # fmt: skip
+# Later kernels have those of many bits first, then the single bits in their order.
+_ONE_BIT: Final = [each for each in _NAMES if each[0].startswith("__") and each[1].bit_count() == 1]
+_NAMES_6_18: Final = (
+    *[each for each in _NAMES if each not in _ONE_BIT],
+    *sorted(_ONE_BIT, key=lambda each: each[1]),
+)
 # What 6.1 has otherwise: a bit of its own for GFP_ATOMIC, GFP_NOWAIT without __GFP_NOWARN.
 _NAMES_6_1: Final = {"GFP_ATOMIC": 0xA20, "GFP_NOWAIT": 0x800}
 
@@ -30,7 +36,7 @@ def format_gfp(mask: int, linux: str = "6.18") -> str:
         return "none"
     words: list[str] = []
     left = mask
-    for name, bits in _NAMES:
+    for name, bits in _NAMES if linux == "6.1" else _NAMES_6_18:
         if linux == "6.1":
             bits = _NAMES_6_1.get(name, bits)
         if left & bits == bits:

@@ -65,6 +65,7 @@ class NodeState:
     pages              what the node has no column for, in pages: slab_reclaimable, slab_unreclaimable,
                        kernel_misc_reclaimable, pagecache
     all_unreclaimable  kswapd has given up
+    shown              it has a line: what was asked for may come from it
     """
 
     def __init__(self, nid: int) -> None:
@@ -72,6 +73,7 @@ class NodeState:
         self.kb: dict[str, int] = {}
         self.pages: dict[str, int] = {}
         self.all_unreclaimable = False
+        self.shown = True
 
 
 @final
@@ -83,6 +85,7 @@ class ZoneState:
     nr_free         free blocks by order
     page_kb         KiB of a page
     types           by order the letters of the migrate types that they have, such as "UM"
+    shown           it has lines: what was asked for may come from it
     """
 
     def __init__(self, nid: int, name: str) -> None:
@@ -93,6 +96,7 @@ class ZoneState:
         self.nr_free: list[int] = []
         self.page_kb = 4
         self.types: list[str] = []
+        self.shown = True
 
 
 @final
@@ -111,6 +115,7 @@ class HugePages:
 class MemInfo:
     """What ``Mem-Info`` is made of. A kernel without NUMA names no node on the lines of a zone.
 
+    pages  figures of the whole machine in pages, where they are not sums over ``nodes`` and ``zones``
     swapcache_pages, free_swap_kb, total_swap_kb  of all swap areas
     cma_reserved, hwpoisoned  pages, -1 where the kernel does not count them
     """
@@ -121,24 +126,42 @@ class MemInfo:
         self.nodes: list[NodeState] = []
         self.zones: list[ZoneState] = []
         self.huge: list[HugePages] = []
+        self.pages: dict[str, int] = {}
         self.swapcache_pages = 0
         self.free_swap_kb = 0
         self.total_swap_kb = 0
         self.cma_reserved = -1
         self.hwpoisoned = 0
 
+    def page_kb(self) -> int:
+        """KiB of a page."""
+        return self.zones[0].page_kb if self.zones else 4
+
     def managed_pages(self) -> int:
         """totalram_pages: RAM that the allocator was given."""
-        return sum([zone.kb.get("managed", 0) for zone in self.zones]) // 4
+        return self.zone_pages("managed")
 
     def node_pages(self, name: str) -> int:
         """A figure summed over the nodes, in pages."""
+        if name in self.pages:
+            return self.pages[name]
         column = _NODE_NAMES.get(name, name)
-        return sum([node.pages[name] if name in node.pages else node.kb.get(column, 0) // 4 for node in self.nodes])
+        kb = self.page_kb()
+        return sum([node.pages[name] if name in node.pages else node.kb.get(column, 0) // kb for node in self.nodes])
+
+    def high_pages(self) -> int:
+        """RAM that the kernel has no addresses for; where there is high memory, MOVABLE is, too."""
+        if "high" in self.pages:
+            return self.pages["high"]
+        names = [zone.name for zone in self.zones]
+        above = ("HighMem", "Movable") if "HighMem" in names else ()
+        return sum([zone.kb.get("present", 0) for zone in self.zones if zone.name in above]) // self.page_kb()
 
     def zone_pages(self, name: str) -> int:
         """A figure summed over the zones, in pages."""
-        return sum([zone.kb.get(name, 0) for zone in self.zones]) // 4
+        if name in self.pages:
+            return self.pages[name]
+        return sum([zone.kb.get(name, 0) for zone in self.zones]) // self.page_kb()
 
 
 def show_mem(info: MemInfo, linux: str) -> list[str]:
@@ -150,12 +173,11 @@ def show_mem(info: MemInfo, linux: str) -> list[str]:
             value = info.zone_pages(name) if name in _OF_ZONES else info.node_pages(name)
             words.append(f"{name}:{value}")
         lines.append(("" if number == 0 else " ") + " ".join(words))
-    for node in info.nodes:
-        lines.append(node_line(node, info.thp, linux))
-    for zone in info.zones:
+    shown = [zone for zone in info.zones if zone.shown]
+    lines += [node_line(node, info.thp, linux) for node in info.nodes if node.shown]
+    for zone in shown:
         lines += zone_lines(zone, info.numa, linux)
-    for zone in info.zones:
-        lines.append(free_area_line(zone, info.numa))
+    lines += [free_area_line(zone, info.numa) for zone in shown]
     for huge in info.huge:
         lines.append(
             f"Node {huge.nid} hugepages_total={huge.total} hugepages_free={huge.free} hugepages_surp={huge.surp} "
@@ -166,9 +188,8 @@ def show_mem(info: MemInfo, linux: str) -> list[str]:
     lines.append(f"Free swap  = {info.free_swap_kb}kB")
     lines.append(f"Total swap = {info.total_swap_kb}kB")
     present = info.zone_pages("present")
-    high = sum([zone.kb.get("present", 0) for zone in info.zones if zone.name == "HighMem"]) // 4
     lines.append(f"{present} pages RAM")
-    lines.append(f"{high} pages HighMem/MovableOnly")
+    lines.append(f"{info.high_pages()} pages HighMem/MovableOnly")
     lines.append(f"{present - info.managed_pages()} pages reserved")
     if info.cma_reserved >= 0:
         lines.append(f"{info.cma_reserved} pages cma reserved")
@@ -181,8 +202,8 @@ def node_line(node: NodeState, thp: bool, linux: str) -> str:
     """A node's figures in KiB."""
     words = [f"Node {node.nid}"]
     for name in NODE_FIELDS:
-        if name in _THP and not thp:
-            continue
+        if (name in _THP and not thp) or (name == "writeback_tmp" and linux != "6.1" and name not in node.kb):
+            continue  # (writeback_tmp is gone since 6.17)
         blank = " " if name in _THP and linux == "6.1" else ""
         words.append(f"{name}:{blank}{node.kb.get(name, 0)}kB")
     words.append(f"all_unreclaimable? {'yes' if node.all_unreclaimable else 'no'}")

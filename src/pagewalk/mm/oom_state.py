@@ -6,6 +6,8 @@ Differs: what the model does not count is 0.
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import i64
+
 from pagewalk.mm.gfp import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
@@ -56,9 +58,11 @@ def huge_sizes(system: "System") -> tuple[int, ...]:
     return _HUGE[f"{arch}/{int(system.page_size) >> 10}" if arch == "arm64" else arch]
 
 
-def mem_info(system: "System") -> MemInfo:
-    """All nodes and zones now."""
+def mem_info(system: "System", gfp_mask: i64 = 0, nodes: int = -1) -> MemInfo:
+    """All nodes and zones now. Lines are only for the zones that ``gfp_mask`` may use, of the nodes of the mask
+    ``nodes`` (SHOW_MEM_FILTER_NODES), -1 for all."""
     info = MemInfo()
+    most = system.node.gfp_zone[int(gfp_mask) & 15]
     info.numa = system.config.arch in ("x86_64", "arm64", "riscv64")  # as distributions configure them
     kb = int(system.page_size) >> 10
     for node in system.nodes:
@@ -76,8 +80,13 @@ def mem_info(system: "System") -> MemInfo:
     zones = all_zone_stats(system)
     for zone in system.zones:
         if zone.present_pages:
-            info.zones.append(zone_state(zone, zones[key_of(zone)], kb))
+            found = zone_state(zone, zones[key_of(zone)], kb)
+            found.shown = bool(nodes >> found.nid & 1) and zone.index <= most
+            info.zones.append(found)
     for state in info.nodes:
+        state.shown = any(zone.shown for zone in info.zones if zone.nid == state.nid)
+        if not nodes >> state.nid & 1:
+            continue
         info.huge += [HugePages(state.nid, size_kb) for size_kb in huge_sizes(system)]
     info.swapcache_pages = int(system.vmstat.nr_swapcached)
     info.free_swap_kb = int(system.swap.nr_swap_pages) * kb

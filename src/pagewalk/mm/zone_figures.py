@@ -72,6 +72,8 @@ class ZoneFigures:
             self.distances,
             [any(zone.managed_pages for zone in own) for own in by_node],
         )
+        if release == "6.1":  # later a node without memory is not in its own list
+            self.orders = [order if nid in order else [nid, *order] for nid, order in enumerate(self.orders)]
         self.total_pages = sum([zone.managed_pages for zone in self.zones])
         self.high_pages = sum([zone.managed_pages for zone in self.zones if zone.is_highmem])
         self.vmalloc_kbytes = vmalloc_total(config, end, release)

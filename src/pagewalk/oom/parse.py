@@ -11,7 +11,7 @@ from typing import Final
 from pagewalk.errors import ConfigError
 from pagewalk.mm.oom_kill import CONSTRAINT_NAMES, CONSTRAINT_NONE, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OomTask
 from pagewalk.mm.oom_report import TASKS_TITLE, MemInfo
-from pagewalk.oom.parse_mem import parse_mem_line
+from pagewalk.oom.parse_mem import parse_mem_line, take_sums
 from pagewalk.oom.stamps import strip_stamp
 
 __all__ = ["Killed", "OomReport", "parse_log"]
@@ -34,6 +34,7 @@ _KILLED: Final = re.compile(
 )
 _SELECTED: Final = re.compile(r"Kill process (?P<pid>\d+) \((?P<comm>.*)\) score \d+ or sacrifice child")
 _REAPED: Final = re.compile(r"oom_reaper: (?:reaped process|unable to reap pid:)\s?(?P<pid>\d+)")
+_PANIC: Final = re.compile(r"^Kernel panic - not syncing: (?:Out of memory\b|System is deadlocked on memory).*$")
 _MEMCG: Final = re.compile(
     r"^(?P<what>memory|swap|memory\+swap): usage (?P<usage>\d+)kB, limit (?P<limit>\d+)kB, failcnt \d+"
 )
@@ -74,6 +75,9 @@ class OomReport:
     linux         "6.1" or "6.18": whose format the table has
     heading       whether the table has one
     reaped        pids whose memory the reaper has taken before this report
+    page_kb       KiB of a page, as the sizes of free blocks and the line of the kill tell it
+    sums          figures of the whole machine, in pages
+    panic         the line with which the kernel gave up rather than kill
     """
 
     line: int
@@ -97,6 +101,9 @@ class OomReport:
     selected_pid: int = -1
     killed: list[Killed] = field(default_factory=list)
     reaped: set[int] = field(default_factory=set)
+    page_kb: int = 4
+    sums: dict[str, int] = field(default_factory=dict)
+    panic: str = ""
     lines: list[str] = field(default_factory=list)
 
 
@@ -107,6 +114,8 @@ def parse_log(text: str, name: str = "table") -> list[OomReport]:
     for number, line in enumerate(text.splitlines(), 1):
         parser.feed(number, strip_stamp(line.rstrip()))
     found = [report for report in parser.reports if report.tasks]
+    for report in found:
+        complete(report)
     if not found:
         what = "no table of tasks (its heading begins with [  pid  ]   uid  tgid total_vm)"
         if any(report.columns for report in parser.reports):
@@ -220,6 +229,8 @@ class _Parser:
 
     def _more(self, number: int, report: OomReport, line: str) -> None:
         """A line of the report's other parts."""
+        if line == "Mem-Info:" and (report.tasks or report.killed):
+            return  # of a request that failed later
         if line == "Mem-Info:":
             report.mem = MemInfo()
             report.mem.numa = False
@@ -229,7 +240,7 @@ class _Parser:
         else:
             known = line == TASKS_TITLE or parse_ending(report, line, f"oom: {self.name}:{number}")
             if not known and report.mem is not None and not report.tasks:
-                known = parse_mem_line(report.mem, line)
+                known = parse_mem_line(report.mem, line, report.sums)
         if known:
             report.lines.append(line)
 
@@ -263,6 +274,9 @@ def parse_ending(report: OomReport, line: str, where: str) -> bool:
         else:
             report.memsw_limit_kb = int(match["limit"])
         return True
+    if _PANIC.match(line):
+        report.panic = line
+        return True
     match = _SUMMARY.match(line)
     if match is not None:
         report.constraint = (
@@ -292,7 +306,6 @@ def parse_ending(report: OomReport, line: str, where: str) -> bool:
                 int(match["tables"] or -1),
             )
         )
-        fill_parts(report, report.killed[-1])
         return True
     match = _SELECTED.search(line)
     if match is not None:
@@ -301,10 +314,23 @@ def parse_ending(report: OomReport, line: str, where: str) -> bool:
     return False
 
 
-def fill_parts(report: OomReport, killed: Killed) -> None:
-    """What the table of an older kernel does not say of the victim is known from its last line."""
+def complete(report: OomReport) -> None:
+    """How large the report's pages are; what it says of the whole machine; and what the table of an older kernel does
+    not say of the victim, which is known from its last line."""
+    by_pid = {task.pid: task for task in report.tasks}
+    if report.mem is not None:
+        report.page_kb = report.mem.page_kb()
+        take_sums(report.mem, report.sums)
+    else:
+        for killed in report.killed:
+            task = by_pid.get(killed.pid)
+            if task is not None and task.total_vm and killed.total_vm_kb // task.total_vm in (16, 64):
+                report.page_kb = killed.total_vm_kb // task.total_vm
     for task in report.tasks:
-        if task.pid == killed.pid and task.rss_anon < 0:
-            task.rss_anon = killed.anon_kb // 4
-            task.rss_file = killed.file_kb // 4
-            task.rss_shmem = max(killed.shmem_kb, 0) // 4
+        task.page_kb = report.page_kb
+    for killed in report.killed:
+        task = by_pid.get(killed.pid)
+        if task is not None and task.rss_anon < 0:
+            task.rss_anon = killed.anon_kb // report.page_kb
+            task.rss_file = killed.file_kb // report.page_kb
+            task.rss_shmem = max(killed.shmem_kb, 0) // report.page_kb

@@ -5,7 +5,7 @@ from typing import Final
 
 from pagewalk.mm.oom_report import HugePages, MemInfo, NodeState, ZoneState
 
-__all__ = ["parse_mem_line"]
+__all__ = ["parse_mem_line", "take_sums"]
 
 _NODE: Final = re.compile(r"^Node (?P<nid>\d+) (?=active_anon:)(?P<rest>.*)$")
 _ZONE: Final = re.compile(
@@ -24,11 +24,14 @@ _BLOCKS: Final = re.compile(r"(\d+)\*(\d+)kB(?: \(([A-Z]*)\))?")
 _COUNT: Final = re.compile(
     r"^(?P<value>\d+) (?P<what>total pagecache pages|pages in swap cache|pages cma reserved|pages hwpoisoned)$"
 )
+_RAM: Final = re.compile(r"^(?P<value>\d+) pages (?P<what>RAM|HighMem/MovableOnly|reserved)$")
+_RAM_NAMES: Final = {"RAM": "present", "HighMem/MovableOnly": "high", "reserved": "reserved"}
+_NO_COLUMN: Final = ("slab_reclaimable", "slab_unreclaimable", "kernel_misc_reclaimable")  # of a node's line
 _SWAP: Final = re.compile(r"^(?P<what>Free|Total) swap\s+= (?P<kb>\d+)kB$")
 
 
-def parse_mem_line(mem: MemInfo, line: str) -> bool:
-    """A line of Mem-Info; False where it is something else."""
+def parse_mem_line(mem: MemInfo, line: str, sums: dict[str, int]) -> bool:
+    """A line of Mem-Info; False where it is something else. ``sums`` gets what is a sum of other figures."""
     match = _NODE.match(line)
     if match is not None:
         node = node_of(mem, int(match["nid"]))
@@ -53,11 +56,12 @@ def parse_mem_line(mem: MemInfo, line: str) -> bool:
                 blocks = _BLOCKS.findall(match["rest"])
                 zone.nr_free = [int(count) for count, _, _ in blocks]
                 zone.types = [letters for _, _, letters in blocks]
+                zone.page_kb = int(blocks[0][1]) if blocks else 4
         return True
-    return parse_count_line(mem, line)
+    return parse_count_line(mem, line, sums)
 
 
-def parse_count_line(mem: MemInfo, line: str) -> bool:
+def parse_count_line(mem: MemInfo, line: str, sums: dict[str, int]) -> bool:
     """A line with one figure, or one of the sums in pages of which only what has no column elsewhere is kept."""
     match = _HUGE.match(line)
     if match is not None:
@@ -76,7 +80,7 @@ def parse_count_line(mem: MemInfo, line: str) -> bool:
     if match is not None:
         value = int(match["value"])
         if match["what"].startswith("total"):
-            node_of(mem, first_node(mem)).pages["pagecache"] = value
+            mem.pages["pagecache"] = value
         elif match["what"].endswith("swap cache"):
             mem.swapcache_pages = value
         elif "cma" in match["what"]:
@@ -84,20 +88,24 @@ def parse_count_line(mem: MemInfo, line: str) -> bool:
         else:
             mem.hwpoisoned = value
         return True
-    if re.fullmatch(r"\d+ pages (RAM|HighMem/MovableOnly|reserved)", line):
+    match = _RAM.match(line)
+    if match is not None:
+        sums[_RAM_NAMES[match["what"]]] = int(match["value"])
         return True
     if _GLOBAL.match(line):
         for word in line.split():
             name, _, figure = word.partition(":")
-            if name in ("slab_reclaimable", "slab_unreclaimable", "kernel_misc_reclaimable"):
-                node_of(mem, first_node(mem)).pages[name] = int(figure)
+            (mem.pages if name in _NO_COLUMN else sums)[name] = int(figure)
         return True
     return False
 
 
-def first_node(mem: MemInfo) -> int:
-    """The node that figures of the whole machine are kept with."""
-    return mem.nodes[0].nid if mem.nodes else 0
+def take_sums(mem: MemInfo, sums: dict[str, int]) -> None:
+    """What the report says of the whole machine counts where it does not show all of it: a policy or a cpuset leaves
+    out nodes, a request for low memory the zones above."""
+    if "present" in sums and sums["present"] != mem.zone_pages("present"):
+        mem.pages |= sums
+        mem.pages["managed"] = sums["present"] - sums.get("reserved", 0)
 
 
 def node_of(mem: MemInfo, nid: int) -> NodeState:

@@ -120,7 +120,7 @@ def explain(task: OomTask, totalpages: int, points: int) -> str:
     words = [f"{task.rss} rss"]
     if task.swapents:
         words.append(f"+ {task.swapents} swap")
-    words.append(f"+ {task.pgtables_bytes // 4096} page tables")
+    words.append(f"+ {task.pgtables_bytes // (task.page_kb << 10)} page tables")
     if task.oom_score_adj:
         extra = adjustment(task.oom_score_adj, totalpages)
         words.append(f"{'-' if extra < 0 else '+'} {abs(extra)} for oom_score_adj {task.oom_score_adj}")
@@ -133,20 +133,21 @@ def report_totalpages(report: OomReport, ram_pages: int, swap_pages: int) -> tup
     if ram_pages >= 0:
         return ram_pages + max(swap_pages, 0), "--ram" + (" and --swap" if swap_pages >= 0 else "")
     mem = report.mem
+    kb = report.page_kb
     if report.memcg_limit_kb >= 0:
         swap = max(swap_pages, 0)
         if swap_pages < 0 and 0 <= report.memcg_swap_kb < _NO_LIMIT_KB:
-            swap = report.memcg_swap_kb // 4
+            swap = report.memcg_swap_kb // kb
         elif swap_pages < 0 and 0 <= report.memsw_limit_kb < _NO_LIMIT_KB:
-            swap = max(report.memsw_limit_kb - report.memcg_limit_kb, 0) // 4
+            swap = max(report.memsw_limit_kb - report.memcg_limit_kb, 0) // kb
         elif swap_pages < 0:
             swap = sum([task.swapents for task in report.tasks])
-        return max(report.memcg_limit_kb // 4 + swap, 1), f"the limit of the cgroup {report.memcg}".rstrip()
+        return max(report.memcg_limit_kb // kb + swap, 1), f"the limit of the cgroup {report.memcg}".rstrip()
     if mem is not None and mem.zones:
-        swap = swap_pages if swap_pages >= 0 else mem.total_swap_kb // 4
+        swap = swap_pages if swap_pages >= 0 else mem.total_swap_kb // kb
         if report.constraint != CONSTRAINT_NONE:
             nodes = report.nodemask if report.nodemask != -1 else report.mems_allowed
-            present = sum([zone.kb.get("present", 0) for zone in mem.zones if nodes >> zone.nid & 1]) // 4
+            present = sum([zone.kb.get("present", 0) for zone in mem.zones if nodes >> zone.nid & 1]) // kb
             return present + swap, "the nodes that were allowed"
         return mem.managed_pages() + swap, "the report's zones and swap"
     used = sum([task.pages() for task in report.tasks])
@@ -169,6 +170,8 @@ def rank_report(report: OomReport, ram_pages: int = -1, swap_pages: int = -1) ->
     for killed in report.killed:
         if "oom_kill_allocating_task" in killed.message:
             found.any_process = "oom_kill_allocating_task"
+    if report.panic:
+        found.notes.append("the kernel killed nobody: " + report.panic.partition(": ")[2])
     if from_where.startswith("an estimate") and found.victim is not None:
         note_estimate(found, report.tasks)
     return found
