@@ -1,6 +1,7 @@
 """OOM reports that kernels of 6.1, 6.12 and 6.18 printed on machines booted for it (tests/golden/oom/booted): with
 swap, cgroups, policies, high memory, pages of 16 KiB, and where nobody or somebody else was killed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -100,3 +101,10 @@ def test_a_policy_s_report_shows_its_nodes_alone() -> None:
         assert next(line for line in lines if line.startswith("Node")).startswith("Node 1 active_anon:")
         assert not any(line.startswith("Node 0") for line in lines)
         assert f"{sum(zone.present_pages for zone in machine.system.zones)} pages RAM" in lines
+
+
+def test_ram_is_given_in_bytes_whatever_the_pages() -> None:
+    for name, pages in (("arm64-16k", 8192), ("amd64-6.18", 32768)):
+        path = next(path for path in BOOTED if path.stem == name)
+        result = CliRunner().invoke(cli, ["oom", "--table", str(path), "--ram", "128M", "--json"])
+        assert json.loads(result.output)["reports"][0]["totalpages"] == pages

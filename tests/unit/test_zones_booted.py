@@ -17,13 +17,25 @@ from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.fs.procfs.thp_switch import set_thp_enabled, thp_enabled
 from pagewalk.mm.memblock import regions_of
 from pagewalk.mm.mm_init import all_ranges
+from pagewalk.mm.show_mem import pagetypeinfo_text
 from pagewalk.mm.zone_figures import ZoneFigures
 from pagewalk.view.zones_recorded import differences, figures_of
 
 pytestmark = pytest.mark.quick
 
 BOOTED = sorted((Path(__file__).parents[1] / "golden" / "zones" / "booted").glob("*.json"))
-MARKS = ("min", "low", "high", "protection", "pageset_high_min", "pageset_high_max", "managed", "spanned", "present")
+MARKS = (
+    "min",
+    "low",
+    "high",
+    "protection",
+    "pageset_high_min",
+    "pageset_high_max",
+    "managed",
+    "spanned",
+    "present",
+    "pageblocks",
+)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -219,3 +231,15 @@ def test_lists_of_a_node_s_cpus_share_its_zones() -> None:
     )
     assert int(one.pcp.high_max) == one.managed_pages // 8 // 3
     assert int(other.pcp.high_max) == other.managed_pages // 8
+
+
+def test_pagetypeinfo_is_told_node_by_node_without_what_has_no_struct_page() -> None:
+    rows = [(0x1000, 0x9F000, 0), (0x100000, 0x8000000, 0), (0x10000000, 0x18000000, 1)]
+    with Machine(memory_map=rows) as machine:
+        text = pagetypeinfo_text(machine.system)
+    first, second = text.split("Page block order: 9\n")[1:]
+    counts = {line.split()[3]: sum(int(word) for word in line.split()[4:]) for line in first.splitlines()[-2:]}
+    assert counts == {"DMA": 8, "DMA32": 56}
+    assert "Node    1, zone    DMA32, type      Movable" in second
+    assert sum(int(word) for word in second.splitlines()[-1].split()[4:]) == 64
+    assert "Node 0" not in second.replace("Node    0", "Node 0")

@@ -12,7 +12,7 @@ from pagewalk.mm.system import System
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
 from pagewalk.mm.zone import Zone
-from pagewalk.mm.zoneinfo import buddyinfo_of, numa_stats, pagetypeinfo_of, zone_text
+from pagewalk.mm.zoneinfo import buddyinfo_of, numa_stats, pagetypeinfo_of, sections_of, zone_text
 
 
 def all_zone_stats(system: System) -> dict[tuple[int, int], dict[str, int]]:
@@ -151,7 +151,7 @@ def buddyinfo_text(system: System) -> str:
 
 def pagetypeinfo_text(system: System) -> str:
     """/proc/pagetypeinfo."""
-    return pagetypeinfo_of(system.zones)
+    return pagetypeinfo_of(system.zones, sections_of(system.config, system.ranges()))
 
 
 def zoneinfo_text(system: System) -> str:

@@ -20,7 +20,7 @@ from pagewalk.mm.watermarks import (
     start_stop_khugepaged,
 )
 from pagewalk.mm.zone import Zone
-from pagewalk.mm.zoneinfo import stat_threshold
+from pagewalk.mm.zoneinfo import sections_of, stat_threshold
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -34,6 +34,7 @@ class ZoneFigures:
     zones            of every node, by node and index
     min_free_kbytes  vm.min_free_kbytes
     distances        of the nodes; orders: for each node the nodes in the order in which its requests try them
+    sections         frames that have a struct page, None for all
     total_pages      managed frames (MemTotal), high_pages: those of them in high memory (HighTotal)
     stat_thresholds  of each zone: how far a CPU's counters may drift, by what was managed early
     vmalloc_kbytes   VmallocTotal, 0 where the address map does not tell
@@ -74,6 +75,7 @@ class ZoneFigures:
         )
         if release == "6.1":  # later a node without memory is not in its own list
             self.orders = [order if nid in order else [nid, *order] for nid, order in enumerate(self.orders)]
+        self.sections = sections_of(config, all_ranges(regions))
         self.total_pages = sum([zone.managed_pages for zone in self.zones])
         self.high_pages = sum([zone.managed_pages for zone in self.zones if zone.is_highmem])
         self.vmalloc_kbytes = vmalloc_total(config, end, release)

@@ -28,9 +28,9 @@ def oom_command(table: str | None, live: bool, ram: str | None, swap: str | None
         raise ConfigError("oom: expected either --table FILE or --live")
     if top < 0:
         raise ConfigError(f"oom: expected --top of 0 or more, got {top}")
-    ram_pages = -1 if ram is None else parse_size(ram, "--ram") >> 12
-    swap_pages = -1 if swap is None else parse_size(swap, "--swap") >> 12
-    if ram_pages == 0 or (live and (ram is not None or swap is not None)):
+    ram_kb = -1 if ram is None else parse_size(ram, "--ram") >> 10
+    swap_kb = -1 if swap is None else parse_size(swap, "--swap") >> 10
+    if 0 <= ram_kb < 4 or (live and (ram is not None or swap is not None)):
         raise ConfigError("oom: expected --ram above 0, and neither --ram nor --swap with --live")
     from pagewalk.oom.text import ranking_text
 
@@ -50,7 +50,10 @@ def oom_command(table: str | None, live: bool, ram: str | None, swap: str | None
     from pagewalk.oom.parse import parse_log
     from pagewalk.oom.rank import rank_report
 
-    rankings = [rank_report(report, ram_pages, swap_pages) for report in parse_log(read_text(table), table)]
+    rankings = [
+        rank_report(report, max(ram_kb // report.page_kb, 1) if ram_kb >= 0 else -1, swap_kb // report.page_kb)
+        for report in parse_log(read_text(table), table)
+    ]
     if as_json:
         click.echo(json.dumps({"reports": [found.as_dict() for found in rankings]}, indent=2))
         return 0

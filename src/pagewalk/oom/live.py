@@ -5,6 +5,7 @@ Sources: proc_pid_status(5), proc_pid_stat(5), proc_pid_oom_score(5), proc_memin
 
 import re
 from pathlib import Path
+from resource import getpagesize
 
 from pagewalk.errors import ConfigError
 from pagewalk.mm.oom_kill import OomTask
@@ -36,6 +37,7 @@ def read_process(directory: Path, page_kb: int) -> OomTask | None:
     task.rss = kilobytes(fields, "VmRSS") // page_kb
     task.swapents = kilobytes(fields, "VmSwap") // page_kb
     task.pgtables_bytes = kilobytes(fields, "VmPTE") * 1024
+    task.page_kb = page_kb
     task.oom_score_adj = int(adj)
     return task
 
@@ -57,12 +59,13 @@ def live_ranking(proc: Path = Path("/proc")) -> Ranking:
         pids = sorted(int(name.name) for name in proc.iterdir() if name.name.isdigit())
     except (OSError, ValueError) as error:
         raise ConfigError(f"oom --live: cannot read {proc}: {error}") from None
-    total = (kilobytes(meminfo, "MemTotal") + kilobytes(meminfo, "SwapTotal")) // 4
+    page_kb = getpagesize() >> 10
+    total = (kilobytes(meminfo, "MemTotal") + kilobytes(meminfo, "SwapTotal")) // page_kb
     if total <= 0:
         raise ConfigError(f"oom --live: {proc}/meminfo has no MemTotal")
     started: list[tuple[int, OomTask]] = []
     for pid in pids:
-        task = read_process(proc / str(pid), 4)
+        task = read_process(proc / str(pid), page_kb)
         if task is not None:
             task.unkillable = pid == 1 and is_first_namespace(proc)
             started.append((start_time(proc / str(pid)), task))

@@ -183,6 +183,8 @@ def note_estimate(found: Ranking, tasks: list[OomTask]) -> None:
     for factor in (2, 4, 16, 64, 1024):
         victim = rank(tasks, found.totalpages * factor, "").victim
         if victim is not None and victim is not found.victim and victim.comm not in others:
-            others.append(f"{victim.comm} ({victim.pid}) from {found.totalpages * factor * 4 >> 10} MiB on")
+            others.append(
+                f"{victim.comm} ({victim.pid}) from {found.totalpages * factor * tasks[0].page_kb >> 10} MiB on"
+            )
             break
     found.notes += [f"on a larger machine the choice may differ: {text}" for text in others]

@@ -6,7 +6,7 @@ from pagewalk.arch.zone_limits import HIGHMEM, zone_kinds
 from pagewalk.mm.memblock import page_shift_of
 from pagewalk.mm.zone import Zone
 from pagewalk.mm.zone_figures import ZoneFigures
-from pagewalk.mm.zoneinfo import zone_text
+from pagewalk.mm.zoneinfo import blocks_by_type, zone_text
 
 __all__ = ["as_dict", "figures_text", "zoneinfo_of", "zones_as_dicts"]
 
@@ -56,6 +56,7 @@ def zones_as_dicts(figures: ZoneFigures) -> list[dict[str, Any]]:
         if zone.present_pages:
             row |= pagesets_as_dict(zone, figures.release)
             row |= {"vm_stats_threshold": threshold, "start_pfn": zone.zone_start_pfn}
+            row["pageblocks"] = sum(blocks_by_type(zone, figures.sections))
         zones.append(row)
     return zones
 

@@ -24,7 +24,7 @@ __all__ = ["differences", "figures_of", "recorded"]
 _ARCH: Final = {"amd64": "x86_64", "x86_64": "x86_64", "i386": "x86_pae", "i686": "x86_pae", "aarch64": "arm64"}
 _COMPARED: Final = (
     "boost", "min", "low", "high", "promo", "spanned", "present", "managed", "start_pfn", "protection",
-    "pageset_high", "pageset_batch", "pageset_high_min", "pageset_high_max", "vm_stats_threshold",
+    "pageset_high", "pageset_batch", "pageset_high_min", "pageset_high_max", "vm_stats_threshold", "pageblocks",
 )  # fmt: skip
 _OPTIONS: Final = ("kernelcore", "movablecore", "vmalloc", "highmem", "transparent_hugepage")
 _SETTINGS: Final = ("watermark_scale_factor", "watermark_boost_factor", "percpu_pagelist_high_fraction")
