@@ -1,7 +1,8 @@
 """Runs the patterns on both sides and writes the table into docs/reclaim.md: ``python -m bench.uml [--runs N]``.
 
 Each pattern runs on N kernels that are booted one after the other; the one in the middle by major faults is compared.
-Needs Debian's user-mode-linux; without it, one line says so and the status is 1.
+Needs Debian's user-mode-linux; without it, one line says so and the status is 1. Memory cgroups and zswap are compared
+by ``python -m bench.uml.groups``.
 """
 
 import argparse
@@ -29,10 +30,10 @@ BEGIN, END = "<!-- begin: python -m bench.uml -->", "<!-- end -->"
 def compare(linux: UserModeLinux, name: str, runs: int) -> list[Row]:
     """One pattern on both sides."""
     words = PATTERNS[name].split()
-    boots = [linux.run([word.format(file="/data/file") for word in words]) for _ in range(runs)]
+    boots = [linux.run(["patterns", *(word.format(file="/data/file") for word in words)]) for _ in range(runs)]
     kernel = sorted(boots, key=lambda found: found["pgmajfault"] + found["workingset_refault_file"])[runs // 2]
-    ours = [word.format(file=str(linux.file)) for word in words]
-    return rows(name, kernel, model.run(linux.root / "patterns", ours, kernel["memfree_kb"], kernel["min_free_kbytes"]))
+    ours = ["patterns", *(word.format(file=str(linux.file)) for word in words)]
+    return rows(name, kernel, model.run(linux.root, ours, kernel))
 
 
 def write(text: str) -> None:

@@ -1,5 +1,5 @@
-/* The first process of the user-mode Linux: mounts, switches the swap device on, runs one pattern, halts.
- * The kernel hands it the words behind "--" of its command line, as the pattern's. */
+/* The first process of the user-mode Linux: mounts, switches the swap device on, runs one program, halts.
+ * The kernel hands it the words behind "--" of its command line: the program's name and its arguments. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +8,15 @@
 #include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static void write_to(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        perror(path);
+    if (fd >= 0)
+        close(fd);
+}
 
 /* What the boot has put off is done when MemFree has been the same for two seconds; then no file is cached that nobody
  * has open. */
@@ -25,11 +34,7 @@ static void settle(void)
         }
         same = strcmp(text, last) ? 0 : same + 1;
     }
-    if ((fd = open("/proc/sys/vm/drop_caches", O_WRONLY)) >= 0) {
-        if (write(fd, "3", 1) != 1)
-            perror("drop_caches");
-        close(fd);
-    }
+    write_to("/proc/sys/vm/drop_caches", "3");
 }
 
 int main(int argc, char **argv)
@@ -37,22 +42,27 @@ int main(int argc, char **argv)
     int status = 0;
     mount("proc", "/proc", "proc", 0, 0);
     mount("dev", "/dev", "devtmpfs", 0, 0);
-    if (swapon("/dev/ubda", 0))
+    mount("sys", "/sys", "sysfs", 0, 0);
+    if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, 0))
+        perror("/sys/fs/cgroup");
+    if (swapon("/dev/ubda", 0)) {
         perror("swapon");
+        reboot(RB_POWER_OFF);
+    }
     if (mount("/dev/ubdb", "/data", "ext4", MS_RDONLY | MS_NOATIME, 0))
         perror("/data");
-    argv[0] = "/patterns";
+    write_to("/proc/sys/vm/watermark_boost_factor", "0");
     settle();
     printf("begin\n");
     fflush(stdout);
     if (fork() == 0) {
-        execv(argv[0], argv);
-        perror(argv[0]);
+        execv(argv[1], argv + 1);
+        perror(argv[1]);
         _exit(127);
     }
     wait(&status);
     printf("end %d\n", status);
     fflush(stdout);
     reboot(RB_POWER_OFF);
-    return argc < 0;
+    return argc < 2;
 }

@@ -1,4 +1,4 @@
-"""A real kernel as a program: Debian's user-mode-linux, with a swap device and a disk, runs one pattern and halts."""
+"""A real kernel as a program: Debian's user-mode-linux, with a swap device and a disk, runs one program and halts."""
 
 import os
 import re
@@ -14,6 +14,7 @@ __all__ = ["FILE_BYTES", "SWAP_BYTES", "Missing", "UserModeLinux", "figures"]
 SWAP_BYTES = 256 << 20
 FILE_BYTES = 96 << 20
 MEMORY = "64M"
+PROGRAMS = ("patterns", "groups")
 
 
 class Missing(Exception):
@@ -21,14 +22,14 @@ class Missing(Exception):
 
 
 def figures(text: str) -> dict[str, int]:
-    """The "name number" lines of a pattern's output."""
-    return {name: int(number) for name, number in re.findall(r"^(\w+) (\d+)\r?$", text, re.MULTILINE)}
+    """The "name number" lines of a program's output."""
+    return {name: int(number) for name, number in re.findall(r"^(\w+) (-?\d+)\r?$", text, re.MULTILINE)}
 
 
 class UserModeLinux:
     """Its root directory, its devices, and the file that patterns read; all in ``folder``.
 
-    folder/root      what the kernel sees as /: init, patterns, and places to mount on
+    folder/root      what the kernel sees as /: init, the programs, and places to mount on
     folder/d/file    the contents of data.img, for the model
     """
 
@@ -40,7 +41,7 @@ class UserModeLinux:
         self.root = folder / "root"
         for name in ("proc", "sys", "dev", "data"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        for name in ("init", "patterns"):
+        for name in ("init", *PROGRAMS):
             shutil.copy(compile_c(f"uml/{name}.c", "-static"), self.root / name)
         self.swap = folder / "swap.img"
         self._make_swap()
@@ -64,8 +65,9 @@ class UserModeLinux:
             out.seek(4096 - 10)
             out.write(b"SWAPSPACE2")
 
-    def run(self, pattern: list[str], timeout: float = 300) -> dict[str, int]:
-        """What the pattern printed. Raises Missing where the kernel does not come up on this machine.
+    def run(self, program: list[str], timeout: float = 300) -> dict[str, int]:
+        """What the program, one of PROGRAMS with its arguments, printed. Raises Missing where the kernel does not come
+        up on this machine.
 
         Without setarch -R each boot has another size: the kernel's memory begins where its own heap ends.
         """
@@ -73,7 +75,7 @@ class UserModeLinux:
             "setarch", "-R", "linux.uml",
             f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", f"rootflags={self.root}", "ro", f"ubda={self.swap}",
             f"ubdb={self.data}", "con=null", "con0=fd:0,fd:1", "quiet", "init=/init",
-            "--", *pattern,
+            "--", f"/{program[0]}", *program[1:],
         ]  # fmt: skip
         with tempfile.TemporaryDirectory() as home:  # it leaves a directory for its console there
             done = subprocess.run(
@@ -83,5 +85,5 @@ class UserModeLinux:
         text = done.stdout.replace("\r", "")
         if not re.search(r"^end 0$", text, re.MULTILINE):
             lines = [line for line in (text + done.stderr).splitlines() if line.strip()]
-            raise Missing(f"user-mode Linux did not run {' '.join(pattern)}: {lines[-1] if lines else 'no output'}")
+            raise Missing(f"user-mode Linux did not run {' '.join(program)}: {lines[-1] if lines else 'no output'}")
         return figures(text)

@@ -1,35 +1,44 @@
-"""A pattern in the model, on a machine with as many free pages at its start as the real kernel had.
+"""A program in the model, on a machine with as much memory for it as the real kernel had.
 
-``python -m bench.uml.model RAM_KB MIN_FREE_KB PATTERN...`` runs one, in a process of its own.
+``python -m bench.uml.model RAM_KB MIN_FREE_KB PROGRAM...`` runs one, in a process of its own.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.uml.kernel import SWAP_BYTES, figures
 
-__all__ = ["run"]
+__all__ = ["one", "run"]
 
+EMPTY = {"patterns": ["cyclic", "1", "1"], "groups": ["high", "1", "1", "0"]}  # arguments that take hardly any memory
 START = 4 << 30  # RAM begins here: all of it is one zone, Normal, as user-mode Linux has it
 
 
-def run(patterns: Path, arguments: list[str], free_kb: int, min_free_kb: int) -> dict[str, int]:
-    """What ``patterns`` printed where MemFree was ``free_kb`` when it began (within a page or two)."""
-    ram_kb = free_kb
+def usable(found: Mapping[str, int]) -> int:
+    """KiB that a pattern could have: free pages, and those of files, less what was kept for urgent requests."""
+    return found["memfree_kb"] + found["cache_kb"] - found["reserved_kb"]
+
+
+def run(root: Path, program: list[str], kernel: Mapping[str, int]) -> dict[str, int]:
+    """What a program below ``root``, with its arguments, printed on a machine as large as that of ``kernel``, the same
+    program's figures (within a page or two)."""
+    wanted = usable(kernel)
+    ram_kb = wanted
+    name = str(root / program[0])
     for _ in range(3):  # what the machine itself and the program's start take depends on the size only slightly
-        found = one(patterns, ["cyclic", "1", "1"], ram_kb, min_free_kb)["memfree_kb"]
-        ram_kb += free_kb - found
-    return one(patterns, arguments, ram_kb, min_free_kb)
+        ram_kb += wanted - usable(one([name, *EMPTY[program[0]]], ram_kb, kernel["min_free_kbytes"]))
+    return one([name, *program[1:]], ram_kb, kernel["min_free_kbytes"])
 
 
-def one(patterns: Path, arguments: list[str], ram_kb: int, min_free_kb: int) -> dict[str, int]:
+def one(command: list[str], ram_kb: int, min_free_kb: int) -> dict[str, int]:
     """A run on a machine of ``ram_kb``."""
-    command = [sys.executable, "-m", "bench.uml.model", str(ram_kb), str(min_free_kb), str(patterns), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    words = [sys.executable, "-m", "bench.uml.model", str(ram_kb), str(min_free_kb), *command]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     if done.returncode:
-        raise RuntimeError(f"the model's run of {' '.join(arguments)} failed: {done.stderr.strip()[-400:]}")
+        raise RuntimeError(f"the model's run of {' '.join(command)} failed: {done.stderr.strip()[-400:]}")
     return figures(done.stdout)
 
 
@@ -43,6 +52,8 @@ def main() -> int:
         memory_map=[(START, START + ram_kb * 1024)],
         swap=SWAP_BYTES,
         min_free_kbytes=min_free_kb,
+        watermark_boost_factor=0,
+        zswap_ratio=2,  # zbud's, where programs switch zswap on
         aslr=False,
         warm=False,
     )

@@ -6,8 +6,12 @@
  *   patterns stream PAGES FILE STEPS      a file is read from end to end beside an anonymous set in use
  *   patterns fork PAGES CHILDREN STEPS    children write to what they share with their parent
  *
- * Prints what /proc/vmstat counted meanwhile ("name difference"), MemFree when it began, and how memory was divided
- * between files and anonymous pages, as the mean over the run. The contents of every page are checked.
+ * Prints what /proc/vmstat counted meanwhile ("name difference"), MemFree and the page cache when it began, and how memory
+ * was divided between files and anonymous pages, as the mean over the run. The contents of every page are checked.
+ *
+ * What is accessed again and again is written: a user-mode Linux takes the rights to read and to write off a page whose
+ * accessed bit it has cleared, but not that to execute, and a processor without protection keys lets one read what one
+ * may execute. There it learns of stores only.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -19,13 +23,6 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
-
-static const char *counters[] = {
-    "pgfault", "pgmajfault", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file",
-    "workingset_activate_anon", "workingset_activate_file", "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd",
-    "pgsteal_direct", "pgactivate", "pgdeactivate", "pgpgin", "pgpgout",
-};
-enum { COUNTERS = sizeof counters / sizeof *counters };
 
 static uint64_t seed = 20261121;
 
@@ -66,20 +63,33 @@ static uint64_t field(const char *text, const char *name)
     return 0;
 }
 
-static uint64_t before[COUNTERS];
-static uint64_t samples;
+static char before[1 << 15];  /* /proc/vmstat when the pattern began */
+static uint64_t samples, reserved;
 
 /* What memory is used for, as means over the run: two fields of /proc/meminfo each. */
 static struct { const char *name, *first, *second; uint64_t sum; } uses[] = {
-    {"anon_kb", "Active(anon)", "Inactive(anon)"}, {"file_kb", "Active(file)", "Inactive(file)"},
-    {"free_kb", "MemFree", "-"}, {"slab_kb", "Slab", "-"}, {"tables_kb", "PageTables", "KernelStack"},
-    {"swapcached_kb", "SwapCached", "-"},
+    {"anon_kb", "Active(anon)", "Inactive(anon)", 0}, {"file_kb", "Active(file)", "Inactive(file)", 0},
+    {"free_kb", "MemFree", "-", 0}, {"slab_kb", "Slab", "-", 0}, {"tables_kb", "PageTables", "KernelStack", 0},
+    {"swapcached_kb", "SwapCached", "-", 0},
 };
 enum { USES = sizeof uses / sizeof *uses };
 
+/* KiB of page blocks that are kept for urgent requests, and that no program gets: of the only zone. */
+static uint64_t reserved_kb(void)
+{
+    const char *text = text_of("/proc/pagetypeinfo"), *blocks = strstr(text, "Number of blocks type");
+    unsigned long unmovable, movable, reclaimable, urgent = 0;
+    blocks = blocks ? strstr(blocks, "Normal") : 0;
+    if (blocks && sscanf(blocks, "Normal %lu %lu %lu %lu", &unmovable, &movable, &reclaimable, &urgent) != 4)
+        urgent = 0;
+    return urgent * field(text, "Pages per block") * (PAGE / 1024);
+}
+
 static void sample(void)
 {
-    const char *text = text_of("/proc/meminfo");
+    const char *text;
+    reserved += reserved_kb();
+    text = text_of("/proc/meminfo");
     samples++;
     for (int i = 0; i < USES; i++)
         uses[i].sum += field(text, uses[i].first) + field(text, uses[i].second);
@@ -89,22 +99,23 @@ static void begin(void)
 {
     const char *text;
     printf("min_free_kbytes %lu\n", strtoul(text_of("/proc/sys/vm/min_free_kbytes"), 0, 10));
-    printf("memfree_kb %lu\n", (unsigned long)field(text_of("/proc/meminfo"), "MemFree"));
+    text = text_of("/proc/meminfo");
+    printf("memfree_kb %lu\n", (unsigned long)field(text, "MemFree"));
+    printf("cache_kb %lu\n", (unsigned long)(field(text, "Active(file)") + field(text, "Inactive(file)")));
     fflush(stdout);
-    text = text_of("/proc/vmstat");
-    for (int i = 0; i < COUNTERS; i++)
-        before[i] = field(text, counters[i]);
+    strcpy(before, text_of("/proc/vmstat"));
 }
 
 static void end(void)
 {
-    const char *text;
+    char name[64];
     sample();
-    text = text_of("/proc/vmstat");
-    for (int i = 0; i < COUNTERS; i++)
-        printf("%s %lu\n", counters[i], (unsigned long)(field(text, counters[i]) - before[i]));
+    for (const char *line = text_of("/proc/vmstat"); line; line = strchr(line, '\n'), line = line ? line + 1 : line)
+        if (sscanf(line, "%63s", name) == 1)
+            printf("%s %ld\n", name, (long)(field(line, name) - field(before, name)));
     for (int i = 0; i < USES; i++)
         printf("%s %lu\n", uses[i].name, (unsigned long)(uses[i].sum / samples));
+    printf("reserved_kb %lu\n", (unsigned long)(reserved / samples));
 }
 
 static volatile uint64_t *anonymous(uint64_t pages)
@@ -176,7 +187,7 @@ static void zipf(uint64_t pages, uint64_t steps)
             else
                 low = middle + 1;
         }
-        touch(area, place[low], step % 4 == 0);
+        touch(area, place[low], 1);
         if (step % (steps / 50 + 1) == 0)
             sample();
     }
@@ -188,10 +199,10 @@ static void scan(uint64_t hot, uint64_t cold, uint64_t steps)
     fill(cold_area, cold);
     fill(warm_area, hot);
     for (uint64_t step = 0; step < steps; step++) {
-        touch(warm_area, random_below(hot), step % 4 == 0);
+        touch(warm_area, random_below(hot), 1);
         if (step % (steps / 4 + 1) == steps / 8) {
             for (uint64_t i = 0; i < cold; i++)
-                touch(cold_area, i, 0);
+                touch(cold_area, i, 1);
             sample();
         }
         if (step % (steps / 50 + 1) == 0)
@@ -214,7 +225,7 @@ static void stream(uint64_t pages, const char *path, uint64_t steps)
         if (got == 0)
             lseek(fd, 0, SEEK_SET);
         for (int i = 0; i < 16; i++)
-            touch(area, random_below(pages), i % 4 == 0);
+            touch(area, random_below(pages), 1);
         if (step % (steps / 50 + 1) == 0)
             sample();
     }
@@ -237,7 +248,7 @@ static void forks(uint64_t pages, uint64_t children, uint64_t steps)
         if (waitpid(pid, &status, 0) != pid || status != 0)
             fail("a child failed");
         for (uint64_t i = 0; i < steps / 4; i++)
-            touch(area, random_below(pages), i % 2);
+            touch(area, random_below(pages), 1);
         sample();
     }
 }

@@ -17,13 +17,14 @@ COUNTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one pattern. ``judged`` is False for a count that is too small."""
+    """One figure of one pattern. ``judged`` is False for a count that is too small; ``exact``: no two may differ."""
 
     pattern: str
     figure: str
     kernel: float
     model: float
     judged: bool
+    exact: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -33,6 +34,8 @@ class Row:
     @property
     def within(self) -> bool:
         """Whether the ratio is within the bound."""
+        if self.exact:
+            return self.kernel == self.model
         return self.ratio is not None and abs(self.ratio - 1) <= BOUND
 
 

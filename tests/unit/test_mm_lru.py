@@ -44,6 +44,8 @@ def test_the_second_access_through_the_kernel_makes_a_page_active() -> None:
         assert counts(machine) == {"inactive_anon": 1}
         folio_mark_accessed(machine.system, page)
         assert counts(machine) == {"active_anon": 1}
+        folio_mark_accessed(machine.system, page)
+        assert machine.system.vmstat.pgactivate == 1
         process.madvise(area, PAGE, MADV_COLD)
         assert counts(machine) == {"inactive_anon": 1}
 

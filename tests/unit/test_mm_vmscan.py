@@ -8,9 +8,12 @@ from mm_rig import MB, PAGE, small_machine
 
 from pagewalk import Machine, OutOfMemory
 from pagewalk.check import check_machine
-from pagewalk.mm.lru_names import LRU_INACTIVE_FILE
+from pagewalk.mm.lru_names import LRU_INACTIVE_ANON, LRU_INACTIVE_FILE
+from pagewalk.mm.page import Page, PG_active, PG_mlocked
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.vmscan import try_to_free_memory
+from pagewalk.mm.rmap import folio_referenced
+from pagewalk.mm.scan_control import ScanControl
+from pagewalk.mm.vmscan import shrink_node, try_to_free_memory
 
 MADV_FREE, MADV_PAGEOUT = 8, 21
 
@@ -170,7 +173,7 @@ def test_swappiness_says_which_kind_goes(work: object) -> None:
                     page.flags &= ~(1 << 9)
             machine.system.node.lruvec.refaults = [-1, -1]  # no trimming of the cache alone
             try_to_free_memory(machine.system, 512)
-            taken[swappiness] = (vmstat(machine, "pgsteal_anon"), vmstat(machine, "pgsteal_file"))
+            taken[swappiness] = (vmstat(machine, "pswpout"), vmstat(machine, "pgsteal_file"))
             assert machine.system.node.lruvec.nr(LRU_INACTIVE_FILE) >= 0
     assert taken[0][0] == 0
     assert taken[200][0] > taken[200][1]
@@ -201,3 +204,68 @@ def test_a_page_that_a_fault_holds_stays_mapped(work: Path) -> None:
         assert [page.mapcount for page in pages] == [0, 0, 0]
         check_machine(machine)
         assert process.read(anon, 8) == process.read(cached, 8) == b"contents"
+
+
+def used_pages(machine: Machine, count: int) -> list[Page]:
+    """Anonymous pages with contents that nobody has used since they were last looked at, the oldest first."""
+    process = machine.spawn()
+    area = process.mmap(count * PAGE)
+    for page in range(count):
+        process.write(area + page * PAGE, b"x")
+    pages = machine.system.node.lruvec.lists[LRU_INACTIVE_ANON].pages()[::-1]
+    for page in pages:
+        folio_referenced(page)
+    return pages
+
+
+def one_pass(machine: Machine) -> ScanControl:
+    """A pass over all inactive pages (priority 0)."""
+    sc = ScanControl(machine.system, machine.system.node, 10_000)
+    sc.priority = 0
+    shrink_node(sc)
+    return sc
+
+
+def test_a_page_that_a_disk_has_to_write_is_freed_by_the_pass_after() -> None:
+    with small_machine(swap="8M") as machine:
+        used_pages(machine, 40)
+        first = one_pass(machine)
+        assert (first.nr_reclaimed, vmstat(machine, "pswpout"), vmstat(machine, "pgrotated")) == (0, 40, 40)
+        assert vmstat(machine, "nr_swapcached") == 40
+        check_machine(machine)
+        assert one_pass(machine).nr_reclaimed == 40
+        assert (vmstat(machine, "pswpout"), vmstat(machine, "nr_swapcached")) == (40, 0)
+        check_machine(machine)
+
+
+def test_a_page_for_a_device_in_ram_is_freed_at_once() -> None:
+    with small_machine(zram="8M") as machine:
+        used_pages(machine, 40)
+        assert one_pass(machine).nr_reclaimed == 40
+
+
+def test_a_page_that_becomes_active_while_it_is_looked_at_makes_refault_distances_grow() -> None:
+    with small_machine(swap="8M") as machine:
+        pages = used_pages(machine, 3)
+        pages[0].flags |= PG_mlocked  # stays, on the list of those that cannot go
+        pages[1].flags |= PG_active  # as shrink_folio_list returns it
+        lruvec = machine.system.node.lruvec
+        before = lruvec.nonresident_age
+        for page in pages:
+            lruvec.lists[LRU_INACTIVE_ANON].delete(page)
+        lruvec.put_back(pages)
+        assert lruvec.nonresident_age == before + 1
+        pages[0].flags &= ~PG_mlocked
+
+
+@pytest.mark.parametrize(("linux", "written"), [("6.18", 0), ("6.1", 20)])
+def test_pages_of_zeros_are_written_by_old_kernels_alone(linux: str, written: int) -> None:
+    with small_machine(swap="8M", linux=linux) as machine:
+        process = machine.spawn()
+        area = process.mmap(20 * PAGE)
+        process.touch(area, 20 * PAGE)
+        process.madvise(area, 20 * PAGE, MADV_PAGEOUT)
+        assert vmstat(machine, "pswpout") == written
+        assert process.read(area, 8) == bytes(8)
+        assert (vmstat(machine, "pswpin") > 0) == (written > 0)
+        check_machine(machine)

@@ -240,6 +240,22 @@ def test_the_refill_of_a_per_cpu_list_doubles_while_nothing_is_freed() -> None:
     assert pcp.alloc_factor == 0
 
 
+def test_while_kswapd_works_freed_pages_do_not_stay_on_the_per_cpu_list() -> None:
+    system = System(Config(ram="1G"))
+    zone = highest(system)
+    pages = [system.node.alloc_page(GFP_KERNEL) for _ in range(4 * int(zone.pcp.high))]
+    system.node.drain_all_pages()
+    zone.reclaim_active = True
+    free = int(zone.free_pages)
+    for count, page in enumerate(pages, 1):
+        assert page is not None
+        system.node.put_page(page)
+        assert zone.pcp.count < 4 * zone.pcp.batch
+        assert zone.free_pages + zone.pcp.count == free + count
+    zone.reclaim_active = False
+    check_all(system, [])
+
+
 def test_marks_are_asked_for_by_name() -> None:
     system = System(Config(ram="64M"))
     zone = highest(system)

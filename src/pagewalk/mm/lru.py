@@ -145,11 +145,14 @@ class ClassicLru(ReclaimPolicy):
         self.note_cost(file, sc.nr_pageout, max(0, scanned - reclaimed))  # folios of several pages count as one
 
     def put_back(self, pages: list[Page]) -> None:
-        """move_folios_to_lru: the first of them, which was looked at first, comes nearest to the tail."""
+        """move_folios_to_lru: the first of them, which was looked at first, comes nearest to the tail. Those that are
+        active now push others out, as those that come do: refault distances grow."""
         for page in pages:
             if page.flags & PG_mlocked:
                 page.flags |= PG_unevictable
                 page.flags &= ~PG_active
+            elif page.flags & PG_active:
+                self.age_nonresident()
             self.add(page)
 
     def shrink_active_list(self, lru: int, nr_to_scan: int, sc: "ScanControl") -> None:
@@ -166,6 +169,7 @@ class ClassicLru(ReclaimPolicy):
             referenced, vm_flags = folio_referenced(page)
             if referenced and vm_flags & VM_EXEC and folio_is_file_lru(page):
                 rotated += 1
+                self.age_nonresident()
                 self.add(page)
                 continue
             page.flags = (page.flags & ~PG_active) | PG_workingset

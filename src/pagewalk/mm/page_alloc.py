@@ -322,7 +322,7 @@ class Node:
         pcp.count += 1 << order
         pcp.alloc_factor >>= 1
         pcp.free_count += 1 << order
-        if pcp.count >= pcp.high:
+        if pcp.count >= pcp.high or zone.reclaim_active:
             trim(zone)
 
     def _page_cache_release(self, page: Page) -> None:

@@ -1,21 +1,27 @@
 """Between pages and swap areas.
 
 Mirrors: mm/page_io.c (6.18)
-Differs: I/O ends before the call returns: no page is seen under write-back or not up to date.
+Differs: reading ends before the call returns; writing with the pass of reclaim that began it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
 from pagewalk.mm.memcg_names import PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO
-from pagewalk.mm.page import Page, PG_dirty, PG_uptodate
+from pagewalk.mm.page import Page, PG_dirty, PG_reclaim, PG_uptodate, PG_writeback
+from pagewalk.mm.swap import folio_rotate_reclaimable
 from pagewalk.mm.swapfile import SWP_OFFSET_MASK
 from pagewalk.mm.zram import zram_drop, zram_hold
 from pagewalk.mm.zswap import writeback_enabled
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
+
+# What became of a page that was to be written.
+NOT_WRITTEN: Final = 0
+WRITTEN: Final = 1
+WRITING: Final = 2
 
 
 def is_folio_zero_filled(system: "System", page: Page) -> bool:
@@ -25,15 +31,15 @@ def is_folio_zero_filled(system: "System", page: Page) -> bool:
     return system.ram.zero_page.startswith(system.ram.page(page.pfn))  # compares without a copy
 
 
-def swap_writeout(system: "System", page: Page) -> bool:
-    """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark; zswap is asked
-    before the device. False where the page has to stay: a compressed device has no frame for it, or its memory cgroup
-    keeps it from the device."""
+def swap_writeout(system: "System", page: Page) -> int:
+    """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark (up to 6.1 it
+    is written as any other); zswap is asked before the device. WRITING where a disk has to do it; NOT_WRITTEN where the
+    page has to stay: a compressed device has no frame for it, or its memory cgroup keeps it from the device."""
     swap = system.swap
     area = swap.area_of(page.swap)
     offset: i64 = page.swap & SWP_OFFSET_MASK
     group = system.memcg.groups[page.memcg]
-    if is_folio_zero_filled(system, page):
+    if not system.linux_6_1 and is_folio_zero_filled(system, page):
         page.flags &= ~PG_dirty
         if area.ratio:
             zram_drop(system, area, offset)
@@ -42,18 +48,33 @@ def swap_writeout(system: "System", page: Page) -> bool:
         page.pristine = True  # it is freed next, and nobody writes to it before it has another owner
         system.vmstat.swpout_zero += 1
         group.vm_events[SWPOUT_ZERO] += 1
-        return True
+        return WRITTEN
     compressed = system.zswap.active() and system.zswap.store(page)
     if not compressed:
         if not writeback_enabled(group) or (area.ratio and not zram_hold(system, area, offset)):
-            return False
+            return NOT_WRITTEN
         system.vmstat.pswpout += 1
         system.vmstat.pgpgout += system.page_size >> 10
         group.vm_events[PSWPOUT] += 1
     page.flags &= ~PG_dirty
     area.contents.store(offset, system.ram.bytes, page.pfn << system.page_shift)
     system.vmstat.nr_vmscan_write += 1
-    return True
+    return WRITTEN if compressed or area.synchronous else WRITING
+
+
+def start_writeback(system: "System", page: Page) -> None:
+    """The page, which reclaim wants, is under write-back until ``end_writeback``."""
+    page.flags |= PG_writeback | PG_reclaim
+    system.swap.writeback.append(page)
+
+
+def end_writeback(system: "System") -> None:
+    """folio_end_writeback: the device is done with all pages; each is the next to be looked at, the last one first."""
+    pages = system.swap.writeback
+    system.swap.writeback = []
+    for page in pages:
+        page.flags &= ~(PG_writeback | PG_reclaim)
+        folio_rotate_reclaimable(system, page)
 
 
 def swap_read_folio(system: "System", page: Page, zeroed: bool) -> None:

@@ -52,8 +52,11 @@ def nr_pcp_alloc(pcp: PerCpuPages, order: i64) -> i64:
 
 
 def trim(zone: Zone) -> None:
-    """The lists are longer than ``high``: gives pages back."""
+    """The lists are longer than ``high``, or kswapd waits for free pages: gives pages back."""
     pcp = zone.pcp
+    if zone.reclaim_active:
+        trim_for_reclaim(zone)
+        return
     if pcp.high_min < pcp.high_max and not zone.below_high:
         pcp.high = max(min(pcp.high + (pcp.batch << _BATCH_SCALE_MAX), pcp.high_max), pcp.high_min)
         if pcp.count <= pcp.high:
@@ -61,6 +64,17 @@ def trim(zone: Zone) -> None:
     most: i64 = max(pcp.high - pcp.batch, pcp.batch)
     count: i64 = min(max(pcp.free_count, pcp.batch), most)
     free_pcppages_bulk(zone, count)
+
+
+def trim_for_reclaim(zone: Zone) -> None:
+    """kswapd works on the zone: four batches stay at most."""
+    pcp = zone.pcp
+    batch: i64 = pcp.batch
+    pcp.high = max(pcp.high - max(pcp.free_count, batch), pcp.high_min)
+    high: i64 = min(batch << 2, pcp.high)
+    if pcp.count < high:
+        return
+    free_pcppages_bulk(zone, 1 if high < batch else min(max(pcp.free_count, batch), max(high - batch, batch)))
 
 
 def free_pcppages_bulk(zone: Zone, count: i64) -> None:

@@ -47,6 +47,7 @@ class ScanControl:
     ignore_references  a program has said that the pages may go, used or not
     swappiness      0 to 200: how ready anonymous pages are to go, against file pages
     reclaim_idx     the highest zone that is of use to the request; ``all_zones`` where that is all of them
+    waits_for_io    a page that a disk has to write is freed in the same pass; else one that looks at it again frees it
     nr_reclaimed, nr_scanned  so far
     nr_pageout      pages that the last list had to be written for
     anon_cost, file_cost  of the target's lists when the pass began
@@ -77,6 +78,7 @@ class ScanControl:
         self.allow_swap = True
         self.may_swap = True
         self.ignore_references = False
+        self.waits_for_io = False
         self.swappiness: int = system.config.swappiness
         self.reclaim_idx: i64 = len(node.zones) - 1
         self.all_zones = True
@@ -144,6 +146,7 @@ class ScanControl:
         self.count_scan(anon, False)
         self.count_scan(len(pages) - anon, True)
         before: i64 = self.nr_reclaimed
+        self.waits_for_io = True
         kept = self.shrink_folio_list(pages)
         kept_anon: i64 = sum([page.flags & PG_swapbacked != 0 for page in kept])
         freed_anon: i64 = min(max(anon - kept_anon, 0), self.nr_reclaimed - before)

@@ -1,8 +1,7 @@
 """Letting go of pages: each is unmapped, written where it has to be, and freed; or it is kept, and it is said where.
 
 Mirrors: mm/vmscan.c (shrink_folio_list, folio_check_references, __remove_mapping) (6.18)
-Differs: writing ends at once, so that a page of swap is freed in the same pass; file systems are never written to from
-    here: the flusher does that; a page that somebody holds stays mapped.
+Differs: file systems are never written to from here: the flusher does that; a page that somebody holds stays mapped.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -26,9 +25,10 @@ from pagewalk.mm.page import (
     PG_swapbacked,
     PG_swapcache,
     PG_unevictable,
+    PG_writeback,
 )
 from pagewalk.mm.page_cache import delete_from_page_cache
-from pagewalk.mm.page_io import swap_writeout
+from pagewalk.mm.page_io import NOT_WRITTEN, WRITING, start_writeback, swap_writeout
 from pagewalk.mm.rmap import folio_referenced
 from pagewalk.mm.shmem_swap import shmem_writeout
 from pagewalk.mm.swap import mapping_unevictable
@@ -110,7 +110,7 @@ def folio_check_references(page: Page) -> int:
 
 def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflushed: dict[int, MmStruct]) -> int:
     """One page; FREED, KEEP or ACTIVATE."""
-    if page.flags & (PG_unevictable | PG_mlocked):
+    if page.flags & (PG_unevictable | PG_mlocked | PG_writeback):
         return ACTIVATE
     if not page.flags & PG_anon and mapping_unevictable(page):
         page.flags = (page.flags | PG_unevictable) & ~PG_active
@@ -156,8 +156,12 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
         return KEEP
     if page.flags & PG_dirty:
         sc.nr_pageout += 1
-        if not swap_writeout(system, page):
+        outcome = swap_writeout(system, page)
+        if outcome == NOT_WRITTEN:
             return ACTIVATE
+        if outcome == WRITING and not sc.waits_for_io:
+            start_writeback(system, page)
+            return KEEP
     entry = page.swap
     swap = system.swap
     swap.set_shadow(entry, pack_shadow(sc, page))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
+from pagewalk.mm.memcg_names import PGACTIVATE
 from pagewalk.mm.page import (
     Page,
     PG_active,
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 def folio_mark_accessed(system: "System", page: Page) -> None:
     """The kernel has accessed the page for a program."""
+    before = page.flags
     system.node.folio_lruvec(page).accessed(page)
+    if page.flags & ~before & PG_active and before & PG_lru:
+        system.vmstat.pgactivate += 1
+        system.memcg.groups[page.memcg].vm_events[PGACTIVATE] += 1
 
 
 def folio_set_flags(system: "System", page: Page, flags: i64) -> None:

@@ -28,6 +28,7 @@ from pagewalk.mm.lru_names import (
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memcg_reclaim import group_evictable, shrink_node_memcgs
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
+from pagewalk.mm.page_io import end_writeback as end_swap_writeback
 from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS, ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
@@ -201,14 +202,16 @@ def shrink_node(sc: ScanControl) -> None:
         sc.shrink_slab()
     else:
         shrink_node_memcgs(sc, target)
+    if sc.system.swap.writeback:
+        end_swap_writeback(sc.system)
     if sc.nr_unqueued_dirty and sc.nr_unqueued_dirty >= sc.nr_scanned - scanned - sc.nr_reclaimed:
         wakeup_flusher_threads(sc.system)
 
 
 def do_try_to_free_pages(sc: ScanControl, nodes: "list[Node]") -> i64:
     """Passes over the nodes at falling priority until enough is reclaimed; where nothing was, once more: over every
-    group to its share, then active pages included where they were spared, then groups below their memory.low. How many
-    pages were reclaimed."""
+    group to its share (what the last pass had to write is clean now), then active pages included where they were
+    spared, then groups below their memory.low. How many pages were reclaimed."""
     while True:
         priority = DEF_PRIORITY
         while priority >= 0:
@@ -223,7 +226,7 @@ def do_try_to_free_pages(sc: ScanControl, nodes: "list[Node]") -> i64:
             snapshot_refaults(node.lruvec if sc.group is None else node.lruvecs[sc.group.ident])
         if sc.nr_reclaimed:
             return sc.nr_reclaimed
-        if not sc.full_walk and not nodes[0].one_lruvec:
+        if not sc.full_walk:
             sc.full_walk = True
         elif sc.skipped_deactivate:
             sc.force_deactivate = True
@@ -263,6 +266,7 @@ def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zo
     for zone in node.zones:
         if zone.index <= highest_zoneidx and zone.managed_pages:
             wanted += max(zone.watermark_high, SWAP_CLUSTER_MAX)
+            zone.reclaim_active = True
     priority = DEF_PRIORITY
     total: i64 = 0
     while priority >= 1:
@@ -279,6 +283,8 @@ def balance_pgdat(system: "System", node: "Node", state: KswapdState, highest_zo
         total += sc.nr_reclaimed
         if sc.nr_scanned < wanted or sc.nr_reclaimed == 0:
             priority -= 1
+    for zone in node.zones:
+        zone.reclaim_active = False
     snapshot_refaults(node.lruvec)
     if total == 0 and not pgdat_balanced(node, highest_zoneidx):
         state.failures += 1
@@ -306,6 +312,7 @@ def reclaim_pages(system: "System", pages: list[Page]) -> i64:
     node = system.node
     sc = ScanControl(system, node, len(pages))
     sc.ignore_references = True
+    sc.waits_for_io = True
     sc.may_swap = system.swap.nr_swap_pages > 0
     taken: list[Page] = []
     for page in pages:

@@ -115,7 +115,8 @@ class Zone:
                      a section at a time, when those run dry (Linux: deferred struct page initialisation)
     watermark_*      min, low, high, promo, without the boost, which is what fragmentation has added to each for a time;
                      ``boosted``: kswapd is to be told of it
-    below_high       kswapd works on the zone: the per-CPU lists do not grow
+    below_high       few pages are free: the per-CPU lists do not grow
+    reclaim_active   kswapd works on the zone: what is freed does not stay on the per-CPU lists
     no_fragment      requests that begin at this zone rather go to the next than mix migrate types
     lowmem_reserve   pages kept from allocations that could use a higher zone, by that zone's index
     max_reserve      the largest of those
@@ -150,6 +151,7 @@ class Zone:
         self.watermark_boost_factor = 15000
         self.boosted = False
         self.below_high = False
+        self.reclaim_active = False
         self.no_fragment = False
         self.lowmem_reserve: list[int] = []
         self.max_reserve = 0

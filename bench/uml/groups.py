@@ -1,0 +1,96 @@
+"""Memory cgroups and zswap on a real kernel and in the model: ``python -m bench.uml.groups``, into docs/cgroups.md.
+
+Each scenario (bench/uml/groups.c) runs once on Debian's user-mode Linux and once in the model, on a machine with as
+much memory. Victims and kills have to be the same; what is counted in pages, events or milliseconds has to be within
+15 %, where it is large enough to tell.
+"""
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.uml import model
+from bench.uml.kernel import Missing, UserModeLinux
+from bench.uml.table import Row, markdown
+
+SCENARIOS = {
+    "no protection": "protect memory.min 0 3000 9000 3",
+    "memory.min, all of it": "protect memory.min 2600 2048 9000 3",
+    "memory.min, half of it": "protect memory.min 1500 3000 9000 3",
+    "memory.low, all of it": "protect memory.low 2600 2048 9000 3",
+    "memory.low, half of it": "protect memory.low 1500 3000 9000 3",
+    "memory.low, of more than there is": "protect memory.low 20000 9000 4000 2",
+    "memory.high": "high 3000 5000 1",
+    "memory.high, no swap": "high 3000 3400 0",
+    "memory.max": "oom 4096 0 0",
+    "memory.max, oom_score_adj 900": "oom 4096 0 900",
+    "memory.max, memory.oom.group": "oom 4096 1 0",
+    "memory.swap.max": "swap 3000 1500 4000 6000",
+    "memory.stat": "stat 1000 1600 {file}",
+    "zswap": "zswap 11000 2 50",
+    "zswap, pool of 5 %": "zswap 11000 2 5",
+}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cgroups.md"
+BEGIN, END = "<!-- begin: python -m bench.uml.groups -->", "<!-- end -->"
+SMALL = 200  # pages, milliseconds or events: below it a count says nothing, and is not judged
+NOT_FIGURES = ("min_free_kbytes", "memfree_kb", "cache_kb", "reserved_kb", "end")
+
+
+def rows(scenario: str, kernel: Mapping[str, int], ours: Mapping[str, int]) -> list[Row]:
+    """The figures that both have printed; those that are 0 on both sides only where they must be equal."""
+    found = []
+    for name, theirs in kernel.items():
+        exact = name.startswith("killed") or name.endswith("kill")
+        if name not in NOT_FIGURES and (theirs or ours[name] or exact):
+            judged = exact or max(theirs, ours[name]) >= SMALL
+            found.append(Row(scenario, name.replace("_", " "), theirs, ours[name], judged, exact))
+    return found
+
+
+def compare(linux: UserModeLinux, name: str) -> list[Row]:
+    """One scenario on both sides."""
+    words = SCENARIOS[name].split()
+    kernel = linux.run(["groups", *(word.format(file="/data/file") for word in words)])
+    return rows(
+        name, kernel, model.run(linux.root, ["groups", *(w.format(file=str(linux.file)) for w in words)], kernel)
+    )
+
+
+def write(text: str) -> None:
+    """Replaces what stands between the marks in the document."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="bench.uml.groups", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=f"some of {', '.join(SCENARIOS)}; all without any")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(SCENARIOS):
+        parser.error(f"expected some of {', '.join(SCENARIOS)}, got {', '.join(sorted(unknown))}")
+    folder = Path("/var/tmp") / f"pagewalk-uml-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found: list[Row] = []
+    try:
+        linux = UserModeLinux(folder)
+        for name in arguments.names or SCENARIOS:
+            print(f"{name}: {SCENARIOS[name]}", flush=True)
+            found += compare(linux, name)
+    except (Missing, RuntimeError) as error:
+        print(f"bench.uml.groups: {error}", file=sys.stderr)
+        return 1
+    table = markdown(found)
+    print(table, end="")
+    out = [row for row in found if row.judged and not row.within]
+    print(f"{len(out)} of {sum(row.judged for row in found)} figures out of bounds")
+    if not arguments.names:
+        write(f"\nGenerated on {datetime.date.today().isoformat()}; one boot of Linux 6.1 a scenario.\n\n{table}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
