@@ -249,14 +249,14 @@ class Machine:
             self._running = None
             if tap is not None:
                 tap.close()
-            if record is not None:
-                record.end()
-            self._recording = None
             self.kernel.do_exit(task, 9)
             self.kernel.release_task(task)
             for left in self.kernel.tasks():
                 if left.stack is not None:
                     self.kernel.release_task(left)
+            if record is not None:
+                record.end()
+            self._recording = None
             self.namespace.sync()
             self.kernel.stop_reason = ""
             self._family = None

@@ -1,5 +1,7 @@
 """What was counted in a run is what a replay of its trace counts, whatever calls of memory management a program makes:
-random programs, 64-bit and 32-bit, on each machine that runs programs, with coalescing TLBs."""
+random programs, 64-bit, 32-bit and of arm64, on each machine that runs programs, with coalescing TLBs, little memory
+and several CPUs. Where it follows the recorded kernel, always; where it asks a kernel of its own, as long as memory is
+no matter."""
 
 import json
 import shutil
@@ -19,9 +21,9 @@ from pagewalk.trace.replay import ReplayReport, replay
 pytestmark = [pytest.mark.linux, pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")]
 
 
-def compiled(folder: Path, name: str, *options: str) -> str:
+def compiled(folder: Path, name: str, *options: str, compiler: str = "gcc") -> str:
     program = folder / f"{name}{''.join(options)}"
-    command = ["gcc", "-O1", "-w", "-static", *options, "-o", str(program), str(PROGRAMS / f"{name}.c")]
+    command = [compiler, "-O1", "-w", "-static", *options, "-o", str(program), str(PROGRAMS / f"{name}.c")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     if done.returncode and "-m32" in options:
         pytest.skip("gcc -m32 has no C library")
@@ -29,15 +31,16 @@ def compiled(folder: Path, name: str, *options: str) -> str:
     return str(program)
 
 
-def differences(work: Path, tlb: str, command: list[str], *options: str) -> dict[str, Any]:
+def differences(work: Path, tlb: str, command: list[str], *options: str, simulate: bool = False) -> dict[str, Any]:
     """What a run and the replay of its trace count differently; the program's output is checked against a native run
     by others."""
     trace, report = work / "trace.pwt", work / "report.json"
     arguments = ["run", "-q", "--tlb", tlb, *options, "--record", str(trace), "--json", str(report), "--", *command]
-    assert run_command(arguments) == 0
+    assert run_command(arguments) in (0, 137)  # 137: the OOM killer
     run: dict[str, Any] = json.loads(report.read_text())
-    found = replay(open_trace(trace), parse_tlb(tlb))
+    found = replay(open_trace(trace), parse_tlb(tlb), simulate=simulate)
     assert found.notes[1:] == []
+    assert found.follows is not simulate
     whole = found.as_dict()
     counted = {**found.counters.as_dict(), **{key: whole[key] for key in ("instructions", "minor", "major")}}
     expected = {key: run["tlb"][key] for key in (*ReplayReport("").counters.as_dict(), "instructions")}
@@ -51,6 +54,47 @@ def test_random_calls_count_alike(work: Path, seed: int, capfd: pytest.CaptureFi
     program = compiled(work, "random_calls")
     tlb = ("zen3", "zen4,coalesce=8", "skylake-sp", "cortex-a76,coalesce=16")[seed % 4]
     assert differences(work, tlb, [program, str(seed), "250"]) == {}
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_random_calls_count_alike_where_the_kernel_is_asked_again(
+    work: Path, seed: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = compiled(work, "random_calls")
+    tlb = ("zen3", "zen4,coalesce=8", "skylake-sp", "cortex-a76,coalesce=16")[seed % 4]
+    assert differences(work, tlb, [program, str(seed), "250"], simulate=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("seed", "tlb", "options"),
+    [
+        (1, "skylake-sp", ("--ram", "44M", "--swap", "64M", "--zswap")),
+        (3, "cortex-a76,coalesce=16", ("--ram", "44M", "--swap", "64M", "--cpus", "4")),
+        (4, "zen4,coalesce=8", ("--memory-max", "3M", "--swap", "64M", "--cold-cache")),
+        (5, "u74,prefetch=on", ("--memory-max", "6M", "--cpus", "4", "--set", "linux=6.1")),
+        (6, "zen3", ("--cpus", "2", "--set", "thp=always")),
+        (7, "l1d=8x2:plru,l1i=4,l2=48x3:random,asid=off", ("--ram", "48M", "--swap", "256M", "--cpus", "3")),
+        (8, "cortex-a53", ("--ram", "40M", "--set", "zram=64M", "--set", "reclaim_policy=mglru")),
+    ],
+)  # fmt: skip
+def test_random_tasks_count_alike(
+    work: Path, seed: int, tlb: str, options: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever takes pages away: reclaim, clear_refs, moves to other nodes, calls of others."""
+    program = compiled(work, "random_tasks", "-pthread")
+    file = work / "file"
+    file.write_bytes(bytes(200_000))
+    command = [program, str(seed), "12", *([str(file)] if seed % 2 else [])]
+    assert differences(work, tlb, command, "--rw", str(work), *options) == {}
+
+
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="aarch64-linux-gnu-gcc is not installed")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_tasks_of_arm64_count_alike(work: Path, seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    program = compiled(work, "random_tasks", "-pthread", compiler="aarch64-linux-gnu-gcc")
+    tlb = "cortex-a53" if seed == 1 else "cortex-a76,coalesce=16"
+    command = [program, str(seed), "10"]
+    assert differences(work, tlb, command, "--ram", "64M", "--swap", "64M", "--cpus", "2") == {}
 
 
 @pytest.mark.parametrize("seed", range(1, 5))
@@ -83,7 +127,7 @@ def test_the_random_programs_make_every_kind_of_event(work: Path, capfd: pytest.
     for seed in range(20, 24):
         assert differences(work, "zen3", [program, str(seed), "300", str(file)], "--rw", str(work)) == {}
         kinds |= {event.kind for batch in open_trace(work / "trace.pwt") for _, event in batch.events}
-    assert kinds == set(EVENT_TYPES)
+    assert kinds == set(EVENT_TYPES) - {"frames"}, "those were written by earlier versions"
 
 
 def test_a_replay_is_on_the_recorded_machine_unless_told_otherwise(

@@ -191,8 +191,9 @@ def counted_by_run(run: dict[str, Any]) -> dict[str, Any]:
 
 def counted_by_replay(found: ReplayReport) -> dict[str, Any]:
     whole = found.as_dict()
-    return {**found.counters.as_dict(), **{key: whole[key] for key in
-            ("instructions", "mpki", "cycles", "minor", "major", "by_cpu")}}  # fmt: skip
+    by_cpu = {cpu: own for cpu, own in whole["by_cpu"].items() if own["lookups"]}
+    others = {key: whole[key] for key in ("instructions", "mpki", "cycles", "minor", "major")}
+    return {**found.counters.as_dict(), **others, "by_cpu": by_cpu}
 
 
 @pytest.mark.parametrize(

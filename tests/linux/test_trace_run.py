@@ -125,7 +125,8 @@ def test_events_tell_what_the_program_did(work: Path) -> None:
     assert (moved.addr, moved.length, moved.new_length) == (big.addr + 16384, 8192, 65536)
     assert any(event.addr - event.start >= 5000 for event in of(Brk))  # type: ignore[attr-defined]
     (forked,) = of(Fork)
-    assert forked == Fork(**here, child=big.task + 1, shares_mm=False)
+    assert isinstance(forked, Fork)
+    assert forked == Fork(**here, child=big.task + 1, shares_mm=False, space=forked.space)
     assert [event.task for event in of(Exec)] == [big.task, big.task + 1]
     assert [event.task for event in of(Exit)] == [big.task + 1, big.task]
     assert len(of(Switch)) >= 3

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pagewalk.config import Config
 from pagewalk.errors import PagewalkError
 from pagewalk.hw.tlb_parse import parse_tlb
+from pagewalk.machine import Machine
 from pagewalk.trace import events as ev
+from pagewalk.trace.follow import Following
 from pagewalk.trace.format import Batch
 from pagewalk.trace.replay import replay
 
@@ -43,6 +45,26 @@ events: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.Switch, **who, previous=number),
 )  # fmt: skip
 
+entry = st.sampled_from(["", "8000000000045067", "45067", "ffffffffffffffff", "63", "1", "8000000100000225"])
+small = st.integers(0, 600)
+run = st.one_of(
+    st.builds(lambda page, count, word: f"{page:x}:{count}>{word or 1}", small, small, entry),
+    st.builds(lambda page, word: f"{page:x}={word}", small, entry),
+    st.builds(lambda page, count: f"{page:x}:{count}~60/3", small, small),
+    st.builds(lambda level, word: f"{level}@0={word}", st.integers(0, 6), entry),
+    st.sampled_from(["0@0+ 1@0+ 2@0+", "2@200+", "0@0=", "1@8000000+", "3@0+", "a:", "fffffffffffff:9=", "~"]),
+)  # fmt: skip
+entries = st.lists(run, max_size=4).map(lambda runs: " ".join(["0@0+ 1@0+ 2@0+", *runs]))
+kernel_events: st.SearchStrategy[ev.Event] = st.one_of(
+    st.builds(ev.Tables, **who, space=number, entries=entries, ahead=number, minor=number),
+    st.builds(ev.Flush, **who, space=number, addr=word, length=length, ahead=number),
+    st.builds(ev.Lazy, **who),
+    st.builds(ev.Free, **who, space=number),
+    st.builds(ev.Fork, **who, child=number, shares_mm=st.booleans(), space=number),
+    st.builds(ev.Exec, **who, space=number),
+    events,
+)
+
 
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 6), events), max_size=10), st.lists(word, min_size=6, max_size=6))
@@ -56,3 +78,30 @@ def test_any_events_are_carried_out_or_told(found: list[tuple[int, ev.Event]], a
     else:
         assert report.accesses == 6
         assert report.counters.lookups >= report.counters.misses
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), kernel_events), max_size=10),
+    st.lists(st.integers(0, 600 * 4096) | word, min_size=6, max_size=6),
+)
+def test_whatever_a_kernel_is_said_to_have_done_is_followed_or_told(
+    found: list[tuple[int, ev.Event]], addrs: list[int]
+) -> None:
+    found.sort(key=lambda item: item[0])
+    batch = Batch.of(addrs, [0, 1, 2, 0, 1, 2], [8, 4096, 65535, 1, 2, 3], events=found)
+    with Machine(Config(ram="64M", aslr=False)) as machine:
+        followed = Following(machine, parse_tlb("zen3,coalesce=8"))
+        tables = machine.system.vmstat.nr_page_table_pages
+        try:
+            followed.feed(batch)
+        except PagewalkError as error:
+            assert "\n" not in str(error)
+        else:
+            assert followed.finish().accesses == 6
+            spaces = {getattr(event, "space", 0) for _, event in found} | {-task for task in range(4)}
+            last = [(0, ev.Free(task=0, space=space)) for space in sorted(spaces)]
+            followed.feed(Batch.of([], events=last))
+            assert machine.system.vmstat.nr_page_table_pages == tables, "every table is given back"
+        finally:
+            followed.close()

@@ -30,6 +30,9 @@ class AccessSink(Protocol):
         """The page table does not grant an access, and the kernel is about to be told. True where the sink has changed
         the page table: it is asked again."""
 
+    def after_fault(self) -> None:
+        """The kernel has served that fault, or has refused to."""
+
     def take(self, addr: "npt.NDArray[np.int64]", meta: "npt.NDArray[np.int64]", instructions: int) -> None:
         """Accesses in order, and kind | size << 8 of each; the arrays are used again afterwards."""
 
@@ -42,6 +45,13 @@ class Listener(Protocol):
 
     def on_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
         """An access was not granted, and the kernel gets to know."""
+
+    def on_late_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
+        """The access at ``position`` was made, and the modelled TLBs need the kernel for it: a mark that software
+        sets, or the second page of one that crosses a page."""
+
+    def on_resumed(self) -> None:
+        """The kernel is done with what it did last: from here on the hardware marks page tables."""
 
     def on_accesses(
         self,
@@ -60,7 +70,7 @@ class Recording(Listener, Protocol):
         """``task``, which has its program, is about to run, and ``tap`` to tell of its accesses."""
 
     def end(self) -> None:
-        """The run is over, or has failed; ``tap`` has told everything."""
+        """The run is over, or has failed, and its address spaces are gone; ``tap`` has told everything."""
 
     def on_idle(self, cpu: int) -> None:
         """A CPU has nothing to run."""

@@ -36,11 +36,15 @@ class Tap:
         self._listener = listener
         self._last = (0, 0)
         self._task: Task | None = None
+        if tlb is not None and listener is not None:
+            tlb.on_late_fault = listener.on_late_fault
         self._hooks: AccessHooks = cpu.record(self)
 
     def close(self) -> None:
         """The rest is given on; the CPU runs as before."""
         self._cpu.stop_recording()
+        if self._tlb is not None:
+            self._tlb.on_late_fault = None
 
     @property
     def position(self) -> int:
@@ -73,6 +77,8 @@ class Tap:
         task = self._task
         assert task is not None
         if self._tlb is not None:
+            if self._listener is not None:
+                self._listener.on_resumed()
             served = self._tlb.served
             self._hooks.flush()
             if self._tlb.served != served:
@@ -82,11 +88,18 @@ class Tap:
             self._listener.on_fault(self.position, task, addr, access)
         return False
 
+    def after_fault(self) -> None:
+        """See AccessSink."""
+        if self._listener is not None:
+            self._listener.on_resumed()
+
     def take(self, addr: Addrs, meta: "npt.NDArray[np.int64]", instructions: int) -> None:
         """See AccessSink."""
         kinds = meta.astype(np.uint8)
         sizes = (meta >> 8).astype(np.uint16)
         if self._tlb is not None:
+            if self._listener is not None:
+                self._listener.on_resumed()
             assert self._task is not None  # leave() has emptied the arrays of whoever ran before
             self._tlb.instructions += instructions
             self._tlb.feed(self._task, addr, kinds, sizes)

@@ -79,6 +79,7 @@ class TlbModel:
     cpus          the caches; ``system.tlb_flusher``
     instructions  that programs have begun, 0 where nobody counts them
     serve         (task, addr, access): the kernel's page fault; a FAULT_* value
+    on_late_fault  told of faults that only these caches take: (place in the arrays of ``feed``, task, addr, access)
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class TlbModel:
         self._levels = [level.name for level in system.format.levels]
         self._processes: dict[int, npt.NDArray[np.int64]] = {}
         self._task: Task | None = None
+        self.on_late_fault: Callable[[int, Task, int, int], None] | None = None
+        self._mmu: Mmu | None = None
 
     # Accesses.
 
@@ -101,6 +104,7 @@ class TlbModel:
         """Accesses that ``task`` has made on its CPU, in order."""
         mmu = self.cpus.switch(task.cpu, task.mm)
         self._task = task
+        self._mmu = mmu
         before = mmu.state[C_HIT:COUNTERS_END].copy()
         feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_fault, self._late_failure)
         self._count(task, mmu, before)
@@ -129,9 +133,11 @@ class TlbModel:
     def _late_fault(self, refused: int) -> int:
         """The emulated CPU has made this access, and the model's walk needs the kernel for it: the second page of one
         that crosses a page, or marks that software sets."""
-        assert self._task is not None
+        assert self._task is not None and self._mmu is not None
         if refused & ASK == ASK:
             return FAULT_NONE
+        if self.on_late_fault is not None:
+            self.on_late_fault(self._mmu.at, self._task, refused >> 2, refused & ASK)
         outcome = self._serve(self._task, refused >> 2, refused & ASK)
         self.served += outcome == FAULT_SERVED
         return outcome

@@ -120,7 +120,7 @@ class UnicornCpu(Cpu):
         from pagewalk.hw import record
 
         self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12, self._mmu.state_address)
-        self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, peek=sink.sets_marks)
+        self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, sink.after_fault, peek=sink.sets_marks)
         self._mmu.forget_translations()
         return self._hooks
 

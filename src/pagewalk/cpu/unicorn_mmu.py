@@ -83,6 +83,10 @@ def _claims_nothing(pages: Any, pfn: int, page: int, gen: int) -> bool:
     return True
 
 
+def _no_matter() -> None:
+    """The kernel has served a fault, or refused to."""
+
+
 def _tell_nobody(addr: int, access: int) -> bool:
     return False
 
@@ -96,7 +100,8 @@ class Mmu:
     flushes    times that the TLB was flushed
 
     ``on_new_code(addr, page)`` is told of each page before code is translated from it.
-    ``before_fault(addr, access)`` is told of each fault before the kernel is; True where that has changed the table.
+    ``before_fault(addr, access)`` is told of each fault before the kernel is; True where that has changed the table;
+    ``after_fault()`` when the kernel is done, before anything else happens.
 
     It begins in Python. After ``compile_after`` misses, ``wants_machine_code`` turns true and the emulator is stopped.
     """
@@ -139,6 +144,7 @@ class Mmu:
         self._pages: Any = None  # while accesses are recorded
         self._claim_page: Callable[[Any, int, int, int], bool] = _claims_nothing
         self.before_fault: Callable[[int, int], bool] = _tell_nobody
+        self.after_fault: Callable[[], None] = _no_matter
         self._callback = FILL_CALLBACK(self._on_miss)
         self._hooks = [hook_add(engine, UC_HOOK_TLB_FILL, self._callback, self.state_address)]
 
@@ -157,6 +163,7 @@ class Mmu:
         self.wants_machine_code = False
         self._pages = None
         self.before_fault = _tell_nobody
+        self.after_fault = _no_matter
         self.state[STATE_PEEK] = 0
         self._compiled = FILL_CALLBACK(machine_code.on_tlb_fill.address)
         for hook in self._hooks:
@@ -166,7 +173,13 @@ class Mmu:
         self._hooks = [first, second]
 
     def record_pages(
-        self, machine_code: Any, pages: Any, before_fault: Callable[[int, int], bool], *, peek: bool
+        self,
+        machine_code: Any,
+        pages: Any,
+        before_fault: Callable[[int, int], bool],
+        after_fault: Callable[[], None],
+        *,
+        peek: bool,
     ) -> None:
         """From now on ``pages`` (hw/record) tells through which page the TLB has a frame, until the next ``use``.
 
@@ -174,6 +187,7 @@ class Mmu:
         """
         self.use(machine_code)
         self.before_fault = before_fault
+        self.after_fault = after_fault
         self.state[STATE_PEEK] = int(peek)
         self._pages = pages
         self._claim_page = machine_code.claim_page
@@ -199,6 +213,7 @@ class Mmu:
         """No program runs: until the next ``enter``, what the page table does not grant is refused. (The emulator looks
         up the address of each translation that had a hook when that is removed.)"""
         self.before_fault = _tell_nobody
+        self.after_fault = _no_matter
         self._on_fault = _refuse_quietly
 
     def flush(self) -> None:
@@ -270,7 +285,9 @@ class Mmu:
             if self.before_fault(addr, access):
                 status = self._fill(addr, access, entry)
                 continue
-            if self._is_refused(addr, access, status):
+            refused = self._is_refused(addr, access, status)
+            self.after_fault()
+            if refused:
                 self.fault = (addr, access, status)
                 return False
             mm = self._mm

@@ -248,6 +248,11 @@ class Mmu:
         return loop.refused(self._state, at)
 
     @property
+    def at(self) -> int:
+        """Where ``replay`` has stopped, or goes on."""
+        return int(self._block[B_AT])
+
+    @property
     def fault(self) -> tuple[int, int]:
         """Address and kind of the access that faulted, or of its part in the next page."""
         return self.words[S_FAULT_ADDR], self.words[S_FAULT_KIND]

@@ -264,6 +264,9 @@ class MmStruct:
         flusher = self.system.tlb_flusher
         if flusher is not None:
             flusher.flush_tlb_mm_range(self, start, end)
+        on_flush = self.system.on_flush
+        if on_flush is not None:
+            on_flush(self, int(start), int(end))
 
 
 def vm_start_gap(vma: Vma) -> i64:

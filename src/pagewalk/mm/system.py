@@ -89,6 +89,7 @@ class System:
     random              the machine's only source of randomness
     on_uaccess          called with the address space, the address and READ or WRITE when the kernel itself takes a
                         fault in user memory, or marks a page Accessed or Dirty
+    on_flush            called with the address space, the first address and the end of each flush
     tlb_flusher         who tells the modelled TLBs, None where there are none
     init_mm             the kernel's page table, None where that is not modelled
     linux_6_1           the kernel is one of 6.1; split_rss: it counts resident pages late (mm/split_rss.py)
@@ -152,6 +153,7 @@ class System:
         self.gdt_pfn = -1
         self.on_uaccess: Callable[[MmStruct, int, int], None] | None = None
         self.tlb_flusher: TlbFlusher | None = None
+        self.on_flush: Callable[[MmStruct, int, int], None] | None = None
         self.nr_shmem_inodes = 0
         self.linux_6_1 = config.linux == "6.1"
         self.split_rss = self.linux_6_1

@@ -3,6 +3,11 @@
 An event stands before the access at its position in the batch (``Batch.events``). Addresses are signed 64-bit words, as
 everywhere; lengths are bytes and multiples of the page size unless said otherwise. ``task`` is the thread's number
 (Linux's TID) and ``cpu`` the one it happened on.
+
+There are two kinds. What a program and its files did (``Mmap``, ``File``, ...) any machine can do again. What the
+recorded kernel made of it (``Tables``, ``Flush``, ``Lazy``, ``Free``) is what its MMU got to see: with that, a replay
+on the same machine counts the same, whatever the reason was. Their ``space`` is the number of an address space, from 1
+on, which ``Exec`` and ``Fork`` give to tasks.
 """
 
 from dataclasses import dataclass, fields
@@ -16,8 +21,11 @@ __all__ = [
     "Exit",
     "Fault",
     "File",
+    "Flush",
     "Fork",
     "Frames",
+    "Free",
+    "Lazy",
     "Madvise",
     "Mlock",
     "Mlockall",
@@ -27,6 +35,7 @@ __all__ = [
     "Msync",
     "Munmap",
     "Switch",
+    "Tables",
     "Touch",
 ]
 
@@ -207,6 +216,7 @@ class Fork(Event):
     kind = "fork"
     child: int
     shares_mm: bool = False
+    space: int = 0  # the child's; 0 where nobody tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +225,7 @@ class Exec(Event):
 
     kind = "exec"
     name: str = ""
+    space: int = 0  # the new one; 0 where nobody tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +241,50 @@ class Switch(Event):
 
     kind = "switch"
     previous: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables(Event):
+    """The kernel has changed page tables of ``space``, and has served so many faults.
+
+    ``ahead``: 0, they are so now; 1, as soon as the next fault has been served; 2, the one after that.
+    """
+
+    kind = "tables"
+    space: int
+    entries: str = ""  # trace.table_text
+    minor: int = 0
+    major: int = 0
+    ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush(Event):
+    """The kernel, on ``cpu``, has flushed what TLBs know of [addr, addr + length) of ``space``.
+
+    ``ahead``: 0, now; 1, while it serves the next fault; 2, the one after that.
+    """
+
+    kind = "flush"
+    space: int
+    addr: int
+    length: int
+    ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lazy(Event):
+    """``cpu`` needs the address space no longer that ``task`` had: lazy TLB mode."""
+
+    kind = "lazy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free(Event):
+    """Address space ``space`` is gone, with its page tables."""
+
+    kind = "free"
+    space: int
 
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
@@ -252,6 +307,10 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         Touch,
         Fault,
         Frames,
+        Tables,
+        Flush,
+        Lazy,
+        Free,
     )
 }
 

@@ -3,7 +3,7 @@
 Columns: ``addr`` int64, ``kind`` uint8 (0 read, 1 write, 2 fetch), ``size`` uint16, ``task`` int32, ``cpu`` uint8. Any
 tool that reads Arrow (Feather version 2) reads them. What is ours alone is JSON in Arrow's metadata: of the schema,
 what is known of the trace (``TraceInfo`` and the format's version); of each record batch, its events with their
-positions, its instructions, a checksum of its columns and one of the rest.
+positions, its instructions, a checksum of its columns and one of the rest, compressed with zlib.
 
 Writer and reader hold one batch at a time, whatever the length of the trace: the file is read as a stream, not mapped,
 so that it does not count as this process's memory. Other tools may map it (``pyarrow.memory_map``). A file whose writer
@@ -31,10 +31,11 @@ from pagewalk.trace.readers.base import FileTrace
 __all__ = ["MAGIC", "NativeTrace", "NativeWriter"]
 
 MAGIC: Final = b"ARROW1\0\0"
-VERSION: Final = 4
-READABLE: Final = (3, 4)  # version 3 does not tell of frames, locks and changes of files
+VERSION: Final = 5
+READABLE: Final = (3, 4, 5)  # version 4 does not tell of page tables, version 3 nor of frames, locks, changes of files
 _KEY: Final = b"pagewalk"
 _COLUMNS: Final = (("addr", "int64"), ("kind", "uint8"), ("size", "uint16"), ("task", "int32"), ("cpu", "uint8"))
+_LONGEST: Final = 1 << 30  # bytes of a batch's metadata
 _MOST: Final = 1 << 24  # rows that a batch may have: a corrupt length must not take all memory
 
 
@@ -108,7 +109,7 @@ class NativeWriter:
         about["text"] = _text_sum(about)
         arrays = [self._arrow.array(column) for column in batch.columns]
         rows = self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema)
-        self._out.write_batch(rows, custom_metadata={_KEY: json.dumps(about).encode()})
+        self._out.write_batch(rows, custom_metadata={_KEY: _deflated(json.dumps(about).encode())})
         self.nr_accesses += len(batch)
         self.nr_events += len(events)
 
@@ -177,7 +178,7 @@ class NativeTrace(FileTrace):
 
     def _batch(self, rows: Any, metadata: Any, number: int) -> Batch:
         """What Arrow has read, checked."""
-        about = _json(self.path, (metadata or {}).get(_KEY))
+        about = _json(self.path, _inflated((metadata or {}).get(_KEY)))
         columns = [rows.column(at) for at in range(len(_COLUMNS))]
         if any(column.null_count for column in columns):
             raise TraceError(f"{self.path}: batch {number}: values are missing")
@@ -284,6 +285,21 @@ def _parts(batch: Batch) -> Iterator[Batch]:
 def _text_sum(about: dict[str, Any]) -> int:
     """The CRC-32 of what a batch's metadata say beside its columns."""
     return zlib.crc32(json.dumps([about["instructions"], about["events"]]).encode())
+
+
+def _deflated(text: bytes) -> bytes:
+    """A batch's metadata as they are written."""
+    return zlib.compress(text, 1)
+
+
+def _inflated(text: bytes | None) -> bytes | None:
+    """A batch's metadata; before version 5 they were not compressed."""
+    if text is None or text.startswith(b"{"):
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _LONGEST)
+    except zlib.error:
+        return None
 
 
 def _json(path: Path, text: bytes | None) -> dict[str, Any]:

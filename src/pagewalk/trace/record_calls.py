@@ -15,7 +15,6 @@ from pagewalk.kernel.syscall import (
     compat_file,
     compat_misc,
     file,
-    mempolicy,
     mm,
     path,
     process,
@@ -27,13 +26,12 @@ from pagewalk.kernel.syscall import (
 )
 from pagewalk.kernel.syscall.args import fdget
 from pagewalk.mm import mmap_flags as mf
-from pagewalk.mm.madvise_flags import MADV_COLLAPSE, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_REMOVE
+from pagewalk.mm.madvise_flags import MADV_REMOVE
 from pagewalk.mm.pgtable import pte_lookup
 from pagewalk.mm.vma import VM_GROWSDOWN, VM_HUGETLB, VM_LOCKED, VM_MAYSHARE, Vma
-from pagewalk.trace.events import Brk, Event, Frames, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap, Msync, Munmap
+from pagewalk.trace.events import Brk, Event, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap, Msync, Munmap
 from pagewalk.trace.events import File as FileEvent
 from pagewalk.trace.record_files import FileWatch
-from pagewalk.trace.record_frames import present_frames
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -43,7 +41,6 @@ __all__ = ["CallRecorder"]
 _PAGE: Final = 4096
 _PROT: Final = mf.PROT_READ | mf.PROT_WRITE | mf.PROT_EXEC
 _MREMAP_FIXED: Final = 2
-_EVERYWHERE: Final = 1 << 62
 _PUNCH_HOLE: Final = 2  # FALLOC_FL_PUNCH_HOLE
 _IPC_SHMAT: Final = 21  # numbers of ipc(2)
 _IPC_SHMDT: Final = 22
@@ -58,7 +55,6 @@ class CallRecorder:
         self._note = note
         self._executed = executed
         self._files = FileWatch()
-        self._breaks: dict[int, int] = {}  # where the heap ends, by address space
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
         self._served: dict[Any, Callable[[Task, Words, int], None]] = {
             mm.sys_mmap: self._mmap,
@@ -78,15 +74,16 @@ class CallRecorder:
             mm.sys_munlock: self._munlock,
             mm.sys_mlockall: self._mlockall,
             mm.sys_munlockall: self._munlockall,
-            mempolicy.sys_mbind: self._moved,
-            mempolicy.sys_migrate_pages: self._moved,
-            mempolicy.sys_move_pages: self._moved,
             compat_misc.sys_ipc: self._ipc,
             shm.sys_shmat: self._shmat,
             shm.sys_shmdt: self._shmdt,
             process.sys_execve: self._exec,
             process.sys_execveat: self._exec,
         }
+        self._sized: Final = frozenset((
+            mm.sys_mmap, table_arm64.sys_mmap, compat_file.sys_mmap2, compat_file.sys_old_mmap, mm.sys_munmap,
+            mm.sys_brk, process.sys_execve, process.sys_execveat,
+        ))  # fmt: skip
         by_descriptor = (
             (rw.sys_pwritev2, 0), (compat_file.sys_pwritev2_32, 0), (file.sys_ftruncate, 0), (file.sys_fallocate, 0),
             (transfer.sys_sendfile, 0), (transfer.sys_copy_file_range, 2), (splice.sys_splice, 2),
@@ -97,6 +94,10 @@ class CallRecorder:
         self._pwrites: Final = {rw.sys_pwrite64: 3, rw.sys_pwritev: 3}
         self._syncs: Final = (file.sys_fsync, file.sys_sync_file_range)
         self._any_file: Final = (path.sys_truncate, file.sys_open, file.sys_openat, file.sys_openat2, file.sys_creat)
+
+    def changes_entries(self, function: Any) -> bool:
+        """Whether a call may have changed entries of page tables without a flush, and no sizes."""
+        return function in self._served and function not in self._sized
 
     def begins(self, task: "Task", function: Any, words: Words) -> None:
         """``function`` is about to serve a call: where that populates a mapping of a file, which pages there are before
@@ -163,7 +164,6 @@ class CallRecorder:
     def break_is(self, task: "Task") -> None:
         """The heap of a new program."""
         space = task.mm
-        self._breaks[space.ident] = int(space.brk)
         self._note(Brk(task=task.pid, cpu=task.cpu, addr=int(space.brk), start=int(space.start_brk)))
 
     # Mappings.
@@ -192,8 +192,6 @@ class CallRecorder:
                 **about,
             )
         )  # fmt: skip
-        if flags & (mf.MAP_POPULATE | mf.MAP_LOCKED):
-            self._there(task, result, result + length)
 
     def _mmap2(self, task: "Task", words: Words, result: int) -> None:
         self._mmap(task, (*words[:5], words[5] << 12), result)
@@ -247,7 +245,6 @@ class CallRecorder:
                 Mremap(task=task.pid, cpu=task.cpu, addr=addr, length=old, new_addr=result, new_length=new,
                        flags=words[3])
             )  # fmt: skip
-            self._locked_there(task, result, result + new)
 
     def _remap_file_pages(self, task: "Task", words: Words, result: int) -> None:
         """Its range is a mapping of its own now, and populated."""
@@ -259,14 +256,10 @@ class CallRecorder:
         offset = whole.offset + start - whole.addr
         flags = whole.flags | mf.MAP_POPULATE
         self._note(replace(whole, addr=start, length=length, offset=offset, flags=flags))
-        self._there(task, start, start + length)
 
     def _brk(self, task: "Task", words: Words, result: int) -> None:
         space = task.mm
-        before = _pages(self._breaks.get(space.ident, int(space.start_brk)))
-        self._breaks[space.ident] = result
         self._note(Brk(task=task.pid, cpu=task.cpu, addr=result, start=int(space.start_brk)))
-        self._locked_there(task, before, _pages(result))
 
     def _ipc(self, task: "Task", words: Words, result: int) -> None:
         """shmat, which stores the address, and shmdt among the calls of ipc(2)."""
@@ -280,7 +273,6 @@ class CallRecorder:
             vma = self._mapped(task, result)
             if vma is not None:
                 self._attached[task.mm.ident, result] = int(vma.vm_end - vma.vm_start)
-                self._locked_there(task, int(vma.vm_start), int(vma.vm_end))
 
     def _shmdt(self, task: "Task", words: Words, result: int) -> None:
         """What was attached there, and was not unmapped or replaced since, is gone."""
@@ -309,8 +301,6 @@ class CallRecorder:
         if advice == MADV_REMOVE:
             for _ in self._files.changes(None):
                 pass  # the replay's own call does the same
-        if advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_COLLAPSE):
-            self._there(task, addr, addr + length)
 
     def _msync(self, task: "Task", words: Words, result: int) -> None:
         if words[1]:
@@ -333,34 +323,13 @@ class CallRecorder:
             if result < 0 and flags and (locked is None or not locked.vm_flags & VM_LOCKED):
                 return  # RLIMIT_MEMLOCK
             self._note(Mlock(task=task.pid, cpu=task.cpu, addr=start, length=length, flags=flags, failed=-result))
-            if flags == 1:
-                self._there(task, start, start + length)
 
     def _mlockall(self, task: "Task", words: Words, result: int) -> None:
         if result == 0:
             self._note(Mlockall(task=task.pid, cpu=task.cpu, flags=words[0]))
-            self._there(task, 0, _EVERYWHERE)
 
     def _munlockall(self, task: "Task", words: Words, result: int) -> None:
         self._note(Mlockall(task=task.pid, cpu=task.cpu, flags=0))
-
-    # Frames.
-
-    def _moved(self, task: "Task", words: Words, result: int) -> None:
-        """Pages may be in other frames than before."""
-        self._there(task, 0, _EVERYWHERE)
-
-    def _locked_there(self, task: "Task", start: int, end: int) -> None:
-        """What has grown is populated where it is locked."""
-        vma = task.mm.find_vma(start)
-        if end > start and vma is not None and vma.vm_flags & VM_LOCKED:
-            self._there(task, start, end)
-
-    def _there(self, task: "Task", start: int, end: int) -> None:
-        """The frames of the pages that are there."""
-        found: list[Frames] = present_frames(task.mm, task.pid, task.cpu, start, end)
-        for event in found:
-            self._note(event)
 
     # Files.
 

@@ -1,8 +1,8 @@
 """``pagewalk run --record FILE``: everything that programs on a machine access, and what changes their address spaces.
 
 Accesses come from the CPU's hooks (cpu/tap.py), events from the kernel's (``on_fork``, ``on_syscall`` and
-their sisters); an event's position is the number of accesses before it. What a system call has changed
-``record_calls`` says, in which frames the pages are ``record_frames``.
+their sisters); an event's position is the number of accesses before it. What a system call was asked for
+``record_calls`` says, what became of the page tables ``record_tables``.
 
 Differs: the kernel's own accesses to user memory are no accesses of the trace; those that take a fault or mark a page
 are ``Touch`` events.
@@ -11,7 +11,7 @@ are ``Touch`` events.
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pagewalk.mm.fault import WRITE
-from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.pgtable import present_ptes, pte_lookup
 from pagewalk.mm.vma import VM_PFNMAP, VM_WRITE
-from pagewalk.trace.events import Event, Exec, Exit, Fault, Fork, Switch, Touch
+from pagewalk.trace.events import Event, Exec, Exit, Fault, Flush, Fork, Free, Lazy, Switch, Tables, Touch
 from pagewalk.trace.format import Batch, TraceInfo
 from pagewalk.trace.native import NativeWriter
 from pagewalk.trace.record_calls import CallRecorder
-from pagewalk.trace.record_frames import FrameWatch, present_frames
+from pagewalk.trace.record_tables import TableWatch
+from pagewalk.trace.table_text import runs_text
 
 if TYPE_CHECKING:
     from pagewalk.config import Config
@@ -38,6 +39,18 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _PAGE: Final = 4096
+
+
+@dataclass
+class _Served:
+    """A fault that the kernel is serving: its place in the list of events, whose it is, its position, and which of
+    those it is that the next access takes (1, 2). Of a late one no other event tells."""
+
+    place: int
+    task: "Task"
+    position: int
+    ahead: int
+    is_late: bool
 
 
 class Recorder:
@@ -56,7 +69,7 @@ class Recorder:
             has_events=True,
             has_mappings=True,
             has_fetches=True,
-            extra={"config": settings},
+            extra={"config": settings, "tables": "1"},
         )
         self._writer = NativeWriter(path, info)
         self._kernel: Kernel | None = None
@@ -66,7 +79,10 @@ class Recorder:
         self._runs: dict[int, int] = {}  # which task a CPU runs
         self._new: set[int] = set()  # address spaces that execve is filling
         self._calls = CallRecorder(self._note, self._executed)
-        self._frames = FrameWatch()
+        self._watch: TableWatch | None = None
+        self._waits = False  # with what has changed: a call is being told of
+        self._served: dict[int, tuple[int, int]] = {}  # faults of each task that were told
+        self._fault: _Served | None = None
 
     def __enter__(self) -> "Recorder":
         return self
@@ -84,8 +100,9 @@ class Recorder:
         self._tap = tap
         kernel.on_fork = self._on_fork
         kernel.on_syscall = self._on_syscall
-        kernel.before_syscall = self._calls.begins
+        kernel.before_syscall = self._before_syscall
         kernel.system.on_uaccess = self._on_uaccess
+        self._watch = TableWatch(kernel.system, self._on_flush)
         self._executed(task)
 
     def end(self) -> None:
@@ -98,6 +115,10 @@ class Recorder:
         kernel.before_syscall = None
         kernel.system.on_uaccess = None
         self._settle()
+        for task in kernel.tasks():
+            self._tell_faults(task)
+        if self._watch is not None:
+            self._watch.close()
         if self._events:
             self._writer.write(Batch.of([], events=self._events))
         self._events = []
@@ -109,6 +130,7 @@ class Recorder:
 
     def on_turn(self, position: int, task: "Task") -> None:
         """See Listener."""
+        self._settle()
         self._turns.append((position, task.pid, task.cpu))
         previous = self._runs.get(task.cpu, 0)
         if previous != task.pid:
@@ -117,9 +139,27 @@ class Recorder:
 
     def on_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
         """See Listener: an event, until the access that follows turns out to tell the same (``told``)."""
-        self._settle()
-        self._frames.before(task.mm, task.pid, task.cpu, addr, len(self._events))
+        self._begin_fault(position, task, addr, 1, is_late=False)
         self._events.append((position, Fault(task=task.pid, cpu=task.cpu, addr=addr, access=access)))
+
+    def on_late_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
+        """See Listener: no event, for the access tells of it; it may tell of two."""
+        self._settle()
+        before = max(
+            (event.ahead for at, event in self._events if at == position and isinstance(event, Tables)), default=0
+        )
+        self._begin_fault(position, task, addr, before + 1, is_late=True)
+
+    def _begin_fault(self, position: int, task: "Task", addr: int, ahead: int, *, is_late: bool) -> None:
+        """The kernel is about to serve a fault."""
+        self._settle()
+        if self._watch is not None:
+            self._watch.near(task.mm, addr)
+        self._fault = _Served(len(self._events), task, position, ahead, is_late)
+
+    def on_resumed(self) -> None:
+        """See Listener."""
+        self._settle()
 
     def on_accesses(
         self,
@@ -150,39 +190,66 @@ class Recorder:
 
     def on_mm_release(self, task: "Task") -> None:
         """See Recording."""
+        self._settle()
+        self._tell_faults(task)
+        self._append(Lazy(task=task.pid, cpu=task.cpu))
         if task.is_ended():
             self._new.discard(task.mm.ident)
-            self._note(Exit(task=task.pid, cpu=task.cpu))
+            self._append(Exit(task=task.pid, cpu=task.cpu))
         else:
             self._new.add(task.mm.ident)
 
     def _on_fork(self, parent: "Task", child: "Task") -> None:
-        self._note(Fork(task=parent.pid, cpu=parent.cpu, child=child.pid, shares_mm=child.mm is parent.mm))
+        shares = child.mm is parent.mm
+        made = Fork(task=parent.pid, cpu=parent.cpu, child=child.pid, shares_mm=shares, space=child.mm.ident)
+        self._note(made)
+        if not shares and self._watch is not None:
+            self._watch.fork(parent.mm, child.mm)
+            self._settle()
 
     def _on_uaccess(self, mm: "MmStruct", addr: int, access: int) -> None:
         """The kernel reaches into the memory of the current task, or of another one (process_vm_writev, /proc/PID/mem).
         What execve writes, ``_executed`` tells."""
-        assert self._kernel is not None
+        assert self._kernel is not None and self._watch is not None
         if mm.ident in self._new:
             return
         current = self._kernel.current_task()
-        owner = current if current is not None and current.mm is mm else None
-        if owner is None:
-            owner = next((task for task in self._kernel.tasks() if task.mm is mm and not task.is_ended()), None)
+        owner = self._owner(mm)
         if owner is not None and current is not None:
-            self._settle()
-            self._frames.before(mm, owner.pid, current.cpu, addr, len(self._events))
-            self._append(Touch(task=owner.pid, cpu=current.cpu, addr=addr & -_PAGE, write=access == WRITE))
+            self._note(Touch(task=owner.pid, cpu=current.cpu, addr=addr & -_PAGE, write=access == WRITE))
+            self._watch.near(mm, addr)
+
+    def _owner(self, mm: "MmStruct") -> "Task | None":
+        """A task that has this address space, the current one before others."""
+        assert self._kernel is not None
+        current = self._kernel.current_task()
+        if current is not None and current.mm is mm:
+            return current
+        return next((task for task in self._kernel.tasks() if task.mm is mm and not task.is_ended()), None)
+
+    def _before_syscall(self, task: "Task", function: Callable[..., int], words: tuple[int, ...]) -> None:
+        self._settle()
+        self._calls.begins(task, function, words)
 
     def _on_syscall(self, task: "Task", function: Callable[..., int], words: tuple[int, ...], result: int) -> None:
+        if self._watch is not None:
+            self._watch.called(task.mm, anything=self._calls.changes_entries(function))
+        self._waits = True  # a machine that does the call again has its pages then
         self._calls.served(task, function, words, result)
+        self._waits = False
+        self._settle()
+
+    def _on_flush(self, mm: "MmStruct", start: int, end: int) -> None:
+        assert self._kernel is not None
+        cpu = int(self._kernel.system.current.cpu)
+        self._insert(Flush(task=0, cpu=cpu, space=mm.ident, addr=start, length=end - start, ahead=self._ahead))
 
     # Events.
 
     def _executed(self, task: "Task") -> None:
         """The task has a new program: its mappings, and the pages that execve has already filled."""
-        self._note(Exec(task=task.pid, cpu=task.cpu, name=task.exe))
         mm = task.mm
+        self._note(Exec(task=task.pid, cpu=task.cpu, name=task.exe, space=mm.ident))
         self._new.discard(mm.ident)
         for vma in mm.vmas:
             self._note(self._calls.mapping(task, vma))
@@ -192,14 +259,12 @@ class Recorder:
         for vma in mm.vmas:
             if vma.vm_flags & VM_PFNMAP:
                 continue
-            for addr in range(vma.vm_start, vma.vm_end, _PAGE):
-                index = pte_lookup(mm, addr)
-                if index >= 0 and fmt.present.test(words[index]):
-                    written = bool(vma.vm_flags & VM_WRITE) and fmt.dirty.test(words[index])
-                    self._note(Touch(task=task.pid, cpu=task.cpu, addr=addr, write=written))
-
-        for event in present_frames(mm, task.pid, task.cpu, 0, int(mm.task_size)):
-            self._note(event)
+            for addr in present_ptes(vma, vma.vm_start, vma.vm_end):
+                written = bool(vma.vm_flags & VM_WRITE) and fmt.dirty.test(words[pte_lookup(mm, addr)])
+                self._note(Touch(task=task.pid, cpu=task.cpu, addr=addr, write=written))
+        if self._watch is not None:
+            self._watch.add(mm)
+        self._settle()
 
     def _note(self, event: Event) -> None:
         """The event happens now."""
@@ -209,9 +274,57 @@ class Recorder:
     def _append(self, event: Event) -> None:
         self._events.append((self._position(), event))
 
+    def _insert(self, event: Event) -> None:
+        """The event happens now, or, where a fault is being served, is told in front of that."""
+        if self._fault is None:
+            self._append(event)
+            return
+        self._events.insert(self._fault.place, (self._fault.position, event))
+        self._fault.place += 1
+
+    @property
+    def _ahead(self) -> int:
+        """See Tables."""
+        return self._fault.ahead if self._fault is not None else 0
+
     def _settle(self) -> None:
-        """The fault before, if any, has been served."""
-        self._frames.settle(self._events, self._position())
+        """What the kernel has done so far is told; a fault that it was serving has been served."""
+        watch = self._watch
+        if self._waits:
+            return
+        if watch is None or not watch.is_due:
+            self._fault = None
+            return
+        served = self._newly_served(self._fault.task) if self._fault is not None else (0, 0)
+        changes = watch.changes()
+        for mm, runs in changes:
+            self._insert(self._tables(mm, runs_text(runs), served))
+            served = 0, 0
+        fault = self._fault
+        if fault is not None and (served != (0, 0) or (fault.is_late and not changes)):
+            self._insert(self._tables(fault.task.mm, "", served))
+        self._fault = None
+        for ident in watch.gone():
+            self._append(Free(task=0, space=ident))
+
+    def _tables(self, mm: "MmStruct", entries: str, served: tuple[int, int]) -> Tables:
+        owner = self._owner(mm)
+        pid, cpu = (owner.pid, owner.cpu) if owner is not None else (0, 0)
+        return Tables(
+            task=pid, cpu=cpu, space=mm.ident, entries=entries, minor=served[0], major=served[1], ahead=self._ahead
+        )
+
+    def _newly_served(self, task: "Task") -> tuple[int, int]:
+        """Faults (minor, major) of a task since they were told last."""
+        minor, major = self._served.get(task.pid, (0, 0))
+        self._served[task.pid] = now = int(task.min_flt), int(task.maj_flt)
+        return now[0] - minor, now[1] - major
+
+    def _tell_faults(self, task: "Task") -> None:
+        """Those that the kernel has taken itself."""
+        served = self._newly_served(task)
+        if served != (0, 0):
+            self._append(self._tables(task.mm, "", served))
 
     def _position(self) -> int:
         return self._tap.position if self._tap is not None else 0

@@ -4,6 +4,8 @@ system call that it was.
     report = replay(open_trace("app.pwt"), tlb=parse_tlb("zen4"), config=Config(ram="8G"))
     print(report.counters.data.misses, report.mpki)
 
+On the machine of the recorded run there is a shorter way: what its kernel did is in the trace (``follow``).
+
 The accesses between two events that one task makes on one CPU go through compiled code in one call; it comes back where
 the page table does not grant an access, and the kernel serves that fault as it does for a program. One batch is held at
 a time. An access that reaches into the next page is two.
@@ -14,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pagewalk.config import Config
 from pagewalk.cpu.tlb_cpus import Cpus
@@ -29,9 +31,10 @@ from pagewalk.kernel.entry import serve_fault, serve_packed_fault
 from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
-from pagewalk.trace.events import Fault, Frames
+from pagewalk.trace.events import Event, Fault, Flush, Frames, Free, Lazy, Tables
 from pagewalk.trace.format import Batch, TraceInfo
 from pagewalk.trace.spaces import Space, Spaces
+from pagewalk.trace.table_text import SAME, UP, parse_runs
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Replay", "ReplayReport", "recorded_config", "replay"]
 
 # What a replay's machine takes over from the recorded one: all that decides how a fault is served.
-_SAME = (
+SAME_MACHINE = (
     "ram", "arch", "levels", "granule", "va_bits", "vmsplit", "cpus", "pcid", "linux", "thp", "warm", "max_map_count",
     "fault_around_bytes", "read_ahead_kb", "max_sectors_kb", "min_free_kbytes", "watermark_scale_factor", "swap",
     "zram", "swappiness", "page_cluster", "nodes", "distances", "memory_map", "kernelcore", "movablecore",
@@ -61,6 +64,7 @@ class ReplayReport:
     cycles        an estimate (``notes`` says so)
     pages         resident pages at the most, of all address spaces together at the ends of batches
     seconds       that the replay took
+    follows       page tables were what the recorded kernel made of them; else this machine's kernel served the faults
     notes         what the figures rest on
     """
 
@@ -80,6 +84,7 @@ class ReplayReport:
     cycles: float = 0.0
     pages: int = 0
     seconds: float = 0.0
+    follows: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -100,7 +105,7 @@ def recorded_config(info: TraceInfo | None, **settings: Any) -> Config:
     settings = {"aslr": False, **settings}
     try:
         recorded = json.loads(info.extra.get("config", "{}")) if info is not None else {}
-        same = {key: value for key, value in recorded.items() if key in _SAME and key not in settings}
+        same = {key: value for key, value in recorded.items() if key in SAME_MACHINE and key not in settings}
         return Config(**{**same, **settings})
     except (ValueError, TypeError, AttributeError, ConfigError):
         return Config(**settings)
@@ -112,14 +117,18 @@ class Replay:
     map_on_fault  an access to memory that no event has mapped gets a mapping at once, instead of being refused
     """
 
+    follows: ClassVar[bool] = False
+
     def __init__(self, machine: Machine, tlb: TlbConfig, *, map_on_fault: bool = False) -> None:
         self.machine = machine
         machine.kernel.oom.enabled = False  # the trace says who lives
-        self.report = ReplayReport(tlb.name)
+        self.report = ReplayReport(tlb.name, follows=self.follows)
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
-        self.cpus = Cpus(tlb, machine.system, learns=True)
+        self.cpus = Cpus(tlb, machine.system, machine.config.cpus, learns=True)
         self._coalesces = tlb.coalesce > 1
-        self._ahead: list[Frames] = []
+        self._ahead: list[Frames | Tables] = []
+        neighbours = () if self._coalesces else (Frames, Tables)
+        self._passed_over: tuple[type[Event], ...] = () if self.follows else (Flush, Lazy, Free, *neighbours)
         self._space: Space | None = None
         self._task: Task
         self._start = time.perf_counter()
@@ -136,7 +145,7 @@ class Replay:
         accesses = Accesses(*batch.columns)
         start = 0
         for position, event in batch.events:
-            if isinstance(event, Frames) and not self._coalesces:
+            if isinstance(event, self._passed_over):
                 self._count(event.kind, 1)
                 continue
             self._run(accesses, start, position)
@@ -151,7 +160,7 @@ class Replay:
     def _apply(self, event: Any) -> None:
         self._count(event.kind, 1)
         self.cpus.flusher.current = event.cpu
-        if isinstance(event, Frames):
+        if isinstance(event, Frames | Tables):
             if event.ahead:
                 self._ahead.append(event)
             else:
@@ -176,10 +185,17 @@ class Replay:
             self._learn(event)
         self._ahead.clear()
 
-    def _learn(self, event: Frames) -> None:
+    def _learn(self, event: Frames | Tables) -> None:
         """In which frames of the recorded machine some pages are."""
         mm = self.spaces.of(event.task).mm
         fmt, words = mm.system.format, mm.system.ram.words
+        if isinstance(event, Tables):
+            for run in parse_runs(event.entries):
+                if run.kind in (SAME, UP) and run.level < 0 and fmt.present.test(run.word):
+                    addr, pfn = run.page << int(fmt.page_shift), int(fmt.pfn(run.word))
+                    count = run.count if run.kind == UP else 1
+                    self._learn(Frames(task=event.task, addr=addr, pfn=pfn, count=count))
+            return
         if not 0 < event.count < 1 << 40 or not 0 <= event.pfn < 1 << 43:
             raise ConfigError(f"replay: expected pages in frames from 0 on, got {event.count} in {event.pfn}")
         end = min(event.addr + event.count * int(fmt.page_size), int(mm.task_size))
@@ -247,6 +263,7 @@ def replay(
     config: Config | None = None,
     *,
     map_on_fault: bool = False,
+    simulate: bool = False,
     progress: Callable[[ReplayReport], None] | None = None,
 ) -> ReplayReport:
     """Replays a whole trace on a new machine.
@@ -255,12 +272,19 @@ def replay(
     config        the machine; where it is not given, the one that the trace was recorded on, or 4 GiB of x86_64
     map_on_fault  for traces without events, in one pass: memory is mapped, readable, writable and executable, where it
                   is touched (``trace.infer.complete`` makes better mappings in two passes)
+    simulate      the machine's kernel serves faults and calls again, also where the trace tells what the kernel of such
+                  a machine did
     progress      called after each batch
     """
+    from pagewalk.trace.follow import Following, can_follow
+
+    info = getattr(batches, "info", None)
     if config is None:
-        config = recorded_config(getattr(batches, "info", None))
+        config = recorded_config(info)
+    tlb = tlb if tlb is not None else preset("skylake-sp")
+    follows = not simulate and not map_on_fault and can_follow(info, config)
     with Machine(config) as machine:
-        run = Replay(machine, tlb if tlb is not None else preset("skylake-sp"), map_on_fault=map_on_fault)
+        run = Following(machine, tlb) if follows else Replay(machine, tlb, map_on_fault=map_on_fault)
         try:
             for batch in batches:
                 run.feed(batch)

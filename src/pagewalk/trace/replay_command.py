@@ -22,6 +22,8 @@ __all__ = ["replay_command", "report_lines"]
               help="RAM of the machine: by itself that of the recorded machine, or 4G.")  # fmt: skip
 @click.option("--one-pass", is_flag=True,
               help="Map memory where it is touched, instead of a first pass that infers mappings.")  # fmt: skip
+@click.option("--simulate", is_flag=True,
+              help="The modelled kernel serves faults and calls, also where FILE tells what it did.")  # fmt: skip
 @click.option("--format", "format_name", default="", metavar="NAME", help="What FILE is, where it does not tell.")
 @click.option("--lenient", is_flag=True, help="Leave out malformed records and count them.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field of Config. Repeatable.")
@@ -31,13 +33,18 @@ def replay_command(
     tlb_text: str,
     ram: str | None,
     one_pass: bool,
+    simulate: bool,
     format_name: str,
     lenient: bool,
     settings: tuple[str, ...],
     as_json: bool,
     file: str,
 ) -> int:
-    """Replay the trace FILE: every access through the TLBs, every fault through the kernel."""
+    """Replay the trace FILE: every access through the TLBs, every fault through the kernel.
+
+    Where `pagewalk run` has recorded FILE, and no option asks for another machine, page tables and flushes are those of
+    the run, and everything is counted as the run has counted it.
+    """
     from pagewalk.config import Config, parse_settings
     from pagewalk.hw.tlb_parse import parse_tlb
 
@@ -52,7 +59,8 @@ def replay_command(
     source = open_trace(file, format=format_name, lenient=lenient)
     whole = source if one_pass else complete(source)
     config = recorded_config(source.info, **given)
-    report = replay(whole, tlb, config, map_on_fault=one_pass, progress=_progress if sys.stderr.isatty() else None)
+    progress = _progress if sys.stderr.isatty() else None
+    report = replay(whole, tlb, config, map_on_fault=one_pass, simulate=simulate, progress=progress)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     if whole.skipped:
@@ -74,6 +82,7 @@ def report_lines(report: "ReplayReport") -> list[str]:
         f"{per_second:.1f} million a second",
         f"faults: {report.minor:,} minor, {report.major:,} major; {report.refused:,} accesses refused; "
         f"{report.pages:,} pages resident at the most",
+        f"page tables: {'as in the recorded run' if report.follows else 'made by the modelled kernel'}",
         f"TLB {report.tlb}",
     ]
     for name, side in (("data", counters.data), ("fetch", counters.fetch)):
