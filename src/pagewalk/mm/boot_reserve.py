@@ -20,16 +20,21 @@ _STRUCT_PAGE: Final = 64
 _STRUCT_PAGE_32: Final = 40  # ten words
 _SMALL: Final = 48 << 20
 _HUGE: Final = 2048  # KiB
-_DECRYPTED: Final = 509  # frames of padding behind .bss..decrypted
-_SMP_LOCKS: Final = 9  # frames of lock prefixes that a machine with one CPU frees early
+_DECRYPTED: Final = {"6.1": 509}  # frames of padding behind .bss..decrypted
+_DECRYPTED_LATER: Final = 507
+# Frames of lock prefixes: 6.1 frees them between its "Memory:" line and the watermarks, later releases before both.
+_SMP_LOCKS: Final = {("x86_64", "6.1"): 9, ("x86_32", "6.1"): 8, ("x86_pae", "6.1"): 8}
 
 _MEMORY_LINE: Final = re.compile(
     r"Memory: (\d+)K/(\d+)K available \((\d+)K kernel code, \d+K rwdata, (\d+)K rodata, (\d+)K init, .*?(\d+)K reserved"
 )
 _FREEING_LINE: Final = re.compile(r"Freeing (initrd|unused (?:kernel|decrypted)[^\n]*?) memory: (\d+)K")
 
-# What Debian's 6.1 kernels free late, in frames: of the kernel's image, and an initrd of a megabyte.
-_USUAL_LATE: Final = {"x86_64": (2005, 268), "x86_32": (232, 278), "x86_pae": (232, 278), "arm64": (1616, 253)}
+# What Debian's kernels free late, in KiB: of the kernel's image (by release), and an initrd of a megabyte.
+_USUAL_LATE: Final = {
+    "x86_64": ({"6.1": 8020, "6.12": 7248, "6.18": 8432}, 1072), "x86_32": ({"6.1": 928}, 1112),
+    "x86_pae": ({"6.1": 928}, 1112), "arm64": ({"6.1": 6464, "6.18": 3648}, 1012),
+}  # fmt: skip
 
 
 def image_pfn(arch: str, first_pfn: int) -> int:
@@ -67,13 +72,14 @@ class LateFrames:
         return f"<LateFrames kernel {self.kernel}, initrd {self.initrd}>"
 
 
-def usual_late_frames(arch: str) -> LateFrames:
-    """An estimate, for a machine of which nothing is known but its architecture."""
-    kernel, initrd = _USUAL_LATE.get(arch, (0, 0))
-    return LateFrames(kernel, initrd)
+def usual_late_frames(arch: str, release: str, page_shift: int) -> LateFrames:
+    """An estimate, for a machine of which nothing is known but its architecture and release."""
+    by_release, initrd = _USUAL_LATE.get(arch, ({"6.1": 0}, 0))
+    kernel = by_release.get(release, by_release.get("6.18", by_release["6.1"]))
+    return LateFrames(kernel >> page_shift - 10, initrd >> page_shift - 10)
 
 
-def late_frames_of_log(arch: str, log: str, total: int, cpus: int = 1, page_shift: int = 12) -> LateFrames | None:
+def late_frames_of_log(arch: str, log: str, total: int, release: str, page_shift: int = 12) -> LateFrames | None:
     """From the boot log and the frames that were managed in the end; None where neither kind of line is there.
 
     "Freeing ... memory" lines say it. Where they are not there, the "Memory: ..." line does: RAM less "reserved" is
@@ -91,9 +97,7 @@ def late_frames_of_log(arch: str, log: str, total: int, cpus: int = 1, page_shif
     late = total - (ram - reserved >> page_shift - 10)
     kernel = init >> page_shift - 10
     if arch == "x86_64":
-        kernel += -text % _HUGE // 4 + -rodata % _HUGE // 4 + _DECRYPTED
-    if arch.startswith("x86") and cpus == 1:
-        late -= _SMP_LOCKS
-    late = max(late, 0)
+        kernel += -text % _HUGE // 4 + -rodata % _HUGE // 4 + _DECRYPTED.get(release, _DECRYPTED_LATER)
+    late = max(late - _SMP_LOCKS.get((arch, release), 0), 0)
     kernel = min(kernel, late)
     return LateFrames(kernel, late - kernel)

@@ -36,7 +36,7 @@ def format_gfp(mask: int, linux: str = "6.18") -> str:
         return "none"
     words: list[str] = []
     left = mask
-    for name, bits in _NAMES if linux == "6.1" else _NAMES_6_18:
+    for name, bits in _NAMES_6_18 if linux == "6.18" else _NAMES:
         if linux == "6.1":
             bits = _NAMES_6_1.get(name, bits)
         if left & bits == bits:

@@ -5,7 +5,7 @@ tasks. Sums, totals, units and the choice of the victim's line are computed here
 
 Sources: Documentation/admin-guide/mm/concepts.rst; Documentation/filesystems/proc.rst (meminfo, for the names).
 
-Mirrors: mm/oom_kill.c (dump_header, dump_tasks, dump_oom_summary), mm/show_mem.c (6.1, 6.18)
+Mirrors: mm/oom_kill.c (dump_header, dump_tasks, dump_oom_summary), mm/show_mem.c (6.1, 6.12, 6.18)
 Differs: no call trace, no list of unreclaimable slab; the parts that a kernel's configuration adds (CMA, allocation
     profiling) appear where the state has them.
 """
@@ -202,12 +202,12 @@ def node_line(node: NodeState, thp: bool, linux: str) -> str:
     """A node's figures in KiB."""
     words = [f"Node {node.nid}"]
     for name in NODE_FIELDS:
-        if (name in _THP and not thp) or (name == "writeback_tmp" and linux != "6.1" and name not in node.kb):
-            continue  # (writeback_tmp is gone since 6.17)
+        if (name in _THP and not thp) or (name == "writeback_tmp" and linux == "6.18"):
+            continue
         blank = " " if name in _THP and linux == "6.1" else ""
         words.append(f"{name}:{blank}{node.kb.get(name, 0)}kB")
     words.append(f"all_unreclaimable? {'yes' if node.all_unreclaimable else 'no'}")
-    if linux != "6.1":
+    if linux == "6.18":
         words.append(f"Balloon:{node.kb.get('Balloon', 0)}kB")
     return " ".join(words)
 
@@ -220,7 +220,7 @@ def zone_name(zone: ZoneState, numa: bool) -> str:
 def zone_lines(zone: ZoneState, numa: bool, linux: str) -> list[str]:
     """A zone's figures in KiB, and what it keeps from higher zones' allocations."""
     words = [zone_name(zone, numa)]
-    for name in ZONE_FIELDS_6_1 if linux == "6.1" else ZONE_FIELDS_6_18:
+    for name in ZONE_FIELDS_6_18 if linux == "6.18" else ZONE_FIELDS_6_1:
         unit = "KB" if name in _IN_KILOBYTES else "kB"
         words.append(f"{name}:{zone.kb.get(name, 0)}{unit}")
     reserve = " ".join([str(pages) for pages in zone.lowmem_reserve])

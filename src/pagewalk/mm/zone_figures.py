@@ -51,7 +51,7 @@ class ZoneFigures:
             config, regions, MemMap(end, pageblock_order(config.arch, page_shift_of(config))), release
         )
         if managed is not None:
-            late = usual_late_frames(config.arch) if late is None else late
+            late = usual_late_frames(config.arch, release, page_shift_of(config)) if late is None else late
             for zone in self.zones:
                 zone.managed_pages = managed.get((int(zone.node_id), zone.name), 0)
         shares = self.late_shares(late or LateFrames(0, 0))

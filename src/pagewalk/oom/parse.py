@@ -72,7 +72,7 @@ class OomReport:
     """One report; what the log does not have is None, -1 or empty.
 
     line          number of its first line, from 1
-    linux         "6.1" or "6.18": whose format the table has
+    linux         "6.1", "6.12" or "6.18": whose format it has
     heading       whether the table has one
     reaped        pids whose memory the reaper has taken before this report
     page_kb       KiB of a page, as the sizes of free blocks and the line of the kill tell it
@@ -321,6 +321,8 @@ def complete(report: OomReport) -> None:
     if report.mem is not None:
         report.page_kb = report.mem.page_kb()
         take_sums(report.mem, report.sums)
+        if report.linux == "6.18" and any("free_highatomic" not in zone.kb for zone in report.mem.zones):
+            report.linux = "6.12"
     else:
         for killed in report.killed:
             task = by_pid.get(killed.pid)

@@ -64,12 +64,14 @@ def figures_of(data: dict[str, Any]) -> ZoneFigures:
         by_node = {int(nid): _number_list(text) for nid, text in named}
         lists = [by_node.get(nid, []) for nid in _nodes_of_options(options)]
         settings["cpu_nodes"] = _cpu_nodes(lists, settings["cpus"])
+    elif _nodes_of_options(options):  # a machine has one socket, and that is node 0's
+        settings["cpu_nodes"] = [0] * settings["cpus"]
     if bits := re.search(r"DMA +\[mem .*-0x0*([0-9a-f]+)\]", log):
         settings["zone_dma_bits"] = 30 if settings["arch"] == "arm64" and int(bits[1], 16) < 1 << 30 else 32
     settings["distances"] = data["distances"] if "distances" in data else _distances(options, nr_nodes)
     managed = {(int(zone["node"]), str(zone["zone"])): int(zone["managed"]) for zone in data["zones"]}
     config = Config(**settings)
-    late = late_frames_of_log(config.arch, log, sum(managed.values()), config.cpus, page_shift_of(config))
+    late = late_frames_of_log(config.arch, log, sum(managed.values()), release, page_shift_of(config))
     return ZoneFigures(config, release, managed, late)
 
 
