@@ -69,8 +69,8 @@ def check_distances(rows: Sequence[Sequence[int]], nr_nodes: int) -> tuple[tuple
         raise ConfigError(f"distances: expected {nr_nodes} rows of {nr_nodes}, got {[len(row) for row in rows]}")
     for here, row in enumerate(rows):
         for there, distance in enumerate(row):
-            if type(distance) is not int or not 10 <= distance <= 254 or (distance == 10) != (here == there):
-                what = "10" if here == there else "11 to 254"
+            if type(distance) is not int or not 10 <= distance <= (10 if here == there else 254):
+                what = "10" if here == there else "10 to 254"
                 raise ConfigError(f"distances: expected {what} from node {here} to {there}, got {distance!r}")
     return tuple([tuple(row) for row in rows])
 

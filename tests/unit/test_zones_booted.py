@@ -4,13 +4,14 @@ and settings (tests/golden/zones/booted): every figure after boot and after each
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from pagewalk import Config, ConfigError, Machine
-from pagewalk.arch.kernel_areas import kernel_areas
+from pagewalk.arch.kernel_areas import kernel_areas, randomize_memory
 from pagewalk.arch.zone_limits import lowmem_map, lowmem_pfns
 from pagewalk.cli import cli
 from pagewalk.fs.procfs.inodes import ProcSuper
@@ -111,6 +112,34 @@ def test_pkmap_entry_area_and_fixmap_are_where_a_distribution_s_kernel_has_them(
     regions = {region.name.split(":")[0].split(",")[0]: region for region in lowmem_map(config, 1 << 18).regions}
     assert regions["LDT remap for PTI"].start == ldt
     assert regions["cpu_entry_area"].end == 0xFF961000
+
+
+class Drawn:
+    """A source of randomness that gives what one wants."""
+
+    def __init__(self, gaps: list[int]) -> None:
+        self.gaps = gaps
+
+    def getrandbits(self, _: int) -> int:
+        return self.gaps.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "bases"),
+    [
+        (4, (0xFFFF8D8E00000000, 0xFFFFCEDC00000000, 0xFFFFFB4A80000000)),  # 6.1, 512M
+        (4, (0xFFFF8C1580000000, 0xFFFFCFD800000000, 0xFFFFFA6A40000000)),  # 6.18, 2G
+        (5, (0xFF28AC5280000000, 0xFF7BF69700000000, 0xFFB001F3C0000000)),  # 6.18, 1G
+    ],
+)
+def test_where_kernels_put_their_areas_at_random_is_where_they_may_lie(levels: int, bases: tuple[int, ...]) -> None:
+    """page_offset_base, vmalloc_base and vmemmap_base as booted kernels drew them: each gap leads to the next base."""
+    gaps: list[int] = []
+    for number, base in enumerate(bases):
+        least = randomize_memory(levels, cast("Random", Drawn([*gaps, 0, 0, 0])))
+        gaps.append(base - least[number])
+    assert all(gap >= 0 for gap in gaps)
+    assert randomize_memory(levels, cast("Random", Drawn(gaps.copy()))) == bases  # none is beyond its share
 
 
 @pytest.mark.parametrize("name", MARKS)

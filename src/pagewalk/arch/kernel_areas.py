@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _TB: Final = 1 << 40
 _GB: Final = 1 << 30
 _MB: Final = 1 << 20
-_PADDING_TB: Final = 10  # CONFIG_RANDOMIZE_MEMORY_PHYSICAL_PADDING
 _CPU_ENTRY_AREA: Final = 0xFFFF_FE00_0000_0000
 _TEXT: Final = 0xFFFF_FFFF_8100_0000
 _MODULES: Final = 0xFFFF_FFFF_A000_0000
@@ -32,8 +31,9 @@ _FIXADDR_TOP_64: Final = 0xFFFF_FFFF_FF7F_F000
 _FIXADDR_START_64: Final = 0xFFFF_FFFF_FF57_C000
 _FIXADDR_TOP_32: Final = 0xFFFF_F000
 _FIX_KMAP_BEGIN: Final = 68  # behind a hole, two consoles, the local APIC and MAX_IO_APICS, which is 64
+# Direct map, vmalloc, vmemmap; TiB of RAM that there can be (MAX_PHYSMEM_BITS), of vmalloc.
 _FOUR: Final = (0xFFFF_8880_0000_0000, 0xFFFF_C900_0000_0000, 0xFFFF_EA00_0000_0000, 64, 32)
-_FIVE: Final = (0xFF11_0000_0000_0000, 0xFFA0_0000_0000_0000, 0xFFD4_0000_0000_0000, 32768, 12800)
+_FIVE: Final = (0xFF11_0000_0000_0000, 0xFFA0_0000_0000_0000, 0xFFD4_0000_0000_0000, 4096, 12800)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _areas_64(levels: int, end_pfn: int, rng: random.Random | None) -> KernelAre
     direct, vmalloc, vmemmap, _, vmalloc_tb = _FOUR if levels == 4 else _FIVE
     text, modules = _TEXT, _MODULES
     if rng is not None:
-        direct, vmalloc, vmemmap = randomize_memory(levels, end_pfn, rng)
+        direct, vmalloc, vmemmap = randomize_memory(levels, rng)
         text += rng.randrange(0, (_GB - 64 * _MB) // (2 * _MB)) * 2 * _MB
         modules = _MODULES_KASLR
     return KernelAreas(
@@ -120,13 +120,13 @@ def _areas_64(levels: int, end_pfn: int, rng: random.Random | None) -> KernelAre
     )
 
 
-def randomize_memory(levels: int, end_pfn: int, rng: random.Random) -> tuple[int, int, int]:
+def randomize_memory(levels: int, rng: random.Random) -> tuple[int, int, int]:
     """page_offset_base, vmalloc_base and vmemmap_base, in this order and apart by random multiples of 1 GiB: what is
-    left between the direct map's place and the CPU entry area when each has its size is shared out."""
+    left between the direct map's place and the CPU entry area when each has its size is shared out. The direct map has
+    room for all RAM that there can be: devices may bring some (CONFIG_ZONE_DEVICE; without it, for the machine's own
+    and 10 TiB)."""
     direct, _, _, direct_tb, vmalloc_tb = _FOUR if levels == 4 else _FIVE
-    memory_tb = min((end_pfn << 12) + _TB - 1 >> 40, direct_tb - _PADDING_TB) + _PADDING_TB
-    vmemmap_tb = max(1, (memory_tb << 40) // 4096 * 64 + _TB - 1 >> 40)
-    sizes = [memory_tb, vmalloc_tb, vmemmap_tb]
+    sizes = [direct_tb, vmalloc_tb, max(1, direct_tb // 64)]
     remaining = _CPU_ENTRY_AREA - direct - sum(sizes) * _TB
     at = direct
     bases: list[int] = []
