@@ -311,7 +311,9 @@ def run_command(arguments: Sequence[str]) -> int:
         click.echo(error.format_message(), err=True)
         return FAILED
     except click.ClickException as error:
-        say(f"{error.format_message()} (pagewalk run --help lists the options)")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None and context.parent is not None else "pagewalk"
+        say(f"{error.format_message()} ({command} --help lists the options)")
         return FAILED
     except ExecError as error:
         _debug(error)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.linux, pytest.mark.skipif(shutil.which("gcc") is None,
 
 
 def compiled(folder: Path, name: str, *options: str, compiler: str = "gcc") -> str:
-    program = folder / f"{name}{''.join(options)}"
+    program = folder / f"{name}-{len(options)}"
     command = [compiler, "-O1", "-w", "-static", *options, "-o", str(program), str(PROGRAMS / f"{name}.c")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     if done.returncode and "-m32" in options:
@@ -86,6 +86,14 @@ def test_random_tasks_count_alike(
     file.write_bytes(bytes(200_000))
     command = [program, str(seed), "12", *([str(file)] if seed % 2 else [])]
     assert differences(work, tlb, command, "--rw", str(work), *options) == {}
+
+
+@pytest.mark.parametrize("seed", [102, 103])
+def test_random_tasks_of_32_bits_count_alike(work: Path, seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """An instruction that the kernel carries out for the CPU touches the stack, and the next one writes there."""
+    program = compiled(work, "random_tasks", "-pthread", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu")
+    options = ("--ram", "48M", "--swap", "64M", "--set", "reclaim_policy=mglru", "--cpus", str(seed - 101))
+    assert differences(work, "skylake-sp", [program, str(seed), "15"], *options) == {}
 
 
 @pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="aarch64-linux-gnu-gcc is not installed")

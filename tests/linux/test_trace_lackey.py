@@ -68,3 +68,29 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, capfd: pytest.Captu
     assert run_command(["record", "-o", str(tmp_path / "t"), "--", "./no-such-program"]) == 127
     assert run_command(["record", "-o", str(tmp_path / "no" / "t"), "--", "true"]) == 125
     assert "cannot be written: No such file or directory" in capfd.readouterr().err
+
+
+def test_what_cannot_be_recorded_is_one_line_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("no program")
+    (tmp_path / "kept").write_text("as it was")
+
+    def told(status: int, *words: str) -> str:
+        assert run_command(["record", *words]) == status
+        return capfd.readouterr().err
+
+    assert told(126, "--", "./text") == "pagewalk: ./text: is not executable\n"
+    assert told(126, "-o", "kept", "--", str(tmp_path)) == f"pagewalk: {tmp_path}: is a directory\n"
+    assert told(125, "-o", ".", "--", "true") == "pagewalk: .: cannot be written: Is a directory\n"
+    assert "(pagewalk record --help lists the options)" in told(125, "--wrong", "--", "true")
+    (tmp_path / "broken").write_bytes(Path("/bin/true").read_bytes()[:200])
+    (tmp_path / "broken").chmod(0o755)
+    assert "pagewalk: ./broken was not recorded: the recorder ended with status " in told(125, "--", "./broken")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert told(125, "--", "/bin/true") == (
+        "pagewalk: record: expected valgrind to be installed (apt install valgrind), found none\n"
+    )
+    assert (tmp_path / "kept").read_text() == "as it was"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "kept", "text"]

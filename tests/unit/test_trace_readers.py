@@ -128,3 +128,49 @@ def test_a_batch_can_be_cut() -> None:
     batch = Batch.of([1, 2, 3, 4], kind=[0, 1, 0, 1])
     assert batch[1:3].addr.tolist() == [2, 3]
     assert batch[1:3].kind.tolist() == [1, 0]
+
+
+ONLY_INSTRUCTIONS = b"""\
+  thr 22253 61513.010832:   1 page-faults:  ffffffff81752b6a elf_load+0x28a ([kernel.kallsyms])
+  thr 22253 61513.010896:   1 page-faults:      7fc293d847c9 _dl_start+0x59 (/usr/lib/ld-linux-x86-64.so.2)
+"""
+WITH_ADDRESSES = b"""\
+  thr 22253 61513.010832:   1 page-faults:     561ccbe0f058 stdout+0x0 (/tmp/thr) ffffffff81752b6a elf_load+0x2 ([k])
+  thr 22253 61513.010890:   1 page-faults:     7fc293d83b70 _start+0x0 (ld.so)     7fc293d83b70 _start+0x0 (ld.so)
+  thr 22253 61513.010891:   1 page-faults:     7fc293d84000 [unknown] ([unknown])     7fc293d83b70 _start+0x0 (ld.so)
+"""
+WITH_CHAINS = b"""\
+thr 22407 61516.710399:          1 page-faults:     559606cd0058 stdout@GLIBC_2.2.5+0x0 (/tmp/thr)
+\tffffffff81752b6a elf_load+0x28a ([kernel.kallsyms])
+\tffffffff8175320a load_elf_binary+0x66a ([kernel.kallsyms])
+
+thr 22407 61516.710400:          1 page-faults:                0 [unknown] ([unknown])
+\tffffffff81752b6a elf_load+0x28a ([kernel.kallsyms])
+
+"""
+
+
+def test_an_instruction_is_not_taken_for_what_it_accesses(tmp_path: Path) -> None:
+    """perf 6.1 prints no data address by itself, although the samples have one."""
+    file = tmp_path / "perf"
+    file.write_bytes(ONLY_INSTRUCTIONS)
+    with pytest.raises(
+        TraceError, match=r"line 1: expected 'COMM PID .* \(perf record -d, perf script -F \+addr\), got"
+    ):
+        list(open_trace(file))
+    lenient = open_trace(file, lenient=True)
+    assert (sum(map(len, lenient)), lenient.skipped) == (0, 2)
+    file.write_bytes(ONLY_INSTRUCTIONS.replace(b" ffffffff8", b" 10 ffffffff8"))
+    with pytest.raises(TraceError, match="line 2: "):
+        list(open_trace(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "addrs"),
+    [(WITH_ADDRESSES, [0x561CCBE0F058, 0x7FC293D83B70, 0x7FC293D84000]), (WITH_CHAINS, [0x559606CD0058])],
+    ids=["symbols", "chains"],
+)
+def test_addresses_of_data_may_have_symbols(tmp_path: Path, text: bytes, addrs: list[int]) -> None:
+    file = tmp_path / "perf"
+    file.write_bytes(text)
+    assert [addr for batch in open_trace(file) for addr in batch.addr.tolist()] == addrs

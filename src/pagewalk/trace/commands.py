@@ -3,6 +3,7 @@
 Heavy imports happen in the functions.
 """
 
+import errno
 import json
 import os
 import sys
@@ -93,7 +94,11 @@ def record_command(output: str, recorder: str, quiet: bool, command: tuple[str, 
 
     program = find_program(command[0], os.environ.get("PATH"))
     if not os.path.exists(program):
-        raise ExecError(command[0], 2, "no such program")
+        raise ExecError(command[0], errno.ENOENT, "no such program")
+    if os.path.isdir(program):
+        raise ExecError(command[0], errno.EACCES, "is a directory")
+    if not os.access(program, os.X_OK):
+        raise ExecError(command[0], errno.EACCES, "is not executable")
     found = record([program, *command[1:]], Path(output), captures[recorder]())
     if not quiet:
         inferred = f", {found.inferred}" if found.inferred else ""

@@ -62,7 +62,11 @@ def record(command: Sequence[str], path: Path, capture: Capture | None = None) -
     """
     if capture is None:
         capture = valgrind_capture()
+    if path.is_dir():
+        raise TraceError(f"{path}: cannot be written: Is a directory")
     part = path.with_name(path.name + ".part")
+    new = not path.exists()
+    recorded = False
     for name in (path, part):
         try:
             name.open("ab").close()  # before the program has run
@@ -70,14 +74,17 @@ def record(command: Sequence[str], path: Path, capture: Capture | None = None) -
             raise TraceError(f"{name}: cannot be written: {error.strerror}") from None
     try:
         status = capture(command, part)
+        recorded = any(len(batch) for batch in NativeTrace(part))
+        if not recorded:
+            raise TraceError(f"{command[0]} was not recorded: the recorder ended with status {status} at its start")
         whole = InferredTrace(NativeTrace(part))
         with NativeWriter(path, whole.info) as writer:
             for batch in whole:
                 writer.write(batch)
     finally:
         part.unlink(missing_ok=True)
-    if not writer.nr_accesses:
-        raise TraceError(f"{path}: {command[0]} was not recorded: the recorder ended with status {status} at its start")
+        if new and not recorded:
+            path.unlink(missing_ok=True)
     return Recorded(status, writer.nr_accesses, writer.nr_events, whole.info.extra.get("inferred", ""))
 
 

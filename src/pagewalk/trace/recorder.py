@@ -83,6 +83,7 @@ class Recorder:
         self._waits = False  # with what has changed: a call is being told of
         self._served: dict[int, tuple[int, int]] = {}  # faults of each task that were told
         self._fault: _Served | None = None
+        self._since: int | None = None  # the position at which the kernel has last done what is not told yet
 
     def __enter__(self) -> "Recorder":
         return self
@@ -218,6 +219,7 @@ class Recorder:
         if owner is not None and current is not None:
             self._note(Touch(task=owner.pid, cpu=current.cpu, addr=addr & -_PAGE, write=access == WRITE))
             self._watch.near(mm, addr)
+            self._since = self._position()
 
     def _owner(self, mm: "MmStruct") -> "Task | None":
         """A task that has this address space, the current one before others."""
@@ -277,7 +279,9 @@ class Recorder:
     def _insert(self, event: Event) -> None:
         """The event happens now, or, where a fault is being served, is told in front of that."""
         if self._fault is None:
-            self._append(event)
+            if isinstance(event, Flush) or self._since is None:
+                self._since = self._position()
+            self._events.append((self._since, event))
             return
         self._events.insert(self._fault.place, (self._fault.position, event))
         self._fault.place += 1
@@ -293,7 +297,7 @@ class Recorder:
         if self._waits:
             return
         if watch is None or not watch.is_due:
-            self._fault = None
+            self._fault = self._since = None
             return
         served = self._newly_served(self._fault.task) if self._fault is not None else (0, 0)
         changes = watch.changes()
@@ -303,7 +307,7 @@ class Recorder:
         fault = self._fault
         if fault is not None and (served != (0, 0) or (fault.is_late and not changes)):
             self._insert(self._tables(fault.task.mm, "", served))
-        self._fault = None
+        self._fault = self._since = None
         for ident in watch.gone():
             self._append(Free(task=0, space=ident))
 

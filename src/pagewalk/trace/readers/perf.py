@@ -6,6 +6,9 @@ Format: ``COMM PID[/TID] [CPU] TIME: [PERIOD] EVENT: ADDR ...``, or ``address=0x
 A store is told by the event's name, ``|OP STORE``, or bit 1 of the error code (bit 4: a fetch); everything else counts
 as a read. Samples are not all accesses, and their sizes are not told (1). Call chains, comments and samples without an
 address (0) are passed over.
+
+Some versions print the instruction's address alone unless they are asked for the data's (``perf script -F +addr``): an
+address, its symbol and no more, where no call chain follows. That is malformed.
 """
 
 import functools
@@ -22,10 +25,11 @@ from pagewalk.trace.readers.scan_perf import scan_perf
 __all__ = ["PerfTrace"]
 
 _SAMPLE: Final = re.compile(
-    rb"\S[ \t]+(?:\d+/[ \t]*)?(\d+)[ \t]+(?:\[(\d+)\][ \t]+)?\d+\.\d+:[ \t]+(?:\d+[ \t]+)?(\S+):[ \t]+(\S.*)"
+    rb"\S[ \t]+(?:\d+/[ \t]*)?(\d+)[ \t]+(?:\[(\d+)\][ \t]+)?\d+\.\d+:[ \t]+(?:\d+[ \t]+)?(\S+):[ \t]*(.*)"
 )
 _ADDRESS: Final = re.compile(rb"(?:0x)?([0-9a-f]{1,16})(?:\s|$)")
 _FIELD: Final = re.compile(rb"\baddress=(?:0x)?([0-9a-f]{1,16})\b")
+_INSTRUCTION: Final = re.compile(rb"(?:0x)?[0-9a-f]{1,16}[ \t]+(?![0-9a-f]+(?:\s|$)|\|)(?!.*\) )\S")
 _ERROR_CODE: Final = re.compile(rb"\berror_code=(?:0x)?([0-9a-f]{1,8})\b")
 _ASIDE: Final = re.compile(rb"\s*$|#|[ \t]+[0-9a-f]+[ \t]+\S.*$")  # call chains are indented
 _STORE: Final = re.compile(rb"store|\|OP STORE|write", re.IGNORECASE)
@@ -35,7 +39,7 @@ _X86_PF_INSTR: Final = 16
 
 _WORDS: Final = (b"store", b"write", b"|OP STORE", b"address=", b"error_code=")  # what ``scan_perf`` looks for
 _TEXTS: Final = np.frombuffer(b"".join(_WORDS), np.uint8)
-_STARTS: Final = np.cumsum([0, *map(len, _WORDS)])
+_STARTS: Final = np.cumsum([0, *map(len, _WORDS)]).tolist()
 
 
 @functools.cache
@@ -54,7 +58,8 @@ class PerfTrace(ScannedTrace):
     """See above."""
 
     name = "perf"
-    expected = "'COMM PID [CPU] TIME: EVENT: ADDR'"
+    expected = "'COMM PID [CPU] TIME: EVENT: ADDR' (perf record -d, perf script -F +addr)"
+    chains = False  # the file has call chains
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -70,7 +75,8 @@ class PerfTrace(ScannedTrace):
 
     def more_arguments(self, data: bytes) -> tuple[Any, ...]:
         """See ScannedTrace."""
-        return _TEXTS, _STARTS
+        self.chains = self.chains or b"\n\t" in data
+        return _TEXTS, np.array([*_STARTS, self.chains])
 
     def other_line(self, line: bytes, where: Callable[[], str]) -> tuple[int, ...] | None:
         """See ScannedTrace."""
@@ -80,8 +86,9 @@ class PerfTrace(ScannedTrace):
                 self.malformed(where(), self.expected, line)
             return None
         number, which, event, rest = match.groups()
-        address = (b"address=" in rest and _FIELD.search(rest)) or _ADDRESS.match(rest)
-        if address is None:
+        field = _FIELD.search(rest) if b"address=" in rest else None
+        address = field or _ADDRESS.match(rest)
+        if address is None or (field is None and not self.chains and _INSTRUCTION.match(rest)):
             self.malformed(where(), self.expected, line)
             return None
         addr, tid, cpu = int(address[1], 16), int(number[:12]), int(which[:6]) if which else 0

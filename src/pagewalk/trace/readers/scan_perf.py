@@ -19,7 +19,7 @@ def scan_perf(
     """``  COMM PID[/TID] [CPU] TIME: [PERIOD] EVENT: ADDR ...``, or ``address=0xADDR ... error_code=0xN`` for ADDR.
 
     texts, starts  b"store", b"write", b"|OP STORE", b"address=", b"error_code=" in a row, and where each begins and the
-                   last one ends
+                   last one ends; then 1 where call chains follow the lines
     """
     at = state[0]
     count = state[1]
@@ -164,6 +164,17 @@ def scan_perf(
             digits += 1
             at += 1
         good = 0 < digits < 17 and (data[at] == 32 or data[at] == 9 or data[at] == 10 or data[at] == 13)
+        if good and not named and starts[6] == 0:  # an address, a symbol and no more is where the instruction is
+            first = at
+            while data[first] == 32 or data[first] == 9:
+                first += 1
+            same = first
+            while 48 <= data[same] <= 57 or 97 <= data[same] <= 102:
+                same += 1
+            good = data[same] <= 32 or data[first] == 124
+            while not good and same < stop:
+                good = data[same] == 41 and data[same + 1] == 32
+                same += 1
         while good and at < stop:
             byte = data[at]
             if byte == 124:  # |OP STORE
