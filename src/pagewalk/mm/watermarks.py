@@ -34,7 +34,7 @@ def lowmem_zones(zones: list[Zone]) -> list[Zone]:
 
 def nr_free_buffer_pages(zones: list[Zone]) -> int:
     """Managed frames of lowmem above the high marks."""
-    return sum([max(zone.managed_pages - zone.watermark_high, 0) for zone in lowmem_zones(zones)])
+    return sum([max(zone.managed_pages - zone.marks()[2], 0) for zone in lowmem_zones(zones)])
 
 
 def init_per_zone_wmark_min(zones: list[Zone], config: "Config", release: str = "6.18") -> int:
@@ -45,6 +45,7 @@ def init_per_zone_wmark_min(zones: list[Zone], config: "Config", release: str = 
     """
     for zone in zones:
         zone.watermark_high = 0
+        zone.watermark_boost = 0
     kbytes = calculate_min_free_kbytes(zones, config)
     setup_per_zone_wmarks(zones, kbytes, config, release)
     setup_per_zone_lowmem_reserve(zones, config.lowmem_reserve_ratio)

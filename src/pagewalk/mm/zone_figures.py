@@ -92,11 +92,14 @@ class ZoneFigures:
         )
         ends = [min(region.end, four_gib, high) for region in regions if region.start < min(four_gib, high)]
         top = max(ends) - 1 if ends and self.config.arch != "arm64" else image
-        shares = []
+        shares: list[tuple[Zone, int]] = []
         for pfn, frames in ((image, late.kernel), (top, late.initrd)):
             zone = zone_of_frame(self.zones, regions, pfn)
-            if zone is not None and zone.managed_pages >= frames:
-                shares.append((zone, frames))
+            while zone is not None and frames > 0:  # what a zone cannot hold lies in the next
+                taken = sum([part for other, part in shares if other is zone])
+                shares.append((zone, min(frames, zone.managed_pages - taken)))
+                frames -= shares[-1][1]
+                zone = zone_of_frame(self.zones, regions, zone.end_pfn)
         return shares
 
     def write(self, name: str, value: str) -> None:

@@ -72,7 +72,11 @@ def figures_of(data: dict[str, Any]) -> ZoneFigures:
     managed = {(int(zone["node"]), str(zone["zone"])): int(zone["managed"]) for zone in data["zones"]}
     config = Config(**settings)
     late = late_frames_of_log(config.arch, log, sum(managed.values()), release, page_shift_of(config))
-    return ZoneFigures(config, release, managed, late)
+    figures = ZoneFigures(config, release, managed, late)
+    boosts = {(int(zone["node"]), str(zone["zone"])): int(zone.get("boost", 0)) for zone in data["zones"]}
+    for zone in figures.zones:  # what fragmentation has added for a time
+        zone.watermark_boost = boosts.get((int(zone.node_id), zone.name), 0)
+    return figures
 
 
 def _settings_of(data: dict[str, Any], version: str) -> dict[str, Any]:
