@@ -349,7 +349,8 @@ def _value(text: str, default: object, item: str) -> object:
         return float(text)
     parts = text.split(",") if isinstance(default, tuple) else [text]
     if not all(re.fullmatch(r"-?[0-9]{1,19}", part) for part in parts):
-        several = isinstance(default, tuple)
-        kind = f"{len(default) or ''} whole numbers with commas".strip() if several else "a whole number"
+        kind = "a whole number"
+        if isinstance(default, tuple):
+            kind = f"{len(default) or ''} whole numbers with commas".strip()
         raise ConfigError(f"--set: expected {kind}, got {item!r}")
     return tuple([int(part) for part in parts]) if isinstance(default, tuple) else int(parts[0])
