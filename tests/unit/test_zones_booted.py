@@ -5,7 +5,7 @@ import copy
 import json
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -116,10 +116,11 @@ def test_pkmap_entry_area_and_fixmap_are_where_a_distribution_s_kernel_has_them(
     assert regions["cpu_entry_area"].end == 0xFF961000
 
 
-class Drawn:
+class Drawn(Random):
     """A source of randomness that gives what one wants."""
 
     def __init__(self, gaps: list[int]) -> None:
+        super().__init__(0)
         self.gaps = gaps
 
     def getrandbits(self, _: int) -> int:
@@ -138,10 +139,10 @@ def test_where_kernels_put_their_areas_at_random_is_where_they_may_lie(levels: i
     """page_offset_base, vmalloc_base and vmemmap_base as booted kernels drew them: each gap leads to the next base."""
     gaps: list[int] = []
     for number, base in enumerate(bases):
-        least = randomize_memory(levels, cast("Random", Drawn([*gaps, 0, 0, 0])))
+        least = randomize_memory(levels, Drawn([*gaps, 0, 0, 0]))
         gaps.append(base - least[number])
     assert all(gap >= 0 for gap in gaps)
-    assert randomize_memory(levels, cast("Random", Drawn(gaps.copy()))) == bases  # none is beyond its share
+    assert randomize_memory(levels, Drawn(gaps.copy())) == bases  # none is beyond its share
 
 
 @pytest.mark.parametrize("name", MARKS)
