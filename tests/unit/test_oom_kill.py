@@ -111,6 +111,28 @@ def test_the_scenarios_of_the_real_machines_end_with_the_same_victims(
         assert [(huge.nid, huge.size_kb) for huge in report.mem.huge] == [(h.nid, h.size_kb) for h in real[0].mem.huge]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "members"),
+    [
+        ({"ram": "256M"}, ["small:8:0", "big:50:0", "grower:0:-300"]),
+        ({"ram": "200M", "swap": "64M"}, ["a:30:200", "b:40:0", "c:40:-200", "grower:0:0"]),
+        ({"ram": "200M", "oom_kill_allocating_task": 1}, ["small:8:0", "big:90:500", "grower:0:0"]),
+        ({"ram": "256M"}, ["small:8:1000", "big:40:-100", "grower:0:0"]),
+    ],
+    ids=["amd64-6.18", "amd64-6.18-swap", "amd64-6.18-allocating", "arm64-6.1"],
+)
+def test_the_scenarios_of_the_booted_machines_end_with_the_same_victims(
+    settings: dict[str, object], members: list[str], scenario: str, request: pytest.FixtureRequest, capfd: object
+) -> None:
+    name = request.node.callspec.id
+    (real, *_) = parse_log((GOLDEN / "booted" / f"{name}.txt").read_text())
+    with Machine(overcommit_memory=1, **settings) as machine:
+        result = machine.run([scenario, "400", "1", *members])
+        assert [kill.name for kill in result.report.oom_kills] == [real.killed[0].comm]
+        check_machine(machine)
+
+
 def test_the_others_go_on_with_their_memory(scenario: str, capfd: pytest.CaptureFixture[str]) -> None:
     with Machine(ram="64M", overcommit_memory=1) as machine:
         machine.run([scenario, "100", "2", "small:2:0", "big:10:0", "grower:0:-500"])
