@@ -229,7 +229,8 @@ class Process:
 
         tlb = self.machine.tlb
         entries = tlb.entries(self._task.mm, _word(addr)) if tlb is not None else None
-        return explain_address(self._task.mm, addr, self.maps(), self._owner, entries)
+        marks = tlb.config.marks if tlb is not None else "format"
+        return explain_address(self._task.mm, addr, self.maps(), self._owner, entries, marks)
 
     @property
     def minor_faults(self) -> int:

@@ -233,6 +233,33 @@ def test_mmap_goes_down_from_where_that_kernel_has_it(arch: str, top: int, base:
         assert process.mmap("4K") == base - 4096
 
 
+@pytest.mark.parametrize(
+    ("settings", "top"),
+    [
+        ({"arch": "x86_64", "levels": 5}, (1 << 56) - 4096),
+        ({"arch": "arm64", "va_bits": 52}, 1 << 52),
+        ({"arch": "arm64", "granule": "64K", "va_bits": 52}, 1 << 52),
+        ({"arch": "riscv64", "levels": 5}, 1 << 56),
+        ({"arch": "x86_64"}, (1 << 47) - 4096),
+        ({"arch": "arm64"}, 1 << 48),
+    ],
+)
+def test_a_hint_of_all_ones_asks_for_the_whole_address_space(settings: dict[str, Any], top: int) -> None:
+    """Documentation/arch/arm64/memory.rst (mmap(~0UL, ...)), Documentation/arch/x86/x86_64/5level-paging.rst."""
+    with Machine(ram="64M", aslr=False, **settings) as machine:
+        process = machine.spawn()
+        window = int(machine.system.layout.mmap_top)
+        below = process.mmap("64K")
+        assert below + (64 << 10) <= window
+        for hint in ((1 << 64) - 1, 1 << 63, (1 << 64) - (64 << 10)):
+            found = process.mmap("64K", addr=hint)
+            assert top - (129 << 20) < found < top
+            process.write(found, b"high")
+            assert process.read(found, 4) == b"high"
+        assert process.mmap("64K") < window
+        check_machine(machine)
+
+
 def test_page_tables_are_counted_by_their_levels() -> None:
     """VmPTE: what lies below the root, at most three levels."""
     for arch, tables in (("x86_32", 1), ("x86_pae", 2), ("riscv64", 3), ("arm64", 3)):

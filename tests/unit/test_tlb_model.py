@@ -1,6 +1,7 @@
 """A machine with modelled TLBs, driven from Python: what is looked up, flushed and held, counted by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from pagewalk.check import Broken, check_machine
 from pagewalk.cpu.tlb_model import TlbModel
 from pagewalk.errors import ConfigError
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
+from pagewalk.hw.tlb_presets import preset
 
 PAGE = 4096
 SMALL = "l1d=2,l1i=2,l2=4,pmd=2"
@@ -184,3 +186,21 @@ def test_counting_can_begin_again() -> None:
     assert tlb.counters().lookups == 0 and tlb.by_process() == {}
     process.read(area, 1)
     assert tlb.counters().data.hits == [1, 0]
+
+
+@pytest.mark.parametrize(("marks", "faults"), [("hardware", 0), ("fault", 1), ("format", 1)])
+def test_marks_are_set_by_the_walk_or_by_a_fault(marks: str, faults: int) -> None:
+    """MADV_COLD takes Accessed away."""
+    with Machine(arch="arm64", ram="64M", tlb=replace(preset("cortex-a76"), marks=marks)) as machine:
+        process = machine.spawn()
+        addr = process.mmap("64K")
+        process.write(addr, b"x")
+        before = process.minor_faults
+        process.madvise(addr, 4096, 20)
+        found = process.explain(addr)
+        assert "AF" not in found.steps[-1].bits
+        assert ("marked Accessed (a fault)" in found.reason) == bool(faults)
+        assert process.read(addr, 1) == b"x"
+        assert process.minor_faults == before + faults
+        assert "AF" in process.explain(addr).steps[-1].bits
+        check_machine(machine)

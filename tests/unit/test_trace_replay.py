@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagewalk import Config, Machine
+from pagewalk.check import check_machine
 from pagewalk.cli import run_command
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.errors import ConfigError, OutOfMemory
 from pagewalk.hw.tlb_config import TlbArray, TlbConfig
 from pagewalk.hw.tlb_parse import parse_tlb
+from pagewalk.hw.tlb_presets import preset
 from pagewalk.hw.walker import OK, PEEK, walk
 from pagewalk.mm.asid import AsidAllocator
 from pagewalk.trace.events import Brk, Event, Exec, Exit, Fault, Fork, Madvise, Mmap, Mprotect, Mremap, Munmap, Switch
@@ -185,6 +188,76 @@ def test_arm64_ids_are_kept_until_they_are_used_up() -> None:
     assert fresh not in (first[3], first[5])  # those were running
     assert ids.check_and_switch(1, 5) == (first[5], True)
     assert ids.check_and_switch(1, 5) == (first[5], False)
+
+
+def test_a_cpu_that_runs_later_than_others_is_counted_too() -> None:
+    ids = AsidAllocator(2, 1)  # 1 to 3
+    for cpu in range(4):  # four address spaces run at once: an id for each, and one more
+        ids.check_and_switch(cpu, 10 + cpu)
+    assert ids.count == 6
+    running = {ident: ids.ids[ident][1] for ident in range(10, 14)}
+    ids.check_and_switch(0, 20)
+    ids.check_and_switch(0, 21)
+    assert ids.rollovers >= 1
+    kept = {ident: ids.check_and_switch(ident - 10, ident)[0] for ident in range(11, 14)}
+    assert kept == {ident: running[ident] for ident in kept}
+
+
+def test_a_machine_with_few_arm64_ids_rolls_over_and_drops_everything() -> None:
+    with Machine(arch="arm64", ram="64M", tlb=replace(preset("cortex-a53"), asid_bits=3)) as machine:
+        assert machine.tlb is not None
+        processes = [machine.spawn() for _ in range(8)]
+        areas = [process.mmap("64K") for process in processes]
+        for number, (process, area) in enumerate(zip(processes, areas, strict=True)):
+            process.write(area, bytes([number]))
+        check_machine(machine)
+        machine.tlb.reset()
+        for _ in range(3):
+            for number in range(7):
+                assert processes[number].read(areas[number], 1) == bytes([number])
+        kept = machine.tlb.counters()
+        assert kept.rollovers <= 1 and kept.data.misses <= 14  # 1 to 7 are enough for seven
+        for _ in range(4):
+            for number in range(8):
+                assert processes[number].read(areas[number], 1) == bytes([number])
+                check_machine(machine)
+        found = machine.tlb.counters()
+        assert found.rollovers - kept.rollovers >= 4
+        assert found.all_flushes - kept.all_flushes == found.rollovers - kept.rollovers
+        assert found.data.misses - kept.data.misses > 24
+
+
+@pytest.mark.parametrize("granule", ["16K", "64K"])
+def test_a_machine_of_larger_pages_maps_what_the_trace_maps_in_whole_pages(granule: str) -> None:
+    """Neighbours that share a page share its rights; a page goes when the range has all of it; nothing is refused."""
+    page = {"16K": 16384, "64K": 65536}[granule]
+    config = Config(arch="arm64", granule=granule, ram="64M", aslr=False)
+    base = A + page
+
+    def wide(events: list[tuple[int, Event]], addrs: list[int], kinds: list[int]) -> ReplayReport:
+        return replay([Batch.of(np.array(addrs), np.array(kinds), task=1, events=events)], TLB, config)
+
+    text = Mmap(task=1, addr=base, length=4096 * 3, prot=5, flags=PRIVATE_ANON)
+    data = Mmap(task=1, addr=base + 4096 * 3, length=page, prot=3, flags=PRIVATE_ANON)
+    told = wide([(0, text), (0, data)], [base, base + 4096, base + 3 * 4096, base + page], [FETCH, READ, WRITE, WRITE])
+    assert (told.refused, told.minor) == (0, 3)  # the zero page, its copy, a new page
+    assert told.notes[-1] == f"mappings are in whole pages of {granule}: those that share a page share its rights"
+    partly = [(0, data), (1, Munmap(task=1, addr=base + 4096 * 3, length=4096))]
+    assert wide(partly, [base + 4096 * 3, base + 4096 * 4], [WRITE, WRITE]).refused == 0
+    wholly = [(0, data), (1, Munmap(task=1, addr=base, length=2 * page))]
+    assert wide(wholly, [base + 4096 * 3, base + 4096 * 4], [WRITE, WRITE]).refused == 1
+    sealed = [(0, data), (0, Mprotect(task=1, addr=base, length=2 * page, prot=1))]
+    assert wide(sealed, [base + page, base + page], [WRITE, READ]).refused == 1
+    edge = [(0, data), (0, Mprotect(task=1, addr=base + 4096, length=4096 * 3, prot=1))]
+    assert wide(edge, [base + 4096 * 3], [WRITE]).refused == 0
+    heap = [
+        (0, Brk(task=1, start=base + 4096, addr=base + 4096)),
+        (0, Brk(task=1, start=base + 4096, addr=base + page)),
+    ]
+    assert wide(heap, [base + 4096, base + page - 1], [WRITE, WRITE]).refused == 0
+    target = A + 8 * page + 4096
+    moved = [(0, data), (1, Mremap(task=1, addr=data.addr, length=page, new_addr=target, new_length=2 * page))]
+    assert wide(moved, [data.addr, target, target + 2 * page - 1], [WRITE, WRITE, WRITE]).refused == 0
 
 
 STEP = st.one_of(

@@ -1,7 +1,8 @@
 """The modelled CPUs of a machine: an MMU for each, and what runs there.
 
 Which tags the address spaces get is Linux's choice by architecture: six for each CPU on x86 (mm/tlb.py), one for all
-CPUs with roll-over on arm64 (mm/asid.py). Whom the kernel's flushes reach is its choice too (mm/tlb_flush.py).
+CPUs with roll-over on arm64 (mm/asid.py); a RISC-V machine gives them out as x86 does. Whom the kernel's flushes reach
+is its choice too (mm/tlb_flush.py).
 
 An address space is loaded by the first access that a program makes in it, so what the kernel alone does is no switch.
 """
@@ -34,7 +35,7 @@ class Cpus:
         self.states: dict[int, TlbState] = {}
         self._system = system
         shared = config.tagged and system.config.arch == "arm64"
-        self._asids = AsidAllocator(config.asid_bits, 256) if shared else None
+        self._asids = AsidAllocator(config.asid_bits, system.config.cpus) if shared else None
         self._switches = 0
         self.flusher = TlbFlusher(system, tagged=config.tagged, asids=self._asids)
         for cpu in range(nr_cpus):
@@ -95,6 +96,8 @@ class Cpus:
         """Counts from 0 again; the entries stay."""
         self._switches = 0
         self.flusher.reset()
+        if self._asids is not None:
+            self._asids.rollovers = 0
         for mmu in self.mmus.values():
             mmu.reset()
 

@@ -148,7 +148,9 @@ def cortex_a76() -> TlbConfig:
     organization": L1 TLBs of 48 entries, full, for instructions 4K to 32M, for data 4K, 16K, 64K, 2M and 512M; larger
     pages by pieces; L2 TLB of 1280 entries, 5 ways, 4K to 1G. Checked: Intel's Agilex 5 HPS Technical Reference Manual
     (814346), "Translation Lookaside Buffer". The L2 TLB also holds what walks have found of the upper levels; that is
-    modelled as a cache of 64 beside it. Access flags by hardware (ARMv8.1). Replacement is not published: LRU."""
+    modelled as a cache of 64 beside it. Access flags as the page-table format has them: the core can set
+    them (ARMv8.1), the Linux of an arm64 machine keeps them by fault, as without FEAT_HAFDBS. Replacement is not
+    published: LRU."""
     return TlbConfig(
         "cortex-a76",
         (

@@ -18,7 +18,8 @@ from typing import final
 class AsidAllocator:
     """The ids of a machine.
 
-    bits         of an id; 0 is nobody's
+    bits         of an id; 0 is nobody's; where more CPUs run something than that allows, an id more for each
+    nr_cpus      that there are at least; others are added as they first run something
     generation   counts roll-overs, from 1 on
     ids          by address space (``MmStruct.ident``): (generation, id)
     active       what each CPU runs, as the ``ident`` of an address space; 0 for none
@@ -27,7 +28,7 @@ class AsidAllocator:
     """
 
     def __init__(self, bits: int, nr_cpus: int) -> None:
-        self.count = max(1 << bits, nr_cpus + 2)  # those that run, and one more
+        self.count = max(1 << bits, nr_cpus + 2)  # nobody's, those that run, and one more
         self.generation = 1
         self.ids: dict[int, tuple[int, int]] = {}
         self.used: set[int] = set()
@@ -39,6 +40,10 @@ class AsidAllocator:
 
     def check_and_switch(self, cpu: int, ident: int) -> tuple[int, bool]:
         """Address space ``ident`` is to run on ``cpu``: its id, and whether that CPU drops all its entries first."""
+        while cpu >= len(self.active):
+            self.active.append(0)
+            self.reserved.append(0)
+            self.count = max(self.count, len(self.active) + 2)
         known = self.ids.get(ident)
         if known is None or known[0] != self.generation:
             asid = self.new_context(ident, known)

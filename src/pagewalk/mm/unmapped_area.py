@@ -121,10 +121,15 @@ def mm_get_unmapped_area(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i6
     window = mm.layout.mmap_top
     low: i64 = (1 << 32) if flags & MAP_ABOVE4G and mm.layout.bits == 64 else mm.system.page_size
     high: i64 = mm.mmap_base
-    if addr > window:
+    if _beyond(addr, window):
         high += mm.task_size - window
     found = unmapped_area_topdown(mm, max(low, mmap_min_addr(mm)), high, length)
     return found if found >= 0 else _bottom_up(mm, 0, length, flags)
+
+
+def _beyond(addr: i64, window: i64) -> bool:
+    """The hint asks for the addresses above the 47-bit window: it lies there, or is ~0 or any other high number."""
+    return addr < 0 or addr > window
 
 
 def _hint_valid(mm: MmStruct, addr: i64, length: i64) -> bool:
@@ -149,7 +154,7 @@ def _bottom_up(mm: MmStruct, addr: i64, length: i64, flags: i64) -> i64:
             begin += mm.system.random.getrandbits(13) << mm.system.page_shift
     else:
         begin = max(mm.mmap_legacy_base, (1 << 32) if flags & MAP_ABOVE4G and mm.layout.bits == 64 else 0)
-        end = mm.task_size if addr > window else window
+        end = mm.task_size if _beyond(addr, window) else window
     if length > end:
         return -errno.ENOMEM
     if addr != 0:

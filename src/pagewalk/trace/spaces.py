@@ -16,6 +16,7 @@ from pagewalk.mm.msync import msync
 from pagewalk.mm.uaccess import user_paddr
 from pagewalk.trace import events as ev
 from pagewalk.trace.memory_files import MemoryFiles
+from pagewalk.trace.widen import widened
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Space", "Spaces"]
 
+_PAGE: Final = 4096
 MAP_CHUNK: Final = 64 << 10  # what is mapped around an access that nothing has mapped
 _FIXED: Final = 0x10
 _VDSO: Final = ("[vdso]", "[vvar]", "[vvar_vclock]")
@@ -62,6 +64,8 @@ class Spaces:
         self._machine = machine
         self._files = MemoryFiles(machine)
         self._map_on_fault = map_on_fault
+        self._page = int(machine.system.page_size)
+        self._wide = self._page > _PAGE  # the trace's pages are taken to be of 4 KiB
         self._spaces: dict[int, Space] = {}
         self._gone = [0, 0]  # faults of processes that have ended
         self._counts = {"inferred": 0, "on fault": 0, "stand-in": 0, "refused": 0}
@@ -77,7 +81,11 @@ class Spaces:
         """What an event did; a call that this machine refuses, and the recorded one did not, is counted and left
         out."""
         try:
-            self._change(event)
+            if self._wide:
+                for each in widened(event, self.of(event.task).mm):
+                    self._change(each)
+            else:
+                self._change(event)
         except (LinuxError, SegmentationFault, BusError):
             if not (isinstance(event, ev.Madvise | ev.Mlock) and event.failed):
                 self._counts["refused"] += 1
@@ -140,7 +148,7 @@ class Spaces:
         if event.file:
             self._map_memory_file(space, event, flags & ~Map.ANONYMOUS)
             return
-        if event.name in _VDSO and is_free(space.mm, event.addr, event.length):
+        if event.name in _VDSO and is_free(space.mm, event.addr, event.length) and self._has_vdso(space, event):
             map_vdso_part(space.task, event.addr, event.length, event.name)
             return
         path = None
@@ -153,7 +161,7 @@ class Spaces:
             else:
                 flags |= Map.ANONYMOUS
                 self._counts["stand-in"] += event.name.startswith("/")
-        length = (event.length + 4095) & -4096
+        length = (event.length + self._page - 1) & -self._page
         try:
             space.process.mmap(
                 length, event.prot, flags, addr=event.addr, path=path, offset=event.offset if path else 0
@@ -163,6 +171,13 @@ class Spaces:
                 raise
             self._counts["stand-in"] += 1
             space.process.mmap(length, event.prot, flags | Map.ANONYMOUS, addr=event.addr)
+
+    def _has_vdso(self, space: Space, event: ev.Mmap) -> bool:
+        """Whether this machine's vDSO has as many pages; 32-bit programs have one of their own."""
+        if self._wide:
+            return False
+        pfns = self._machine.kernel.vdso.pfns
+        return event.name != "[vdso]" or space.mm.layout.bits == 32 or len(pfns) * self._page >= event.length
 
     def _map_memory_file(self, space: Space, event: ev.Mmap, flags: int) -> None:
         """A file of whose pages the trace tells."""
@@ -181,12 +196,14 @@ class Spaces:
         a mapping like others."""
         mm = space.mm
         self._machine.system.current = space.task
-        if mm.start_brk != event.start:
+        if mm.start_brk not in (event.start, event.start & -self._page):
             mm.start_brk = mm.brk = event.start
+            if self._wide and is_free(mm, event.start & -self._page, self._page):
+                mm.start_brk = mm.brk = event.start & -self._page
         before = int(mm.brk)
         if int(brk(mm, event.addr)) == event.addr:
             return
-        old, new = (before + 4095) & -4096, (event.addr + 4095) & -4096
+        old, new = (before + self._page - 1) & -self._page, (event.addr + self._page - 1) & -self._page
         if new > old:
             space.process.mmap(new - old, Prot.READ | Prot.WRITE, Map.PRIVATE | Map.ANONYMOUS | _FIXED, addr=old)
         elif new < old:
@@ -209,7 +226,7 @@ class Spaces:
         if not self._map_on_fault:
             return False
         process = space.process
-        for chunk in (MAP_CHUNK, 4096):
+        for chunk in (MAP_CHUNK, self._page):
             start = addr & -chunk
             if space.mm.find_vma_intersection(start, start + chunk) is None:
                 try:
@@ -242,4 +259,9 @@ class Spaces:
             "stand-in": "file mappings had anonymous memory in their place: this machine has no such file",
             "refused": "events could not be carried out on this machine and were left out",
         }
-        return [f"{counts[name]:,} {text}" for name, text in texts.items() if counts[name]]
+        found = [f"{counts[name]:,} {text}" for name, text in texts.items() if counts[name]]
+        if self._wide:
+            found.append(
+                f"mappings are in whole pages of {self._page >> 10}K: those that share a page share its rights"
+            )
+        return found

@@ -21,13 +21,19 @@ Owner = Callable[["MmStruct"], tuple[int, str]]
 
 
 def explain_address(
-    mm: "MmStruct", addr: int, maps: str, owner: Owner, entries: "list[tuple[int, Entry]] | None" = None
+    mm: "MmStruct",
+    addr: int,
+    maps: str,
+    owner: Owner,
+    entries: "list[tuple[int, Entry]] | None" = None,
+    marks: str = "format",
 ) -> Explanation:
     """What is behind ``addr`` (signed, or unsigned 64-bit) of ``mm``.
 
     maps     the /proc/PID/maps of ``mm``
     owner    the (pid, comm) of the process that an address space belongs to
     entries  (CPU, entry) of what the modelled TLBs hold of it; None where there are none
+    marks    who sets Accessed and Dirty, as ``TlbConfig.marks`` says it
     """
     addr = (addr + (1 << 63)) % (1 << 64) - (1 << 63)
     system = mm.system
@@ -45,7 +51,7 @@ def explain_address(
         explanation.frame = _frame(system, pfn, owner)
     if entries is not None:
         explanation.tlb = [_holding(system, cpu, entry) for cpu, entry in entries]
-    explanation.reason = _reason(mm, addr, vma, found, explanation.frame)
+    explanation.reason = _reason(mm, addr, vma, found, explanation.frame, marks)
     return explanation
 
 
@@ -124,7 +130,7 @@ def _kind(page: Page) -> str:
     return f"{what}, page {int(page.index)} of its file"
 
 
-def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None) -> str:
+def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None, who: str) -> str:
     """What an access would find."""
     if found.status == NON_CANONICAL:
         if not mm.system.format.name.startswith("x86_64"):
@@ -143,9 +149,11 @@ def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Fram
         return _not_there(mm.system, vma, pte) if mm.system.format.is_swap_pte(pte) else _untouched(vma, addr)
     pte = found.steps[-1].entry
     fmt = mm.system.format
-    marks = "" if fmt.hw_accessed or fmt.accessed.test(pte) else ", once the page is marked Accessed (a fault)"
+    by_hardware = who == "hardware" or (who == "format" and fmt.hw_accessed)
+    marks = "" if by_hardware or fmt.accessed.test(pte) else ", once the page is marked Accessed (a fault)"
     read = f"goes ahead{marks}" if found.rights & RIGHT_READ else "raises SIGSEGV (SEGV_ACCERR)"
-    if not marks and not fmt.hw_dirty and not fmt.hw_dirty_bits.test(pte):
+    by_hardware = who == "hardware" or (who == "format" and fmt.hw_dirty)
+    if not marks and not by_hardware and not fmt.hw_dirty_bits.test(pte):
         marks = ", once the page is marked Dirty (a fault)"
     write = f"goes ahead{marks}" if found.rights & RIGHT_WRITE else _refused_write(mm.system, vma, pte, frame)
     execute = "allowed" if found.rights & RIGHT_EXECUTE else "SIGSEGV (SEGV_ACCERR)"
