@@ -13,9 +13,12 @@ import pytest
 from harness import PROGRAMS, compile_c
 
 from pagewalk.cli import run_command
+from pagewalk.config import Config
 from pagewalk.hw.tlb_parse import parse_tlb
+from pagewalk.machine import Machine
 from pagewalk.trace.events import EVENT_TYPES
 from pagewalk.trace.open import open_trace
+from pagewalk.trace.recorder import Recorder
 from pagewalk.trace.replay import ReplayReport, replay
 
 pytestmark = [pytest.mark.linux, pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")]
@@ -157,3 +160,19 @@ def test_interrupted_calls_count_alike_on_two_cpus(work: Path, capfd: pytest.Cap
     """Signals, stops and kills: tasks that are woken, run and ended on CPUs that others have just used."""
     program = compile_c("interrupted_calls", flags=["-pthread"])
     assert differences(work, "zen3", [program, str(work)], "--cpus", "2") == {}
+
+
+@pytest.mark.parametrize("seed", [14, 23])
+def test_pages_that_move_between_nodes_count_alike(work: Path, seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    program = compiled(work, "random_tasks", "-pthread")
+    trace, tlb = work / "trace.pwt", parse_tlb("zen3")
+    config = Config(nodes=["64M", "64M"], ram="128M", cpus=2, swap="64M", seed=seed)
+    with Machine(config, tlb=tlb) as machine, Recorder(trace, config, ["random_tasks"]) as recorder:
+        run = machine.run([program, str(seed), "14"], record=recorder).report
+        moved = machine.system.vmstat.pgmigrate_success
+    found = replay(open_trace(trace), tlb)
+    assert found.follows and moved > 0
+    counted = found.counters.as_dict()
+    assert {key: run.tlb[key] for key in counted} == counted
+    minor = sum(process["minor"] for process in run.as_dict()["processes"])
+    assert found.minor == minor
