@@ -77,6 +77,7 @@ conform: build
 # The patterns of bench/uml on a real kernel and in the model; needs Debian's user-mode-linux.
 reclaim: build
 	$(PY) -m bench.uml $(ARGS)
+	$(PY) -m bench.uml.groups
 
 # What the benchmark measures beside: a peer that cannot be installed is left out, and the table says so.
 $(VENV)/.bench: $(VENV)/.depends

@@ -20,7 +20,7 @@ PATTERNS = {
     "Zipf": "zipf 16000 200000",
     "hot set and scans": "scan 4000 9000 100000",
     "file beside anonymous": "stream 6000 {file} 4000",
-    "file against anonymous": "stream 10000 {file} 4000",
+    "file against anonymous": "stream 11000 {file} 4000",
     "fork, copy-on-write": "fork 8000 4 6000",
 }
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reclaim.md"

@@ -5,7 +5,7 @@
  *   groups oom LIMIT WHOLE ADJ            three processes grow in a group until one is killed, or all (memory.oom.group)
  *   groups swap LIMIT SWAP PAGES MORE     a group reaches memory.swap.max, with PAGES and with MORE pages
  *   groups stat ANON FILE                 what memory.stat tells of anonymous pages and of a file read twice
- *   groups zswap PAGES ROUNDS PERCENT     more than RAM holds, with zswap in front of the device
+ *   groups zswap PAGES ROUNDS POOL        more than RAM holds, with zswap in front of the device, in a pool of about POOL
  *
  * Sizes in pages. Prints "name number" lines; the contents of every page are checked.
  */
@@ -310,8 +310,11 @@ static void zswap(char **word)
     const char *names[] = {"zswpin", "zswpout", "pswpin", "pswpout", "pgmajfault"};  /* of /proc/vmstat */
     uint64_t pages = strtoull(word[0], 0, 10), rounds = strtoull(word[1], 0, 10);
     char before[1 << 15];
+    unsigned long total = field(text_of("/proc/meminfo"), "MemTotal") / 4;
+    char percent[8];
     struct child child;
-    set("/sys/module/zswap/parameters/max_pool_percent", word[2]);
+    snprintf(percent, sizeof percent, "%lu", (strtoul(word[2], 0, 10) * 100 + total / 2) / total);
+    set("/sys/module/zswap/parameters/max_pool_percent", percent);
     set("/sys/module/zswap/parameters/enabled", "1");
     make_group("group");
     child = start("group", pages);

@@ -142,6 +142,7 @@ class ClassicLru(ReclaimPolicy):
         self.put_back(kept)
         reclaimed: i64 = sc.nr_reclaimed - before
         sc.count_steal(reclaimed, file)
+        sc.end_batch()
         self.note_cost(file, sc.nr_pageout, max(0, scanned - reclaimed))  # folios of several pages count as one
 
     def put_back(self, pages: list[Page]) -> None:

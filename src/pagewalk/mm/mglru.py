@@ -287,6 +287,7 @@ class Mglru(ReclaimPolicy):
             now = FILE if folio_is_file_lru(page) else ANON
             self.add_to(page, now, self.max_seq if young else max(self.min_seq[now], min(seq + 1, self.max_seq)))
         sc.count_steal(sc.nr_reclaimed - before, file)
+        sc.end_batch()
         return scanned
 
     def inc_min_seq(self, kind: int) -> None:

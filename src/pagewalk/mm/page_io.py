@@ -1,7 +1,8 @@
 """Between pages and swap areas.
 
 Mirrors: mm/page_io.c (6.18)
-Differs: reading ends before the call returns; writing with the pass of reclaim that began it.
+Differs: reading ends before the call returns; writing ends when reclaim has looked at 32 pages more, or with
+    the pass.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -63,15 +64,18 @@ def swap_writeout(system: "System", page: Page) -> int:
 
 
 def start_writeback(system: "System", page: Page) -> None:
-    """The page, which reclaim wants, is under write-back until ``end_writeback``."""
+    """The page, which reclaim wants, is under write-back until the batch of pages after its own has been looked at."""
     page.flags |= PG_writeback | PG_reclaim
     system.swap.writeback.append(page)
 
 
 def end_writeback(system: "System") -> None:
-    """folio_end_writeback: the device is done with all pages; each is the next to be looked at, the last one first."""
-    pages = system.swap.writeback
-    system.swap.writeback = []
+    """folio_end_writeback: a batch has been looked at, and the device is done with what the one before began to write;
+    each page is the next to be looked at, the last one first."""
+    swap = system.swap
+    pages = swap.writeback_before
+    swap.writeback_before = swap.writeback
+    swap.writeback = []
     for page in pages:
         page.flags &= ~(PG_writeback | PG_reclaim)
         folio_rotate_reclaimable(system, page)

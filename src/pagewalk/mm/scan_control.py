@@ -17,6 +17,7 @@ from pagewalk.mm.memcg_names import (
     PGSTEAL_PROACTIVE,
 )
 from pagewalk.mm.page import Page, PG_swapbacked, PG_unevictable
+from pagewalk.mm.page_io import end_writeback
 from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ class ScanControl:
     def shrink_folio_list(self, pages: list[Page]) -> list[Page]:
         """Lets go of pages that are on no list; those that have to stay, with the flags that say where."""
         return shrink_folio_list(self, pages, self.ignore_references)
+
+    def end_batch(self) -> None:
+        """Pages have been looked at, and are back on the lists: time has passed for the device."""
+        swap = self.system.swap
+        if swap.writeback or swap.writeback_before:
+            end_writeback(self.system)
 
     def evict(self, pages: list[Page]) -> list[Page]:
         """As ``shrink_folio_list``, and counts what was looked at and freed: what a policy's ``shrink`` needs."""

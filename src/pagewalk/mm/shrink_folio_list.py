@@ -286,7 +286,14 @@ def shrink_large_folio(
         for other in group:
             remove_mapping(sc, other, mapping)
         return
+    here = sc.node.lruvecs[sc.memcg.ident]
     for other in group:
         if outcome == ACTIVATE:
             activate(sc, other)
-        kept.append(other)
+        lruvec = sc.node.folio_lruvec(other)
+        if lruvec is here:
+            kept.append(other)
+        else:  # a page of another node: it returns to the lists there
+            if other.flags & PG_mlocked:
+                other.flags = (other.flags | PG_unevictable) & ~PG_active
+            lruvec.add(other)

@@ -63,7 +63,7 @@ class Swap:
     current           the area whose current cluster is being filled
     least_priority    of the next area that asks for none
     zswap             the cache of compressed pages in front of all areas
-    writeback         pages on their way to a disk, in that order
+    writeback         pages on their way to a disk, in that order; writeback_before: those of the batch before
     hits, prev_offset, last_ra_pages  what read-ahead by slots remembers
     """
 
@@ -79,6 +79,7 @@ class Swap:
         self.least_priority = -1
         self.nr_rotational = 0
         self.writeback: list[Page] = []
+        self.writeback_before: list[Page] = []
         self.hits: i64 = 0
         self.prev_offset: i64 = 0
         self.last_ra_pages: i64 = 0

@@ -28,7 +28,6 @@ from pagewalk.mm.lru_names import (
 from pagewalk.mm.lruvec import ReclaimPolicy
 from pagewalk.mm.memcg_reclaim import group_evictable, shrink_node_memcgs
 from pagewalk.mm.page import Page, PG_lru, PG_reclaim
-from pagewalk.mm.page_io import end_writeback as end_swap_writeback
 from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS, ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
@@ -202,8 +201,8 @@ def shrink_node(sc: ScanControl) -> None:
         sc.shrink_slab()
     else:
         shrink_node_memcgs(sc, target)
-    if sc.system.swap.writeback:
-        end_swap_writeback(sc.system)
+    sc.end_batch()
+    sc.end_batch()
     if sc.nr_unqueued_dirty and sc.nr_unqueued_dirty >= sc.nr_scanned - scanned - sc.nr_reclaimed:
         wakeup_flusher_threads(sc.system)
 
