@@ -186,6 +186,16 @@ def copy_marks(mm: object, machine: Machine, followed: FollowedSpaces) -> None:
             theirs.system.ram.words[index] = word
 
 
+def test_entries_of_tables_that_nobody_has_told_of_have_tables() -> None:
+    """A trace that has lost a batch is replayed as far as it goes."""
+    with Machine(Config(ram="64M", aslr=False)) as machine:
+        followed = FollowedSpaces(machine)
+        followed.apply(ev.Tables(task=1, space=3, entries="7f3358596:2>80000001008b4067"))
+        found = leaves(followed._space(3).mm, machine)
+        assert sorted(found) == [0x7F3358596000, 0x7F3358597000]
+        assert followed.resident_pages() == 2
+
+
 def test_only_a_machine_like_the_recorded_one_is_followed() -> None:
     recorded = json.dumps(dataclasses.asdict(Config(ram="200M")), default=str)
     info = TraceInfo(extra={"tables": "1", "config": recorded})

@@ -118,7 +118,7 @@ class FollowedSpaces:
             raise ConfigError(f"replay: expected a level of 0 to {self._last}, got {run.level}")
         if run.page + run.count * span - (span - 1) > self._end:
             raise ConfigError(f"replay: expected entries of user memory, got {run.count} at page {run.page:#x}")
-        index = self._index(space.mm, level, run.page << int(fmt.page_shift))
+        index = self._index(space, level, run.page << int(fmt.page_shift))
         if (index & int(fmt.table_mask)) + run.count > fmt.table_mask + 1:
             raise ConfigError(f"replay: expected entries of one table, got {run.count} from page {run.page:#x} on")
         step = self._step if run.kind == UP else 0
@@ -147,18 +147,20 @@ class FollowedSpaces:
         fmt = self._system.format
         return bool(fmt.present.test(entry) and not fmt.special.test(entry))
 
-    def _index(self, mm: MmStruct, level: int, addr: int) -> int:
-        """Where in RAM the entry of a level is that serves ``addr``."""
+    def _index(self, space: FollowedSpace, level: int, addr: int) -> int:
+        """Where in RAM the entry of a level is that serves ``addr``. Tables that nobody has told of (a trace that has
+        lost some of its batches) are made."""
         fmt, words = self._system.format, self._system.ram.words
         if level == self._last:
-            index = int(pte_lookup(mm, addr))
+            index = int(pte_lookup(space.mm, addr))
             if index >= 0:
                 return index
-        table = int(mm.pgd_pfn) << int(fmt.table_shift)
-        for above in fmt.levels[:level]:
-            entry = int(words[table + (addr >> above.shift & int(fmt.table_mask))])
+        table = int(space.mm.pgd_pfn) << int(fmt.table_shift)
+        for at, above in enumerate(fmt.levels[:level]):
+            index = table + (addr >> above.shift & int(fmt.table_mask))
+            entry = int(words[index])
             if not fmt.present.test(entry) or not fmt.pointer.test(entry):
-                raise ConfigError(f"replay: expected a page table for {addr:#x} before its entries")
+                entry = words[index] = self._new_table(at)
             table = int(fmt.table_index(entry))
         return table + (addr >> fmt.levels[level].shift & int(fmt.table_mask))
 
