@@ -81,7 +81,10 @@ def compiled_extensions() -> tuple[list[Extension], str]:
     except (Exception, SystemExit) as error:  # mypyc ends the process where the sources do not type-check
         return [], f"mypyc failed ({type(error).__name__}: {str(error)[:160]}); its messages are in the build's output"
     for extension in extensions:
-        extension.extra_compile_args = [flag for flag in extension.extra_compile_args if flag != "-Werror"]
+        flags = [flag for flag in extension.extra_compile_args if flag != "-Werror"]
+        if os.name == "posix":  # modules find each other's functions through tables: they call their own directly
+            flags.append("-fvisibility=hidden")
+        extension.extra_compile_args = flags
     return extensions, ""
 
 

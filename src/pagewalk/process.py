@@ -195,7 +195,7 @@ class Process:
             paddr = self._translate(addr + done, WRITE)
             step = min(self._page_size - (addr + done) % self._page_size, len(data) - done)
             ram.bytes[paddr : paddr + step] = data[done : done + step]
-            ram.frame_changed(paddr // self._page_size)
+            ram.stored_to(paddr // self._page_size)
             done += step
 
     def touch(self, addr: int, length: Size = 1, *, write: bool = True) -> None:

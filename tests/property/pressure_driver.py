@@ -66,7 +66,7 @@ class Pressure:
         check_machine(self.machine)
         swap = self.machine.system.swap
         assert swap.nr_swap_pages == swap.total_swap_pages
-        assert not swap.cache
+        assert not swap.cached_pages()
         assert self.machine.system.page_state(LRU_UNEVICTABLE) == 0
         self.machine.close()
 

@@ -99,7 +99,7 @@ def vmstat_equals_a_recount(census: Census) -> None:
     """The machine's nr_* equal a recount over pages, page caches and page tables."""
     vmstat = census.system.vmstat
     mapped = [census.system.page(pfn) for pfn in census.mappers]
-    caches = [len(space.i_pages) for space in census.spaces] + [len(census.system.swap.cache)]
+    caches = [len(space.i_pages) for space in census.spaces] + [len(census.system.swap.cached_pages())]
     shmem = [len(space.i_pages) for space in census.spaces if space.is_shmem]
     for name, told, found in (
         ("nr_anon_mapped", vmstat.nr_anon_mapped, sum(1 for page in mapped if page.flags & PG_anon)),

@@ -70,7 +70,7 @@ def _owners(census: Census) -> dict[int, list[str]]:
         page = census.system.page(pfn)
         if page.flags & PG_anon:
             own(pfn, "anon")
-    for page in census.system.swap.cache.values():
+    for page in census.system.swap.cached_pages():
         if not page.mapcount:
             own(int(page.pfn), "swap cache")
     for page in census.pages:

@@ -11,7 +11,7 @@ __all__ = ["a_page_is_on_one_list", "locked_pages_are_unevictable", "lru_lists_a
 
 
 def lru_lists_are_well_linked(census: Census) -> None:
-    """A list of reclaim reads the same forwards and backwards, and is as long as nr_pages says."""
+    """A page of a list of reclaim knows its place there, and the list is as long as nr_pages says."""
     for node in census.system.nodes:
         for lruvec in node.lruvecs:
             lists_of_are_well_linked(lruvec)
@@ -26,12 +26,16 @@ def lists_of_are_well_linked(lruvec: ReclaimPolicy) -> None:
         told = [int(lruvec.nr(lru)) for lru in range(LRU_UNEVICTABLE)]
         require(told == lruvec_sizes, "generations are counted by age", f"{told}, found {lruvec_sizes}")
     for which in lists:
-        before, count = -1, 0
-        for page in which.pages():
-            if page.lru_prev != before:
-                require(False, "a list is well linked", f"{which} at pfn {page.pfn}")
-            before, count = int(page.pfn), count + 1
-        require(which.tail == before, "a list is well linked", f"{which}: tail {which.tail}, last {before}")
+        count = 0
+        for at, each in enumerate(which.row):
+            if each is not None:
+                count += 1
+                if each.lru_at - which.base != at or at < which.first:
+                    require(False, "a page knows its place on its list", f"{which} at pfn {each.pfn}")
+        oldest = which.last()
+        require(oldest is not None or count == 0, "a list begins with its oldest page", f"{which}: found {count}")
+        wasted = len(which.row) - count
+        require(wasted <= 3 * count + 200, "a list has few empty places", f"{which}: {wasted}")
         below = len([page for page in which.pages() if page.pfn < which.bound])
         require(which.nr_below == below, "nr_below counts the lower zones", f"{which}: {which.nr_below}, found {below}")
         lowest = len([page for page in which.pages() if page.pfn < which.lowest_bound])

@@ -3,6 +3,7 @@
 from pagewalk.check.census import Census, require
 from pagewalk.mm.page import PG_swapbacked, PG_swapcache
 from pagewalk.mm.swap_area import SwapArea
+from pagewalk.mm.swap_slot import SWAPFILE_CLUSTER, SwapCluster, SwapSlot
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS
 
 __all__ = [
@@ -30,30 +31,41 @@ def swap_counts_equal_the_references(census: Census) -> None:
     for area in swap.areas:
         if area is None:
             continue
-        for offset in range(1, area.max):
+        given_out = set(area.used_slots())
+        for offset, slot in known_slots(area):
             entry = area.kind << SWP_OFFSET_BITS | offset
-            told = int(area.count(offset))
+            told = int(slot.count)
             there = found.pop(entry, 0)
-            used = there > 0 or entry in swap.cache
+            used = there > 0 or slot.page is not None
             if told != there:
                 require(False, "a slot's count equals its references", f"{area} slot {offset}: {told}, {there}")
-            if bool(area.used[offset]) != used:
+            if (offset in given_out) != used:
                 require(False, "a slot is used or free", f"{area} slot {offset}: {used}")
     require(not found, "an entry refers to an area", f"entries {sorted(found)[:5]}")
 
 
+def known_slots(area: SwapArea) -> list[tuple[int, SwapSlot]]:
+    """The slots that were ever in use, with their numbers, the header's not among them."""
+    found = []
+    for number, cluster in enumerate(area.clusters):
+        if cluster is not None:
+            found += [(number * SWAPFILE_CLUSTER + at, slot) for at, slot in enumerate(cluster.slots)]
+    return found[1:]
+
+
 def slots_are_accounted(census: Census) -> None:
-    """inuse_pages equals the used slots of an area, cluster_count those of each cluster, nr_swap_pages the free
-    ones."""
+    """inuse_pages equals the used slots of an area, ``count`` those of each cluster, nr_swap_pages the free ones; a
+    cluster knows how many of its pages are cached, and whether it has room."""
     swap = census.system.swap
     free = 0
     total = 0
     for area in swap.areas:
         if area is None:
             continue
-        used = sum(area.used) - 1
+        used = len(area.used_slots())
         require(area.inuse_pages == used, "inuse_pages is a recount", f"{area}: found {used}")
-        require(sum(area.cluster_count) == used + 1, "clusters count their slots", f"{area}: {used + 1}")
+        for number, cluster in enumerate(area.clusters):
+            cluster_is_accounted(area, number, cluster)
         contents_are_accounted(area)
         total += area.pages
         free += 0 if area.swapoff else area.pages - used
@@ -61,11 +73,27 @@ def slots_are_accounted(census: Census) -> None:
     require(swap.total_swap_pages == total, "total_swap_pages is a recount", f"{swap.total_swap_pages}, found {total}")
 
 
+def cluster_is_accounted(area: SwapArea, number: int, cluster: SwapCluster | None) -> None:
+    """One cluster: its counts, and the list that it is on."""
+    count = 0
+    if cluster is not None:
+        where = f"{area} cluster {number}"
+        count = sum([slot.used for slot in cluster.slots])
+        require(cluster.count == count, "clusters count their slots", f"{where}: {cluster.count}, found {count}")
+        cached = len(cluster.cached_pages())
+        require(cluster.cached == cached, "clusters count their cached pages", f"{where}: found {cached}")
+    lists = [number == area.current, number in area.free_clusters, number in area.nonfull_clusters]
+    full = cluster is not None and count == cluster.nr
+    require(sum(lists) == 1 or (full and not any(lists)), "a cluster has its place", f"{area} {number}: {lists}")
+    require(not lists[1] or count == 0, "a free cluster has no used slot", f"{area} {number}: {count}")
+
+
 def contents_are_accounted(area: SwapArea) -> None:
     """What is stored is a used slot's, and every page of the host is one slot's or free."""
     contents = area.contents
-    stored = {slot: place for slot, place in enumerate(contents.slots.tolist()[::2]) if place > 0}
-    unused = [slot for slot in stored if not area.used[slot]]
+    stored = {offset: int(slot.place) for offset, slot in known_slots(area) if slot.place > 0}
+    given_out = set(area.used_slots())
+    unused = [slot for slot in stored if slot not in given_out]
     require(not unused, "what is stored is a used slot's", f"{area}: slots {unused[:5]}")
     places = sorted([*stored.values(), *contents.holes])
     whole = list(range(1, int(contents.nr_places) + 1))
@@ -75,21 +103,28 @@ def contents_are_accounted(area: SwapArea) -> None:
 def swap_cache_and_pages_agree(census: Census) -> None:
     """A page of the swap cache knows its slot, and every page marked PG_swapcache is there."""
     swap = census.system.swap
-    for entry, page in swap.cache.items():
-        marked = page.flags & (PG_swapcache | PG_swapbacked) == PG_swapcache | PG_swapbacked
-        require(page.swap == entry and marked, "the swap cache knows its pages", f"pfn {page.pfn} {page.flag_names()}")
-    marked_pages = sum(1 for page in census.pages if page.flags & PG_swapcache)
-    require(marked_pages == len(swap.cache), "PG_swapcache marks cached pages", f"{marked_pages}, {len(swap.cache)}")
-    told = census.system.vmstat.nr_swapcached
-    require(told == len(swap.cache), "nr_swapcached is a recount", f"{told}, found {len(swap.cache)}")
-    bare = [
-        slot
-        for area in swap.areas
-        if area is not None
-        for slot, uses in enumerate(area.map)
-        if uses and area.kind << SWP_OFFSET_BITS | slot not in swap.cache and not area.contents.slots[slot * 2 + 1]
-    ]
+    count = 0
+    bare = []
+    for area in swap.areas:
+        if area is None:
+            continue
+        for offset, slot in known_slots(area):
+            page = slot.page
+            if page is None:
+                if slot.count and not slot.shadow:
+                    bare.append(offset)
+                continue
+            count += 1
+            entry = area.kind << SWP_OFFSET_BITS | offset
+            marked = page.flags & (PG_swapcache | PG_swapbacked) == PG_swapcache | PG_swapbacked
+            known = page.swap == entry and marked
+            require(known, "the swap cache knows its pages", f"pfn {page.pfn} {page.flag_names()}")
     require(not bare, "a slot whose page is gone has a shadow", f"slots {bare[:5]}")
+    marked_pages = sum(1 for page in census.pages if page.flags & PG_swapcache)
+    require(marked_pages == count, "PG_swapcache marks cached pages", f"{marked_pages}, {count}")
+    told = int(census.system.vmstat.nr_swapcached)
+    require(told == count, "nr_swapcached is a recount", f"{told}, found {count}")
+    require(swap.nr_cached == count, "nr_cached is a recount", f"{swap.nr_cached}, found {count}")
 
 
 def exclusive_swap_entries_are_alone(census: Census) -> None:

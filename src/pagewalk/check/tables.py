@@ -113,8 +113,8 @@ def guard_entries_are_of_anonymous_or_file_memory(census: Census) -> None:
 
 
 def tables_are_counted_and_needed(census: Census) -> None:
-    """nr_tables equals a recount by level, a table below the root serves some VMA, and the remembered last-level table
-    is the one that the walk finds."""
+    """nr_tables equals a recount by level, a table below the root serves some VMA, and the remembered last-level tables
+    are those that the walk finds."""
     for mm in census.mms:
         tables = census.tables[mm.ident]
         counts = [sum(1 for table in tables if table.level == level) for level in range(len(mm.nr_tables))]
@@ -123,14 +123,16 @@ def tables_are_counted_and_needed(census: Census) -> None:
             if table.level:
                 served = any(vma.vm_start < table.end and vma.vm_end > table.start for vma in mm.vmas)
                 require(served, "a table serves a VMA", f"level {table.level} {table.start:#x}-{table.end:#x}")
+        fmt = census.system.format
+        last = {table.start: table.pfn << int(fmt.table_shift) for table in tables if table.level == len(counts) - 1}
+        remembered = {int(known.tag): known.base for known in mm.pte_tables if known and known.gen == mm.table_gen}
         if mm.pte_cache_tag >= 0:
-            fmt = census.system.format
-            start = int(mm.pte_cache_tag) << int(fmt.pmd_shift)
-            shift = int(fmt.table_shift)
-            walked = [table.pfn << shift for table in tables if table.level == len(counts) - 1 and table.start == start]
-            require(walked == [mm.pte_cache_base], "the remembered table is the one in use", f"{start:#x}: {walked}")
+            remembered[int(mm.pte_cache_tag)] = mm.pte_cache_base
+        for tag, base in remembered.items():
+            start = tag << int(fmt.pmd_shift)
+            used = last.get(start)
+            require(used == base, "the remembered table is the one in use", f"{start:#x}: {used}, not {base}")
         if mm.pmd_cache_tag != NO_TAG and mm.pgd_pfn >= 0:
-            fmt = census.system.format
             shift = int(fmt.table_shift)
             start = int(mm.pmd_cache_tag) << int(fmt.pmd_shift) + shift
             walked = [table.pfn << shift for table in tables if table.level == len(counts) - 2 and table.start == start]

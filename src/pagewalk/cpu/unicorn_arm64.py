@@ -73,6 +73,7 @@ class UnicornArm64(UnicornCpu):
 
     def __init__(self, ram: "Ram", fmt: PageFormat, compile_after: int = COMPILE_AFTER) -> None:
         self._owner = Arm64Engine(ram.address, ram.size)
+        ram.programs_run()
         engine = self._owner.address
         mmu = Arm64Mmu(engine, ram, fmt, _sees_nothing, compile_after if may_compile() else -1)
         super().__init__(engine, ram, mmu, Events(engine, mmu.state, mmu.state_address))

@@ -88,6 +88,7 @@ class UnicornX86(UnicornCpu):
         tls_entry: int = TLS_ENTRY,
     ) -> None:
         self._owner = Engine(ram.address, ram.size, user32_cs)
+        ram.programs_run()
         engine = self._owner.address
         self.hwcap = self._owner.hwcap
         self._sse = SseFlags(engine, *self._owner.sse_flags)

@@ -216,7 +216,7 @@ class KernelMemory(TaskRegistry):
             entry = self.init_mm().walk(at & _WORD)[-1][2]
             if not self.system.format.write.test(entry - (1 << 64) if entry >> 63 else entry):
                 raise PagewalkError(f"unable to handle kernel paging request at {at & _WORD:#x}: permissions violation")
-            self.system.ram.frame_changed(paddr >> 12)
+            self.system.ram.stored_to(paddr >> 12)
             self.system.ram.bytes[paddr : paddr + part] = data[done : done + part]
             done += part
 

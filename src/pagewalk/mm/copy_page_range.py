@@ -86,7 +86,6 @@ def child_table(mm: MmStruct, level: int, index: i64) -> i64:
     page.flags |= PG_table
     system.vmstat.nr_page_table_pages += 1
     mm.nr_tables[level] += 1
-    mm.pte_cache_tag = -1
     words[index] = (page.pfn << fmt.pfn_shift) | (fmt.root_table if level == 1 else fmt.table)
     return page.pfn << fmt.table_shift
 

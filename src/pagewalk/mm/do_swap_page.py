@@ -31,7 +31,8 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
     words = system.ram.words
     entry = pte_to_swp_entry(fmt, pte)
     ret: i64 = 0
-    page = swap.cache.get(entry)
+    slot = swap.slot(entry)
+    page = slot.page
     if page is not None:
         swap_update_readahead(system, page, vma, vmf.address)
     else:
@@ -39,13 +40,13 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
         if page is None:
             return VM_FAULT_OOM
         ret = VM_FAULT_MAJOR
-        system.memstall(system.config.swap_latency_us * 1000)
+        system.memstall(system.swap_latency_ns)
         system.vmstat.pgmajfault += 1
     page.refcount += 1
     if vma.anon_vma is None:  # moved here by mremap, say
         anon_vma_prepare(vma)
     exclusive = fmt.pte_swp_exclusive(pte)
-    swap.swap_free_cached(entry)
+    slot.drop_use()
     if should_try_to_free_swap(vmf, page):
         swap.try_to_free_swap(page)
     rss = mm.rss_stat

@@ -69,7 +69,7 @@ def filemap_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) 
         if isinstance(page, int):
             return int(done) if done else page
         system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
-        system.ram.frame_changed(page.pfn)
+        system.ram.stored_to(page.pfn)
         set_page_dirty(system, page)
         done += size
         if pos + done > mapping.i_size:

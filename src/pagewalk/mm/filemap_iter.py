@@ -105,7 +105,7 @@ def write_end(system: System, mapping: AddressSpace, page: Page, at: i64, copied
     Where nothing was copied to the beginning of a page that the file has already, the page is not dirty
     (block_commit_write counts the blocks that begin before the last byte).
     """
-    system.ram.frame_changed(page.pfn)
+    system.ram.stored_to(page.pfn)
     if mapping.is_shmem:
         page.flags |= PG_dirty
     elif copied or at & ~system.page_mask or not mapping.has_block(page.index):

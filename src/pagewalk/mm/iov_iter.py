@@ -59,7 +59,7 @@ class IovIter:
                 if paddr < 0:
                     break
                 copy_forward(ram, paddr, source + done, part)
-                ram.frame_changed(paddr >> ram.page_shift)
+                ram.stored_to(paddr >> ram.page_shift)
             self.advance(part)
             done += part
         return done

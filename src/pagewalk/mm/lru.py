@@ -114,13 +114,18 @@ class ClassicLru(ReclaimPolicy):
         stay (isolate_lru_folios)."""
         which = self.lists[lru]
         taken: list[Page] = []
+        if sc.all_zones:
+            taken = which.take(nr_to_scan)
+            for each in taken:
+                each.flags &= ~PG_lru
+            return taken
         skipped: list[Page] = []
         while len(taken) < nr_to_scan:
             page = which.last()
             if page is None:
                 break
             which.delete(page)
-            if sc.all_zones or sc.zone_fits(page):
+            if sc.zone_fits(page):
                 page.flags &= ~PG_lru
                 taken.append(page)
             else:

@@ -14,7 +14,7 @@ Differs: pages enter the lists at once, not in batches of each CPU; pages of one
     sums over groups are taken when they are asked for.
 """
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -43,20 +43,30 @@ if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
 
+_ROOM: Final = 64  # places that a list may waste
+
+
 @final
 class LruList:
-    """Pages in a row, linked through ``lru_prev`` and ``lru_next``. The head is the young end.
+    """Pages in a row, the oldest one, which is the next to be looked at, first. The tail is the old end, the head the
+    young one.
+
+    A row rather than links between the pages: whoever takes a page off need not touch its neighbours, which have been
+    left alone for long, and the pages that come next are known before the first of them has been fetched.
 
     name       for reports
+    row        the pages; None where one has been taken out
+    first      where in the row the oldest page is; what is before it is None
+    base       ``Page.lru_at`` of the row's first place: a page is at ``row[page.lru_at - base]``
     nr_pages   how many there are; nr_below: those of them whose frames lie below ``bound``, where the highest zone of
                the node begins; nr_lowest: below ``lowest_bound``, where the second highest begins
     """
 
-    def __init__(self, mem_map: MemMap, name: str) -> None:
-        self.mem_map = mem_map
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.head: i64 = -1
-        self.tail: i64 = -1
+        self.row: list[Page | None] = []
+        self.first: i64 = 0
+        self.base: i64 = 0
         self.nr_pages: i64 = 0
         self.nr_below: i64 = 0
         self.nr_lowest: i64 = 0
@@ -68,14 +78,8 @@ class LruList:
 
     def add(self, page: Page) -> None:
         """Puts a page at the head."""
-        head: i64 = self.head
-        page.lru_prev = -1
-        page.lru_next = head
-        if head >= 0:
-            self.mem_map.page(head).lru_prev = page.pfn
-        else:
-            self.tail = page.pfn
-        self.head = page.pfn
+        page.lru_at = self.base + len(self.row)
+        self.row.append(page)
         self.nr_pages += 1
         if page.pfn < self.bound:
             self.nr_below += 1
@@ -84,14 +88,13 @@ class LruList:
 
     def add_tail(self, page: Page) -> None:
         """Puts a page at the tail: it is the next to be looked at."""
-        tail: i64 = self.tail
-        page.lru_next = -1
-        page.lru_prev = tail
-        if tail >= 0:
-            self.mem_map.page(tail).lru_next = page.pfn
-        else:
-            self.head = page.pfn
-        self.tail = page.pfn
+        if self.first == 0:
+            self.row[:0] = [None] * _ROOM
+            self.first = _ROOM
+            self.base -= _ROOM
+        self.first -= 1
+        page.lru_at = self.base + self.first
+        self.row[self.first] = page
         self.nr_pages += 1
         if page.pfn < self.bound:
             self.nr_below += 1
@@ -100,37 +103,75 @@ class LruList:
 
     def delete(self, page: Page) -> None:
         """Takes a page off."""
-        before: i64 = page.lru_prev
-        behind: i64 = page.lru_next
-        if before >= 0:
-            self.mem_map.page(before).lru_next = behind
-        else:
-            self.head = behind
-        if behind >= 0:
-            self.mem_map.page(behind).lru_prev = before
-        else:
-            self.tail = before
-        page.lru_prev = -1
-        page.lru_next = -1
+        at: i64 = page.lru_at - self.base
+        self.row[at] = None
         self.nr_pages -= 1
         if page.pfn < self.bound:
             self.nr_below -= 1
             if page.pfn < self.lowest_bound:
                 self.nr_lowest -= 1
+        if at == self.first:
+            self.advance()
+        else:
+            self.close_gaps()
+
+    def advance(self) -> None:
+        """The oldest page has gone: finds the one behind it, and gives up places where nothing is any more."""
+        row = self.row
+        at = self.first
+        end: i64 = len(row)
+        while at < end and row[at] is None:
+            at += 1
+        self.first = at
+        if at > _ROOM and at * 2 > end:
+            del row[:at]
+            self.base += at
+            self.first = 0
+        self.close_gaps()
+
+    def close_gaps(self) -> None:
+        """Where most places are empty, the pages move together."""
+        if len(self.row) - self.first <= 2 * self.nr_pages + _ROOM:
+            return
+        self.row = [page for page in self.row if page is not None]
+        self.base = 0
+        self.first = 0
+        at: i64 = 0
+        for page in self.row:
+            assert page is not None
+            page.lru_at = at
+            at += 1
 
     def last(self) -> Page | None:
         """The page at the tail."""
-        return None if self.tail < 0 else self.mem_map.page(self.tail)
+        return self.row[self.first] if self.nr_pages else None
+
+    def take(self, count: i64) -> list[Page]:
+        """Takes up to ``count`` pages off the tail, the oldest first."""
+        taken: list[Page] = []
+        row = self.row
+        at = self.first
+        end: i64 = len(row)
+        while at < end and len(taken) < count:
+            page = row[at]
+            if page is not None:
+                taken.append(page)  # one after another, so that the host fetches several at a time
+                row[at] = None
+            at += 1
+        self.nr_pages -= len(taken)
+        if self.bound:
+            for page in taken:
+                if page.pfn < self.bound:
+                    self.nr_below -= 1
+                    if page.pfn < self.lowest_bound:
+                        self.nr_lowest -= 1
+        self.first = at
+        self.advance()
+        return taken
 
     def pages(self) -> list[Page]:
         """All of them, from the head on; for reports and checks."""
-        found: list[Page] = []
-        pfn: i64 = self.head
-        while pfn >= 0:
-            page = self.mem_map.page(pfn)
-            found.append(page)
-            pfn = page.lru_next
-        return found
+        return [page for page in reversed(self.row) if page is not None]
 
 
 def folio_lru_list(page: Page) -> int:
@@ -167,7 +208,7 @@ class ReclaimPolicy:
 
     def __init__(self, mem_map: MemMap) -> None:
         self.mem_map = mem_map
-        self.lists: list[LruList] = [LruList(mem_map, name) for name in LRU_NAMES]
+        self.lists: list[LruList] = [LruList(name) for name in LRU_NAMES]
         self.anon_cost: i64 = 0
         self.file_cost: i64 = 0
         self.io_cost_only = False

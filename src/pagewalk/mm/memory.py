@@ -25,7 +25,7 @@ from pagewalk.mm.folio import folio_to_map
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mempolicy import vma_alloc_page
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache
+from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache, PG_zeros
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_alloc, try_to_free_pte
 from pagewalk.mm.rmap import add_new_anon_rmap, anon_vma_prepare, locked_elsewhere
@@ -111,10 +111,11 @@ def do_anonymous_page(vmf: VmFault) -> i64:
     if page is None:
         return VM_FAULT_OOM
     add_new_anon_rmap(page, vma, vmf.address)
+    if system.ram.nobody_stores:
+        page.flags |= PG_zeros
     pte: i64 = (page.pfn << fmt.pfn_shift) | vma.vm_page_prot
     if vma.vm_flags & VM_WRITE:
-        pte = (pte & ~(fmt.write.mask | fmt.dirty.mask)) | fmt.write.value | fmt.dirty.value
-        pte = pte & ~fmt.rdonly
+        pte = (pte & ~(fmt.write.mask | fmt.dirty.mask | fmt.rdonly)) | fmt.write.value | fmt.dirty.value
     system.ram.words[vmf.pte_index] = pte
     mm.rss_stat[MM_ANONPAGES] += 1
     system.vmstat.nr_anon_mapped += 1
@@ -214,8 +215,7 @@ def finish_fault(vmf: VmFault) -> None:
     page = vmf.page
     assert page is not None
     system = vmf.vma.vm_mm.system
-    words = system.ram.words
-    if words[vmf.pte_index] != 0:  # map_pages got there first
+    if system.ram.words[vmf.pte_index] != 0:  # map_pages got there first
         system.node.put_page(page)
         return
     write = (vmf.flags & FAULT_FLAG_WRITE) != 0
@@ -224,7 +224,7 @@ def finish_fault(vmf: VmFault) -> None:
         first, nr = folio_to_map(vmf, mapping, vmf.pgoff, system.nr_pages(mapping.i_size))
         start: i64 = vmf.pte_index + first - vmf.pgoff
         empty = 0
-        while empty < nr and words[start + empty] == 0:
+        while empty < nr and system.ram.words[start + empty] == 0:
             empty += 1
         if nr > 1 and empty == nr:
             for at in range(nr):

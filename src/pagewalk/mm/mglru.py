@@ -101,8 +101,7 @@ class Mglru(ReclaimPolicy):
         self.max_seq = MIN_NR_GENS + 1
         self.min_seq: list[int] = [0, 0]
         self.gens: list[list[LruList]] = [
-            [LruList(mem_map, f"{kind} generation {place}") for place in range(MAX_NR_GENS)]
-            for kind in ("anon", "file")
+            [LruList(f"{kind} generation {place}") for place in range(MAX_NR_GENS)] for kind in ("anon", "file")
         ]
         self.tiers: list[Tiers] = [Tiers(), Tiers()]
 

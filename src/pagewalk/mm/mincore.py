@@ -12,6 +12,7 @@ from pagewalk.mm.file import FMODE_WRITE
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import PG_uptodate
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.swap_state import swap_cache_get_folio
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.uaccess import access_ok, copy_to_user
 from pagewalk.mm.vma import Vma
@@ -58,13 +59,13 @@ def residency(vma: Vma, start: i64, nr_pages: i64) -> bytes:
         pte: i64 = words[index] if index >= 0 else 0
         if pte != 0 and pte != guard:
             swapped = fmt.is_swap_pte(pte)
-            vec[at] = 0 if swapped and pte_to_swp_entry(fmt, pte) not in mm.system.swap.cache else 1
+            vec[at] = 0 if swapped and swap_cache_get_folio(mm.system, pte_to_swp_entry(fmt, pte)) is None else 1
         elif mapping is not None:
             pgoff: i64 = vma.pgoff_of(addr)
             page = mapping.i_pages.get(pgoff)
             cached = mapping.is_warm(pgoff) if page is None else page.flags & PG_uptodate != 0
             if page is None and pgoff in mapping.swapped:
-                cached = mapping.swapped[pgoff] in mm.system.swap.cache
+                cached = swap_cache_get_folio(mm.system, mapping.swapped[pgoff]) is not None
             vec[at] = 1 if cached else 0
         at += 1
     return bytes(vec)

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from pagewalk.arch.format import Layout
 from pagewalk.mm.file import File
-from pagewalk.mm.pgtable import NO_TAG, pgd_alloc
+from pagewalk.mm.pgtable import NO_TAG, PTE_TABLES, PteTable, pgd_alloc
 from pagewalk.mm.system import System
 from pagewalk.mm.vma import VM_GROWSDOWN, Vma
 
@@ -80,6 +80,8 @@ class MmStruct:
 
     vmas, starts      its VMAs by address, disjoint; ``starts`` caches their vm_start for the search
     pgd_pfn           frame of the root table, -1 once freed
+    pte_cache_tag, pte_cache_base  the last-level table that was looked up last (mm/pgtable.py, PteTable)
+    pte_tables        last-level tables that were looked up before; those of ``table_gen`` are still there
     nr_tables         page-table frames by level, 0 = root (VmPTE counts pud, pmd and pte tables)
     tlb_gen           grows when translations lose rights: a CPU that has seen a smaller one flushes its TLB
     tlb_flush_batched  reclaim has taken pages out of its tables and flushes the TLBs when it has been through its list
@@ -113,6 +115,8 @@ class MmStruct:
         self.nr_tables: list[int] = [1] + [0] * (len(levels) - 1)
         self.pte_cache_tag: i64 = -1
         self.pte_cache_base: i64 = -1
+        self.pte_tables: list[PteTable | None] = [None] * PTE_TABLES
+        self.table_gen: i64 = 0
         self.pmd_cache_tag: i64 = NO_TAG
         self.pmd_cache_base: i64 = -1
         self.tlb_flush_batched = False
@@ -247,6 +251,11 @@ class MmStruct:
             self.hiwater_rss = rss
         if self.total_vm > self.hiwater_vm:
             self.hiwater_vm = self.total_vm
+
+    def forget_pte_tables(self) -> None:
+        """Last-level tables have gone, or moved."""
+        self.pte_cache_tag = -1
+        self.table_gen += 1
 
     def pgtables_bytes(self) -> int:
         """mm_pgtables_bytes: the pud, pmd and pte tables."""

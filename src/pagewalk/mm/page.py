@@ -1,7 +1,7 @@
 """struct page: what is known of one frame of RAM.
 
-A ``Page`` exists from the first use of its frame (``MemMap.page``) and lives as long as the machine. It refers to its
-list neighbours by frame number, never by object, so that a machine's pages form no reference cycles.
+A ``Page`` exists from the first use of its frame (``MemMap.page``) and lives as long as the machine. It refers to other
+pages by frame number, never by object, so that a machine's pages form no reference cycles.
 
 Mirrors: include/linux/mm_types.h, include/linux/page-flags.h, mm/sparse.c (6.18)
 Differs: one object per frame; the fields that Linux overlays in unions stand side by side; _mapcount starts at 0.
@@ -34,11 +34,12 @@ PG_unevictable: Final = 1 << 18
 PG_workingset: Final = 1 << 19  # was active when it was last taken out, or taken off the active list
 PG_reclaim: Final = 1 << 20  # to be taken as soon as it is written back
 PG_slab: Final = 1 << 21  # heads a slab
+PG_zeros: Final = 1 << 22  # anonymous memory that was zeros when it was mapped, where nobody stores (mm/ram.py)
 
 PAGE_FLAG_NAMES: Final = (
     "reserved", "buddy", "pcp", "table", "anon", "anon_exclusive", "swapbacked", "uptodate", "dirty",
     "referenced", "active", "lru", "mlocked", "readahead", "writeback", "head", "special",
-    "swapcache", "unevictable", "workingset", "reclaim", "slab",
+    "swapcache", "unevictable", "workingset", "reclaim", "slab", "zeros",
 )  # fmt: skip
 
 SECTION_PAGES_SHIFT: Final = 15  # 128 MiB: SECTION_SIZE_BITS 27
@@ -60,22 +61,24 @@ class Page:
     order      of the free block that it heads (PG_buddy) or of the allocation it heads
     memcg      id of the memory cgroup that it is charged to, 0 for none
     pristine   the frame holds zeros: it has never been given out, or was all zeros when it was last freed
-    lru_prev, lru_next  frame numbers of its neighbours on a list, -1 at the ends
+    lru_at     its place on a list of reclaim (PG_lru; mm/lruvec.py)
+    lru_prev, lru_next  frame numbers of the neighbours of a free block (PG_buddy) on its list, -1 at the ends
     swap       the swap entry that it is in the swap cache as (PG_swapcache)
     """
 
     def __init__(self, pfn: i64) -> None:
-        # What lists are kept with comes first: the host fetches it together with the object's own head.
+        # What a page that is looked at is asked for comes first: the host fetches it together.
         self.pfn: i64 = pfn
         self.flags: i64 = 0
-        self.lru_prev: i64 = -1
-        self.lru_next: i64 = -1
+        self.lru_at: i64 = 0
         self.refcount: i64 = 0
         self.mapcount: i64 = 0
         self.index: i64 = 0
         self.mapping: object = None
         self.swap: i64 = 0
         self.order: i64 = 0
+        self.lru_prev: i64 = -1
+        self.lru_next: i64 = -1
         self.memcg: i64 = 0
         self.pristine = True
 

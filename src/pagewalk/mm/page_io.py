@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from pagewalk.mm.memcg_names import PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO
-from pagewalk.mm.page import Page, PG_dirty, PG_reclaim, PG_uptodate, PG_writeback
+from pagewalk.mm.page import Page, PG_dirty, PG_reclaim, PG_uptodate, PG_writeback, PG_zeros
 from pagewalk.mm.swap import folio_rotate_reclaimable
+from pagewalk.mm.swap_slot import SwapSlot
 from pagewalk.mm.swapfile import SWP_OFFSET_MASK
 from pagewalk.mm.zram import zram_drop, zram_hold
 from pagewalk.mm.zswap import writeback_enabled
@@ -32,19 +33,24 @@ def is_folio_zero_filled(system: "System", page: Page) -> bool:
     return system.ram.zero_page.startswith(system.ram.page(page.pfn))  # compares without a copy
 
 
+def known_zeros(system: "System", page: Page) -> bool:
+    """The page was zeros when it was mapped, and nobody stores: there is no need to look."""
+    return page.flags & PG_zeros != 0 and system.ram.nobody_stores
+
+
 def swap_writeout(system: "System", page: Page) -> int:
     """Stores a page of the swap cache in its slot; it is clean then. A page of zeros only leaves a mark (up to 6.1 it
     is written as any other); zswap is asked before the device. WRITING where a disk has to do it; NOT_WRITTEN where the
     page has to stay: a compressed device has no frame for it, or its memory cgroup keeps it from the device."""
-    swap = system.swap
-    area = swap.area_of(page.swap)
+    area = system.swap.area_of(page.swap)
     offset: i64 = page.swap & SWP_OFFSET_MASK
+    slot = area.slot(offset)
     group = system.memcg.groups[page.memcg]
-    if not system.linux_6_1 and is_folio_zero_filled(system, page):
+    if not system.linux_6_1 and (known_zeros(system, page) or is_folio_zero_filled(system, page)):
         page.flags &= ~PG_dirty
         if area.ratio:
             zram_drop(system, area, offset)
-        area.contents.store_zeros(offset)
+        area.contents.store_zeros(slot)
         system.ram.frame_changed(page.pfn)
         page.pristine = True  # it is freed next, and nobody writes to it before it has another owner
         system.vmstat.swpout_zero += 1
@@ -58,7 +64,7 @@ def swap_writeout(system: "System", page: Page) -> int:
         system.vmstat.pgpgout += system.page_size >> 10
         group.vm_events[PSWPOUT] += 1
     page.flags &= ~PG_dirty
-    area.contents.store(offset, system.ram.bytes, page.pfn << system.page_shift)
+    area.contents.store(slot, system.ram.bytes, page.pfn << system.page_shift)
     system.vmstat.nr_vmscan_write += 1
     return WRITTEN if compressed or area.synchronous else WRITING
 
@@ -81,16 +87,17 @@ def end_writeback(system: "System") -> None:
         folio_rotate_reclaimable(system, page)
 
 
-def swap_read_folio(system: "System", page: Page, zeroed: bool) -> None:
-    """Fills a page of the swap cache, which nobody maps yet, from its slot. ``zeroed``: that is all zeros, and so is
-    the page as it comes from the allocator."""
+def swap_read_folio(system: "System", page: Page, slot: SwapSlot, zeroed: bool) -> None:
+    """Fills a page of the swap cache, which nobody maps yet, from its ``slot``. ``zeroed``: that is all zeros, and so
+    is the page as it comes from the allocator."""
     page.flags |= PG_uptodate
-    area = system.swap.area_of(page.swap)
+    contents = system.swap.area_of(page.swap).contents
     group = system.memcg.groups[page.memcg]
-    start: i64 = page.pfn << system.page_shift
-    if zeroed or not area.contents.load(page.swap & SWP_OFFSET_MASK, system.ram.bytes, start):
+    if zeroed or not contents.load(slot, system.ram.bytes, page.pfn << system.page_shift):
         if not zeroed:
             system.ram.clear_page(page.pfn)
+        if system.ram.nobody_stores:
+            page.flags |= PG_zeros
         system.vmstat.swpin_zero += 1
         group.vm_events[SWPIN_ZERO] += 1
         return

@@ -8,9 +8,9 @@ Differs: the kernel's half of a process's root table is there on x86 only (mm/in
     needed; under PAE the tables below the root are made when they are needed (Linux makes all at once).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from pagewalk.arch.format import bit
 from pagewalk.mm.gfp import GFP_PGTABLE
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 
 NO_TAG: Final = 1 << 62  # of no address
+PTE_TABLES: Final = 256  # last-level tables that an address space remembers, by the low bits of their tags
+
+
+@final
+@mypyc_attr(acyclic=True)
+class PteTable:
+    """A last-level table that a look-up has found.
+
+    tag   of the addresses that it serves: ``addr >> pmd_shift``
+    base  index of its first entry
+    gen   ``MmStruct.table_gen`` when it was found: where that has changed, it may be gone
+    """
+
+    def __init__(self, tag: i64, base: i64, gen: i64) -> None:
+        self.tag: i64 = tag
+        self.base: i64 = base
+        self.gen: i64 = gen
 
 
 def pgd_alloc(mm: "MmStruct") -> bool:
@@ -57,7 +74,8 @@ def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
     missing from (nothing is mapped up to the next multiple of ``1 << shift``)."""
     fmt = mm.system.format
     mask = fmt.table_mask
-    if addr >> fmt.pmd_shift == mm.pte_cache_tag:
+    tag = addr >> fmt.pmd_shift
+    if tag == mm.pte_cache_tag or known_pte_table(mm, tag):
         return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = mm.system.ram.words
     table: i64 = mm.pgd_pfn << fmt.table_shift
@@ -75,9 +93,32 @@ def pte_lookup(mm: "MmStruct", addr: i64) -> i64:
             if entry & fmt.present.mask != fmt.present.value:
                 return -shift
             table = fmt.table_index(entry)
-    mm.pte_cache_tag = addr >> fmt.pmd_shift
-    mm.pte_cache_base = table
+    remember_pte_table(mm, tag, table)
     return table + ((addr >> fmt.page_shift) & mask)
+
+
+def known_pte_table(mm: "MmStruct", tag: i64) -> bool:
+    """Whether the table of the addresses of ``tag`` is remembered; it is the one at hand then."""
+    known = mm.pte_tables[tag & (PTE_TABLES - 1)]
+    if known is None or known.tag != tag or known.gen != mm.table_gen:
+        return False
+    mm.pte_cache_tag = tag
+    mm.pte_cache_base = known.base
+    return True
+
+
+def remember_pte_table(mm: "MmStruct", tag: i64, base: i64) -> None:
+    """A walk has found the table of the addresses of ``tag``. Of the kernel's half only the last one is remembered."""
+    mm.pte_cache_tag = tag
+    mm.pte_cache_base = base
+    if tag >= 0:
+        known = mm.pte_tables[tag & (PTE_TABLES - 1)]
+        if known is None:
+            mm.pte_tables[tag & (PTE_TABLES - 1)] = PteTable(tag, base, mm.table_gen)
+        else:
+            known.tag = tag
+            known.base = base
+            known.gen = mm.table_gen
 
 
 def remember_pmd_table(mm: "MmStruct", addr: i64, table: i64) -> None:
@@ -94,15 +135,15 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
     system = mm.system
     fmt = system.format
     mask = fmt.table_mask
-    if addr >> fmt.pmd_shift == mm.pte_cache_tag:
+    tag = addr >> fmt.pmd_shift
+    if tag == mm.pte_cache_tag or known_pte_table(mm, tag):
         return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     words = system.ram.words
     entry: i64 = 0
     if addr >> (fmt.pmd_shift + fmt.table_shift) == mm.pmd_cache_tag:
         entry = words[mm.pmd_cache_base + ((addr >> fmt.pmd_shift) & mask)]
         if entry & fmt.present.mask == fmt.present.value:
-            mm.pte_cache_tag = addr >> fmt.pmd_shift
-            mm.pte_cache_base = fmt.table_index(entry)
+            remember_pte_table(mm, tag, fmt.table_index(entry))
             return mm.pte_cache_base + ((addr >> fmt.page_shift) & mask)
     table: i64 = mm.pgd_pfn << fmt.table_shift
     level = 0
@@ -122,8 +163,7 @@ def pte_alloc(mm: "MmStruct", addr: i64) -> i64:
             entry = (page.pfn << fmt.pfn_shift) | (fmt.root_table if level == 1 else fmt.table)
             words[index] = entry
         table = fmt.table_index(entry)
-    mm.pte_cache_tag = addr >> fmt.pmd_shift
-    mm.pte_cache_base = table
+    remember_pte_table(mm, tag, table)
     return table + ((addr >> fmt.page_shift) & mask)
 
 
@@ -165,7 +205,7 @@ def move_normal_pmd(mm: "MmStruct", old_addr: i64, new_addr: i64) -> bool:
         return False
     words[target] = words[source]
     words[source] = 0
-    mm.pte_cache_tag = -1
+    mm.forget_pte_tables()
     return True
 
 
@@ -209,7 +249,7 @@ def _ptes(vma: "Vma", start: i64, end: i64, swapped: bool) -> list[int]:
 def free_pgtables(mm: "MmStruct", start: i64, end: i64, floor: i64, ceiling: i64) -> None:
     """Frees the tables that served [start, end) and nothing else: those that lie wholly between ``floor`` (end of the
     mapping below) and ``ceiling`` (start of the mapping above)."""
-    mm.pte_cache_tag = -1
+    mm.forget_pte_tables()
     mm.pmd_cache_tag = NO_TAG
     before: i64 = mm.system.vmstat.nr_page_table_pages
     _free_range(mm, mm.pgd_pfn << mm.system.format.table_shift, 0, start, end, floor, ceiling)
@@ -260,7 +300,7 @@ def try_to_free_pte(mm: "MmStruct", addr: i64) -> None:
         slot = table + ((addr >> shift) & mask)
         table = fmt.table_index(mm.system.ram.words[slot])
     words[slot] = 0
-    mm.pte_cache_tag = -1
+    mm.forget_pte_tables()
     mm.nr_tables[len(fmt.levels) - 1] -= 1
     _free_table(mm, base >> fmt.table_shift)
     start: i64 = addr & -fmt.pmd_size

@@ -25,6 +25,8 @@ class Ram:
     page_shift   log2 of the size of a frame
     code_frames  one byte a frame, non-zero where the CPU has translated code from it
     stale_code   frames whose translated code the CPU must forget before it runs again
+    nobody_stores  no program has stored anything, and none will: the accesses come from a trace, which does not say
+                 what was stored (``replayed``)
     """
 
     def __init__(self, size: int, entry_shift: int = 3, page_shift: int = 12) -> None:
@@ -44,6 +46,8 @@ class Ram:
         self._code_map = mmap.mmap(-1, max(size >> page_shift, 4096), flags=flags)
         self.code_frames = memoryview(self._code_map)
         self.stale_code: list[int] = []
+        self.nobody_stores = False
+        self._stored = False
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.code_address = ctypes.addressof(ctypes.c_char.from_buffer(self._code_map))
 
@@ -62,6 +66,22 @@ class Ram:
         """The bytes of a frame, writable."""
         start: i64 = pfn << self.page_shift
         return self.bytes[start : start + self.page_size]
+
+    def replayed(self) -> None:
+        """From here on a trace makes the accesses: what was mapped as zeros stays so, unless somebody has stored, or
+        will store, all the same (``stored_to``, ``programs_run``)."""
+        self.nobody_stores = not self._stored
+
+    def programs_run(self) -> None:
+        """A CPU executes programs, and these store behind the model's back."""
+        self._stored = True
+        self.nobody_stores = False
+
+    def stored_to(self, pfn: i64) -> None:
+        """The frame, which may be a program's, is stored to for it (``frame_changed``)."""
+        self._stored = True
+        self.nobody_stores = False
+        self.frame_changed(pfn)
 
     def frame_changed(self, pfn: i64) -> None:
         """The frame is about to be reused or rewritten behind the CPU's back: code translated from it is stale."""

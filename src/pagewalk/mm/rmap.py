@@ -159,12 +159,33 @@ def rmap_vmas(page: Page) -> list[Vma]:
     return mapping.i_mmap if isinstance(mapping, AddressSpace) else []
 
 
-def folio_referenced(page: Page) -> tuple[i64, i64]:
+@final
+class RmapHit:
+    """The only entry that maps a page, where ``folio_referenced`` has met it unused: who goes on to unmap the page need
+    not seek it again.
+
+    pfn    the page's frame, -1 where there is no such entry
+    vma    the VMA that maps it
+    index  where the entry is in RAM's words; ``pte``: the entry
+    """
+
+    def __init__(self) -> None:
+        self.pfn: i64 = -1
+        self.vma: Vma | None = None
+        self.index: i64 = -1
+        self.pte: i64 = 0
+
+
+def folio_referenced(page: Page, hit: RmapHit | None = None) -> tuple[i64, i64]:
     """How many entries that map the page have been used since they were last looked at, and the flags of their VMAs;
     their accessed bits are cleared. With VM_LOCKED in the flags the page is locked by one of them.
 
     Nobody flushes a TLB for that: what it holds counts as unused until it has to be fetched again.
+
+    hit  is told where the page is mapped once only, and not used
     """
+    if hit is not None:
+        hit.pfn = -1
     referenced: i64 = 0
     vm_flags: i64 = 0
     left = page.mapcount
@@ -188,6 +209,11 @@ def folio_referenced(page: Page) -> tuple[i64, i64]:
             mm.system.ram.words[index] = fmt.accessed.clear(pte)
             referenced += 1
             vm_flags |= vma.vm_flags
+        elif hit is not None and page.mapcount == 1:
+            hit.pfn = page.pfn
+            hit.vma = vma
+            hit.index = index
+            hit.pte = pte
         left -= 1
         if left == 0:
             break

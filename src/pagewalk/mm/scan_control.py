@@ -18,6 +18,7 @@ from pagewalk.mm.memcg_names import (
 )
 from pagewalk.mm.page import Page, PG_swapbacked, PG_unevictable
 from pagewalk.mm.page_io import end_writeback
+from pagewalk.mm.rmap import RmapHit
 from pagewalk.mm.shrink_folio_list import shrink_folio_list
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ScanControl:
     reclaim_idx     the highest zone that is of use to the request; ``all_zones`` where that is all of them
     waits_for_io    a page that a disk has to write is freed in the same pass; else one that looks at it again frees it
     nr_reclaimed, nr_scanned  so far
+    hit             where the page that is looked at is mapped (mm/rmap.py)
     nr_pageout      pages that the last list had to be written for
     anon_cost, file_cost  of the target's lists when the pass began
     may_deactivate, force_deactivate, skipped_deactivate, cache_trim_mode, file_is_tiny  the classic policy's notes
@@ -90,6 +92,7 @@ class ScanControl:
         self.may_deactivate = 0
         self.force_deactivate = False
         self.skipped_deactivate = False
+        self.hit = RmapHit()
         self.cache_trim_mode = False
         self.file_is_tiny = False
 

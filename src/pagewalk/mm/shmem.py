@@ -158,7 +158,7 @@ def shmem_write(system: System, mapping: AddressSpace, pos: i64, data: bytes) ->
         if page is None:
             return int(done) if done else -errno.ENOSPC
         system.ram.page(page.pfn)[start : start + size] = data[done : done + size]
-        system.ram.frame_changed(page.pfn)
+        system.ram.stored_to(page.pfn)
         page.flags |= PG_dirty
         done += size
         if pos + done > mapping.i_size:

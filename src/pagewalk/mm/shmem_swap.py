@@ -24,14 +24,14 @@ def shmem_lookup(system: System, mapping: AddressSpace, index: i64) -> Page | No
 def shmem_swap_major(system: System, mapping: AddressSpace, index: i64) -> bool:
     """Page ``index`` is in swap, and not in memory."""
     entry = mapping.swapped.get(index, -1)
-    return entry >= 0 and entry not in system.swap.cache
+    return entry >= 0 and system.swap.slot(entry).page is None
 
 
 def shmem_swapin_folio(system: System, mapping: AddressSpace, index: i64) -> Page | None:
     """Brings page ``index``, which is in swap, back into the object."""
     swap = system.swap
     entry: i64 = mapping.swapped[index]
-    page = swap.cache.get(entry)
+    page = swap.slot(entry).page
     if page is not None:
         swap_update_readahead(system, page, None, 0)
     else:

@@ -29,10 +29,10 @@ from pagewalk.mm.page import (
 )
 from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.page_io import NOT_WRITTEN, WRITING, start_writeback, swap_writeout
-from pagewalk.mm.rmap import folio_referenced
+from pagewalk.mm.rmap import RmapHit, folio_referenced
 from pagewalk.mm.shmem_swap import shmem_writeout
 from pagewalk.mm.swap import mapping_unevictable
-from pagewalk.mm.try_to_unmap import try_to_unmap
+from pagewalk.mm.try_to_unmap import try_to_unmap, unmap_hit
 from pagewalk.mm.util import vm_unacct_memory
 from pagewalk.mm.vma import VM_EXEC, VM_LOCKED
 from pagewalk.mm.workingset import pack_shadow
@@ -62,12 +62,13 @@ def shrink_folio_list(sc: "ScanControl", pages: list[Page], ignore_references: b
     for page in pages:
         if handled and page.pfn in handled:
             continue
-        mapping = page.mapping
-        if isinstance(mapping, AddressSpace) and page.index in mapping.folio_heads:
-            group = large_folio(sc, page, mapping)
-            handled.update([int(each.pfn) for each in group])
-            shrink_large_folio(sc, group, mapping, ignore_references, kept, unflushed)
-            continue
+        if not page.flags & PG_anon:
+            mapping = page.mapping
+            if isinstance(mapping, AddressSpace) and page.index in mapping.folio_heads:
+                group = large_folio(sc, page, mapping)
+                handled.update([int(each.pfn) for each in group])
+                shrink_large_folio(sc, group, mapping, ignore_references, kept, unflushed)
+                continue
         outcome = shrink_folio(sc, page, ignore_references, unflushed)
         if outcome == FREED:
             continue
@@ -91,9 +92,9 @@ def activate(sc: "ScanControl", page: Page) -> None:
         sc.count_event(PGACTIVATE, 1)
 
 
-def folio_check_references(page: Page) -> int:
-    """What the accessed bits and PG_referenced say: a FOLIOREF_* value."""
-    referenced, vm_flags = folio_referenced(page)
+def folio_check_references(page: Page, hit: RmapHit | None) -> int:
+    """What the accessed bits and PG_referenced say: a FOLIOREF_* value; ``hit`` as for ``folio_referenced``."""
+    referenced, vm_flags = folio_referenced(page, hit)
     marked = page.flags & PG_referenced != 0
     page.flags &= ~PG_referenced
     if vm_flags & VM_LOCKED:
@@ -116,7 +117,8 @@ def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflush
         page.flags = (page.flags | PG_unevictable) & ~PG_active
         sc.system.vmstat.unevictable_pgs_culled += 1
         return ACTIVATE
-    references = FOLIOREF_RECLAIM if ignore_references else folio_check_references(page)
+    sc.hit.pfn = -1
+    references = FOLIOREF_RECLAIM if ignore_references else folio_check_references(page, sc.hit)
     if references == FOLIOREF_ACTIVATE:
         return ACTIVATE
     if references == FOLIOREF_KEEP or is_held(page):
@@ -133,8 +135,17 @@ def shrink_folio(sc: "ScanControl", page: Page, ignore_references: bool, unflush
 def is_held(page: Page) -> bool:
     """Somebody works on the page: a fault that copies it, say, and needs a frame. Linux unmaps it in vain; where hardly
     any page can go, the fault would then begin anew for ever."""
-    cached: i64 = 1 if page.flags & PG_swapcache or isinstance(page.mapping, AddressSpace) else 0
-    return page.refcount > page.mapcount + cached
+    held: i64 = page.refcount - page.mapcount
+    if page.flags & PG_swapcache or (not page.flags & PG_anon and isinstance(page.mapping, AddressSpace)):
+        held -= 1
+    return held > 0
+
+
+def unmap(sc: "ScanControl", page: Page, unflushed: dict[int, MmStruct]) -> bool:
+    """``try_to_unmap``, which need not seek where the look at the accessed bits has found the only mapping."""
+    if sc.hit.pfn == page.pfn and page.mapcount == 1:
+        return unmap_hit(sc.system, page, sc.hit, unflushed)
+    return try_to_unmap(sc.system, page, unflushed)
 
 
 def shrink_anon_folio(sc: "ScanControl", page: Page, unflushed: dict[int, MmStruct]) -> int:
@@ -144,7 +155,7 @@ def shrink_anon_folio(sc: "ScanControl", page: Page, unflushed: dict[int, MmStru
         if page.refcount != page.mapcount or not sc.may_swap or not system.swap.folio_alloc_swap(page):
             return ACTIVATE if page.refcount == page.mapcount else KEEP
         page.flags |= PG_dirty
-    if page.mapcount and not try_to_unmap(system, page, unflushed):
+    if page.mapcount and not unmap(sc, page, unflushed):
         return ACTIVATE
     return free_swapcache_folio(sc, page)
 
@@ -163,9 +174,11 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
             start_writeback(system, page)
             return KEEP
     entry = page.swap
-    swap = system.swap
-    swap.set_shadow(entry, pack_shadow(sc, page))
-    swap.delete_from_swap_cache(page)
+    shadow = pack_shadow(sc, page)
+    slot = system.swap.remove_from_cache(page)
+    slot.shadow = shadow + 1
+    if slot.count == 0:
+        system.swap.free_entry(entry)
     system.node.put_page(page)
     sc.nr_reclaimed += 1
     return FREED
@@ -173,7 +186,7 @@ def free_swapcache_folio(sc: "ScanControl", page: Page) -> int:
 
 def shrink_lazyfree_folio(sc: "ScanControl", page: Page, unflushed: dict[int, MmStruct]) -> int:
     """Memory that the program has given up with MADV_FREE: dropped, unless it was written again."""
-    if page.mapcount and not try_to_unmap(sc.system, page, unflushed):
+    if page.mapcount and not unmap(sc, page, unflushed):
         return ACTIVATE
     if page.refcount != 0:
         return KEEP
@@ -190,7 +203,7 @@ def shrink_file_folio(sc: "ScanControl", page: Page, references: int, unflushed:
     mapping = page.mapping
     if not isinstance(mapping, AddressSpace):
         return KEEP  # truncated, but somebody still has it
-    if page.mapcount and not try_to_unmap(system, page, unflushed):
+    if page.mapcount and not unmap(sc, page, unflushed):
         return ACTIVATE
     if page.refcount != 1:
         return KEEP
@@ -263,7 +276,7 @@ def shrink_large_folio(
         if other.flags & (PG_unevictable | PG_mlocked):
             outcome = ACTIVATE
         elif not ignore_references:
-            references = max(references, folio_check_references(other))
+            references = max(references, folio_check_references(other, None))
     if references == FOLIOREF_ACTIVATE:
         outcome = ACTIVATE
     elif references == FOLIOREF_KEEP and outcome == FREED:

@@ -1,23 +1,19 @@
-"""One swap area: which of its slots are used, how often, and what they hold.
+"""One swap area: which of its slots are used, and where a page that comes gets one.
 
 Slots are given out within a cluster until that is full, then from a cluster that is free, then from one that has holes.
 
 Mirrors: mm/swapfile.c (cluster_alloc_swap_entry), include/linux/swap.h (struct swap_info_struct) (6.18)
-Differs: one cluster is current for all CPUs; orders above 0 are not given out; counts above 254 lie in a dictionary
-    rather than on continuation pages.
+Differs: one cluster is current for all CPUs; orders above 0 are not given out.
 """
 
 from math import ceil
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import i64
 
 from pagewalk.mm.page import Page
 from pagewalk.mm.swap_contents import SwapContents
-
-SWAPFILE_CLUSTER_SHIFT: Final = 9
-SWAPFILE_CLUSTER: Final = 1 << SWAPFILE_CLUSTER_SHIFT
-_MANY: Final = 255
+from pagewalk.mm.swap_slot import SLOT_MASK, SWAPFILE_CLUSTER, SWAPFILE_CLUSTER_SHIFT, SwapCluster, SwapSlot
 
 
 @final
@@ -33,11 +29,16 @@ class SwapArea:
     max          slots, the header's (slot 0) included
     pages        usable slots
     inuse_pages  used slots
-    map          uses of each slot by page tables and shared memory; 255: see ``more``
     ratio        of a device in RAM (zram): how many pages fit into a frame, compressed; 0 of a disk
     stored       pages that it holds, those of zeros not counted; ``stored_at``: their slots; ``frames``: what they take
                  of RAM
     contents     what the slots hold
+    clusters     made when they are first used
+    free_clusters, nonfull_clusters  those without a used slot, and those with some; a full one is in neither, and the
+                 current one either
+    current      the cluster that slots are given out from, and its number; -1 for none
+    next         where in it the search goes on
+    reclaim_at   the next cluster whose cached pages are asked for their slots
     swapoff      no slot is given out any more
     """
 
@@ -52,31 +53,51 @@ class SwapArea:
         self.pages = nr_slots - 1
         self.inuse_pages: i64 = 0
         self.swapoff = False
-        self.map = bytearray(nr_slots)
-        self.more: dict[int, int] = {}
         self.ratio = 0.0
         self.stored: i64 = 0
         self.stored_at: set[int] = set()
         self.frames: list[Page] = []
-        self.used = bytearray(nr_slots)
-        self.used[0] = 1
         self.contents = SwapContents(nr_slots, page_shift)
         nr_clusters = (nr_slots + SWAPFILE_CLUSTER - 1) // SWAPFILE_CLUSTER
-        self.cluster_count: list[int] = [0] * nr_clusters
-        self.cluster_count[0] = 1  # the header
+        self.clusters: list[SwapCluster | None] = [None] * nr_clusters
         self.free_clusters: dict[int, None] = dict.fromkeys(range(1, nr_clusters))
         self.nonfull_clusters: dict[int, None] = {0: None}
+        self.cluster = self.make_cluster(0)
+        self.cluster.slots[0].used = True  # the header
+        self.cluster.count = 1
         self.current: i64 = -1
         self.next: i64 = 0
+        self.reclaim_at = 0
 
     def __repr__(self) -> str:
         return f"<SwapArea {self.name}: {self.inuse_pages} of {self.pages} pages used>"
 
-    def cluster_end(self, cluster: i64) -> i64:
-        """The slot behind a cluster's last one."""
-        end: i64 = (cluster + 1) * SWAPFILE_CLUSTER
-        last: i64 = self.max
-        return end if end < last else last
+    def make_cluster(self, number: i64) -> SwapCluster:
+        """A cluster, with its slots where it was never used."""
+        cluster = self.clusters[number]
+        if cluster is None:
+            left: i64 = self.max - number * SWAPFILE_CLUSTER
+            cluster = SwapCluster(left if left < SWAPFILE_CLUSTER else SWAPFILE_CLUSTER)
+            self.clusters[number] = cluster
+        return cluster
+
+    def slot(self, offset: i64) -> SwapSlot:
+        """A slot that is, or was, in use."""
+        cluster = self.clusters[offset >> SWAPFILE_CLUSTER_SHIFT]
+        assert cluster is not None, f"slot {offset} of {self.name} was never used"
+        return cluster.slots[offset & SLOT_MASK]
+
+    def cached_pages(self) -> list[Page]:
+        """The pages that the swap cache has for the slots, by slot."""
+        return [page for cluster in self.clusters if cluster is not None for page in cluster.cached_pages()]
+
+    def used_slots(self) -> list[int]:
+        """The numbers of the used slots, the header's not among them; for reports and checks."""
+        found: list[int] = []
+        for number, cluster in enumerate(self.clusters):
+            if cluster is not None and cluster.count:
+                found += [number * SWAPFILE_CLUSTER + at for at, slot in enumerate(cluster.slots) if slot.used]
+        return found[1:]  # the header's is the first one
 
     def alloc_slot(self) -> i64:
         """A free slot, used from now on; -1 where there is none."""
@@ -84,7 +105,7 @@ class SwapArea:
             return -1
         while True:
             if self.current >= 0:
-                found = self.scan_cluster(self.current)
+                found = self.scan_cluster()
                 if found >= 0:
                     return found
                 self.leave_cluster()
@@ -96,82 +117,52 @@ class SwapArea:
                 del self.nonfull_clusters[int(self.current)]
             else:
                 return -1
-            self.next = self.current * SWAPFILE_CLUSTER
+            self.cluster = self.make_cluster(self.current)
+            self.next = 0
 
-    def scan_cluster(self, cluster: i64) -> i64:
+    def scan_cluster(self) -> i64:
         """The next free slot of the current cluster, or -1."""
-        end = self.cluster_end(cluster)
-        found: i64 = self.next
-        if found >= end:
+        cluster = self.cluster
+        found: i64 = cluster.next_free(self.next)
+        if found == cluster.nr:
             return -1
-        if self.used[found]:  # in a cluster that was free the next slot is, too
-            found = self.used.find(0, found, end)
-            if found < 0:
-                return -1
         self.next = found + 1
-        self.used[found] = 1
+        cluster.slots[found].used = True
+        cluster.count += 1
         self.inuse_pages += 1
-        self.cluster_count[cluster] += 1
-        return found
+        return (self.current << SWAPFILE_CLUSTER_SHIFT) + found
 
     def leave_cluster(self) -> None:
         """Nothing is free behind the place where the current cluster stands; what is free before it is found later."""
-        cluster = self.current
+        if self.cluster.count < self.cluster.nr:
+            self.nonfull_clusters[int(self.current)] = None
         self.current = -1
-        if self.cluster_count[cluster] < self.cluster_end(cluster) - cluster * SWAPFILE_CLUSTER:
-            self.nonfull_clusters[int(cluster)] = None
 
     def free_slot(self, offset: i64) -> None:
         """Nobody uses the slot any more."""
-        self.used[offset] = 0
+        number: i64 = offset >> SWAPFILE_CLUSTER_SHIFT
+        cluster = self.clusters[number]
+        assert cluster is not None
+        slot = cluster.slots[offset & SLOT_MASK]
+        slot.used = False
         self.inuse_pages -= 1
         if self.ratio and offset in self.stored_at:
             self.stored_at.discard(offset)
             self.stored -= 1
-        self.contents.free(offset)
-        cluster: i64 = offset >> SWAPFILE_CLUSTER_SHIFT
-        count: i64 = self.cluster_count[cluster]
-        self.cluster_count[cluster] = count - 1
-        if cluster == self.current:
+        self.contents.free(slot)
+        count = cluster.count
+        cluster.count = count - 1
+        if number == self.current:
             return
         if count == 1:
-            self.nonfull_clusters.pop(int(cluster), None)
-            self.free_clusters[int(cluster)] = None
-        elif count == self.cluster_end(cluster) - cluster * SWAPFILE_CLUSTER:  # it was full, and so in neither
-            self.nonfull_clusters[int(cluster)] = None
+            self.nonfull_clusters.pop(int(number), None)
+            self.free_clusters[int(number)] = None
+        elif count == cluster.nr:  # it was full, and so in neither
+            self.nonfull_clusters[int(number)] = None
 
     def frames_needed(self) -> int:
         """Frames that the compressed pages take."""
         return ceil(int(self.stored) / self.ratio)
-
-    def count(self, offset: i64) -> i64:
-        """Uses of a slot, the swap cache not counted."""
-        count: i64 = self.map[offset]
-        return self.more[offset] if count == _MANY else count
-
-    def add_use(self, offset: i64) -> None:
-        """One use more."""
-        count: i64 = self.map[offset]
-        if count < _MANY - 1:
-            self.map[offset] = count + 1
-        else:
-            self.more[offset] = self.more.get(offset, _MANY - 1) + 1
-            self.map[offset] = _MANY
-
-    def drop_use(self, offset: i64) -> i64:
-        """One use less; how many are left."""
-        count: i64 = self.map[offset]
-        assert count > 0, f"slot {offset} of {self.name} is not in use"
-        if count < _MANY:
-            self.map[offset] = count - 1
-            return count - 1
-        left = self.more[offset] - 1
-        if left < _MANY:
-            del self.more[offset]
-            self.map[offset] = left
-        else:
-            self.more[offset] = left
-        return left
 
     def close(self) -> None:
         """Gives the contents' memory back to the host."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from pagewalk.arch.format import bit
 from pagewalk.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from pagewalk.mm.mempolicy import alloc_page_current, vma_alloc_page
 from pagewalk.mm.page import Page, PG_readahead, PG_swapbacked
 from pagewalk.mm.page_io import swap_read_folio
+from pagewalk.mm.swap_slot import ZEROS
 from pagewalk.mm.swapfile import SWP_OFFSET_BITS, SWP_OFFSET_MASK, pte_to_swp_entry, swp_entry
 from pagewalk.mm.vma import Vma, VmFault
 from pagewalk.mm.workingset import page_refaulted
@@ -22,13 +24,14 @@ from pagewalk.mm.workingset import page_refaulted
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
+SWAP_CLUSTER_ORDER_MAX: Final = 20  # of read-ahead by slots, so that a wild vm.page-cluster does not read for ever
 SWAP_RA_ORDER_CEILING: Final = 5
 SWAP_RA_HITS_MAX: Final = 63
 
 
 def swap_cache_get_folio(system: "System", entry: i64) -> Page | None:
     """The page that is cached for a slot."""
-    return system.swap.cache.get(entry)
+    return system.swap.slot(entry).page
 
 
 def swap_use_vma_readahead(system: "System") -> bool:
@@ -56,25 +59,24 @@ def read_swap_cache(system: "System", entry: i64, ahead: bool, vma: Vma | None =
     for read-ahead) the slot is empty or the page is there already. The frame comes from where the policy of ``vma`` for
     ``addr`` says, or the running task's."""
     swap = system.swap
-    if ahead and (entry in swap.cache or not swap.is_used(entry)):
+    if ahead and not swap.is_used(entry):
         return None
-    page = swap.cache.get(entry)
-    if page is not None:
-        return page
-    zeros = swap.area_of(entry).contents.is_zeros(entry & SWP_OFFSET_MASK)
+    slot = swap.slot(entry)
+    if slot.page is not None:
+        return None if ahead else slot.page
+    zeros = slot.place == ZEROS
     page = alloc_swapin_page(system, entry, vma, addr, GFP_HIGHUSER_MOVABLE | (GFP_ZERO if zeros else 0))
     if page is None:
         return None
-    found = swap.cache.get(entry)  # reclaim for the frame changes nothing here, but the slot may have gone
-    if found is not None or not swap.is_used(entry):
+    if slot.page is not None or slot.count == 0:  # reclaim for the frame changes nothing here, but a victim may have
         system.node.put_page(page)
-        return found
+        return slot.page
     page.flags |= PG_swapbacked
     swap.add_to_swap_cache(page, entry)
-    swap_read_folio(system, page, zeros)
-    shadow = swap.take_shadow(entry)
-    if shadow >= 0:
-        page_refaulted(system, page, shadow)
+    swap_read_folio(system, page, slot, zeros and slot.place == ZEROS)
+    if slot.shadow:
+        page_refaulted(system, page, slot.shadow - 1)
+        slot.shadow = 0
     system.node.folio_lruvec(page).add(page)
     system.node.put_page(page)  # the cache holds it
     if ahead:
@@ -117,7 +119,7 @@ def swap_cluster_readahead(system: "System", entry: i64, vma: Vma | None = None,
     swap = system.swap
     offset: i64 = entry & SWP_OFFSET_MASK
     kind: i64 = entry >> SWP_OFFSET_BITS
-    max_pages: i64 = 1 << min(system.config.page_cluster, 20)
+    max_pages = bit(min(system.page_cluster, SWAP_CLUSTER_ORDER_MAX))
     if max_pages > 1:
         hits = swap.hits
         swap.hits = 0
@@ -139,7 +141,7 @@ def swap_vma_readahead(vmf: VmFault, entry: i64) -> Page | None:
     """Reads the slot, and those of the pages next to it in the address space."""
     vma = vmf.vma
     system = vma.vm_mm.system
-    max_win: i64 = 1 << min(system.config.page_cluster, SWAP_RA_ORDER_CEILING)
+    max_win = bit(min(system.page_cluster, SWAP_RA_ORDER_CEILING))
     if max_win > 1:
         fault: i64 = vmf.address >> system.page_shift
         prev: i64 = vma.swap_ra_addr >> system.page_shift

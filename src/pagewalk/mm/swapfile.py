@@ -5,7 +5,8 @@ as long as it is in memory: whoever looks for the slot finds the page there. A s
 it and no page is cached for it.
 
 Mirrors: mm/swapfile.c, mm/swap_state.c (the cache itself) (6.18)
-Differs: areas of the same priority take turns with every cluster; no discard of freed slots; no hibernation.
+Differs: areas of the same priority take turns with every cluster; no discard of freed slots; no hibernation; the
+    slots of cached pages are taken back from any cluster, not from full ones alone.
 """
 
 from typing import TYPE_CHECKING, Final, final
@@ -16,6 +17,7 @@ from pagewalk.arch.format import PageFormat
 from pagewalk.mm.page import Page, PG_dirty, PG_readahead, PG_swapcache
 from pagewalk.mm.page_alloc import Node
 from pagewalk.mm.swap_area import SwapArea
+from pagewalk.mm.swap_slot import SLOT_MASK, SWAPFILE_CLUSTER_SHIFT, SwapCluster, SwapSlot
 from pagewalk.mm.vmstat import VmStat
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Swap:
     active            those that give out slots, the highest priority first
     total_swap_pages  slots of all areas
     nr_swap_pages     free ones (a freed slot whose page is still cached is not free)
-    cache             the swap cache: pages by entry; it holds a reference on each
+    nr_cached         pages in the swap cache, which holds a reference on each (``SwapSlot.page``)
     current           the area whose current cluster is being filled
     least_priority    of the next area that asks for none
     zswap             the cache of compressed pages in front of all areas
@@ -74,7 +76,7 @@ class Swap:
         self.active: list[SwapArea] = []
         self.total_swap_pages: i64 = 0
         self.nr_swap_pages: i64 = 0
-        self.cache: dict[int, Page] = {}
+        self.nr_cached: i64 = 0
         self.current: SwapArea | None = None
         self.least_priority = -1
         self.nr_rotational = 0
@@ -90,6 +92,22 @@ class Swap:
         area = self.areas[entry >> SWP_OFFSET_BITS]
         assert area is not None
         return area
+
+    def slot(self, entry: i64) -> SwapSlot:
+        """The slot of an entry that is, or was, in use."""
+        return self.cluster(entry).slots[entry & SLOT_MASK]
+
+    def cluster(self, entry: i64) -> SwapCluster:
+        """The cluster that the slot is in."""
+        area = self.areas[entry >> SWP_OFFSET_BITS]
+        assert area is not None
+        cluster = area.clusters[(entry & SWP_OFFSET_MASK) >> SWAPFILE_CLUSTER_SHIFT]
+        assert cluster is not None, f"swap entry {entry:#x} was never used"
+        return cluster
+
+    def cached_pages(self) -> list[Page]:
+        """The swap cache; for reports and checks."""
+        return [page for area in self.areas if area is not None for page in area.cached_pages()]
 
     def add_area(self, area: SwapArea) -> None:
         """The area gives out slots from now on; its ``kind`` is the place where it is put."""
@@ -144,7 +162,7 @@ class Swap:
         area = self.current
         offset: i64 = -1
         if area is not None and not area.swapoff and area.current >= 0:
-            offset = area.scan_cluster(area.current)
+            offset = area.scan_cluster()
         if offset < 0:
             for area in list(self.active):
                 self.requeue(area)
@@ -178,42 +196,34 @@ class Swap:
 
     def swap_count(self, entry: i64) -> i64:
         """How many page-table entries (and objects of shared memory) refer to the slot."""
-        return self.area_of(entry).count(entry & SWP_OFFSET_MASK)
+        return self.slot(entry).count
 
     def is_used(self, entry: i64) -> bool:
-        """Whether the slot holds anything."""
+        """Whether anything refers to the slot."""
         kind = entry >> SWP_OFFSET_BITS
         area = self.areas[kind] if kind < len(self.areas) else None
         offset: i64 = entry & SWP_OFFSET_MASK
-        return area is not None and offset < area.max and area.map[offset] != 0
+        if area is None or offset >= area.max or area.clusters[offset >> SWAPFILE_CLUSTER_SHIFT] is None:
+            return False
+        return area.slot(offset).count != 0
 
     def swap_duplicate(self, entry: i64) -> None:
         """One more refers to the slot."""
-        self.area_of(entry).add_use(entry & SWP_OFFSET_MASK)
-
-    def swap_free_cached(self, entry: i64) -> None:
-        """One less refers to the slot of a cached page, which keeps it."""
-        self.area_of(entry).drop_use(entry & SWP_OFFSET_MASK)
+        self.slot(entry).count += 1
 
     def swap_free(self, entry: i64) -> None:
         """One less refers to the slot; a cached page keeps it."""
-        if self.area_of(entry).drop_use(entry & SWP_OFFSET_MASK) == 0 and entry not in self.cache:
+        slot = self.slot(entry)
+        slot.drop_use()
+        if slot.count == 0 and slot.page is None:
             self.free_entry(entry)
 
     def free_swap_and_cache(self, entry: i64) -> None:
         """One less refers to the slot (zap); where it was the last, a page that is cached for nothing goes too."""
+        page = self.slot(entry).page
         self.swap_free(entry)
-        page = self.cache.get(entry)
         if page is not None and page.mapcount == 0 and self.folio_free_swap(page):
             self.node.put_page(page)
-
-    def set_shadow(self, entry: i64, shadow: i64) -> None:
-        """The page of a slot has left memory: what workingset.py wants to remember of it, 0 or more."""
-        self.area_of(entry).contents.set_shadow(entry & SWP_OFFSET_MASK, shadow)
-
-    def take_shadow(self, entry: i64) -> i64:
-        """What was remembered of the page of a slot, which is back; -1 for nothing."""
-        return self.area_of(entry).contents.take_shadow(entry & SWP_OFFSET_MASK)
 
     # The cache.
 
@@ -222,7 +232,10 @@ class Swap:
         page.refcount += 1
         page.flags |= PG_swapcache
         page.swap = entry
-        self.cache[entry] = page
+        cluster = self.cluster(entry)
+        cluster.cached += 1
+        cluster.slots[entry & SLOT_MASK].page = page
+        self.nr_cached += 1
         self.vmstat.nr_swapcached += 1
         self.vmstat.nr_file_pages += 1
 
@@ -230,17 +243,22 @@ class Swap:
         """The page leaves the cache; the slot is free where nothing else refers to it. The cache's reference is the
         caller's to drop."""
         entry = page.swap
-        self.remove_from_cache(page)
-        if self.swap_count(entry) == 0:
+        slot = self.remove_from_cache(page)
+        if slot.count == 0:
             self.free_entry(entry)
 
-    def remove_from_cache(self, page: Page) -> None:
-        """``delete_from_swap_cache`` where the caller sees to the slot."""
-        del self.cache[page.swap]
+    def remove_from_cache(self, page: Page) -> SwapSlot:
+        """``delete_from_swap_cache`` where the caller sees to the slot, which is the answer."""
+        cluster = self.cluster(page.swap)
+        cluster.cached -= 1
+        slot = cluster.slots[page.swap & SLOT_MASK]
+        slot.page = None
+        self.nr_cached -= 1
         page.flags &= ~(PG_swapcache | PG_readahead)
         page.swap = 0
         self.vmstat.nr_swapcached -= 1
         self.vmstat.nr_file_pages -= 1
+        return slot
 
     def folio_free_swap(self, page: Page) -> bool:
         """A page in memory gives its slot up where no page table needs that; True where it did, and the cache's
@@ -279,14 +297,20 @@ class Swap:
         return True
 
     def reclaim_cached_slots(self) -> int:
-        """swap_reclaim_full_clusters: takes up to 32 slots back from pages in memory that no page table refers to by
-        the slot."""
-        found: list[Page] = []
-        for entry, page in self.cache.items():
-            if self.swap_count(entry) == 0 and page.refcount > 1:
-                found.append(page)
-                if len(found) == 32:
-                    break
-        for page in found:
-            self.try_to_free_swap(page)
-        return len(found)
+        """swap_reclaim_full_clusters: takes slots back from pages in memory that no page table refers to by the slot,
+        cluster by cluster until it has 32. The next time it begins with the clusters behind."""
+        freed = 0
+        for area in self.areas:
+            if area is None or self.nr_cached == 0:
+                continue
+            for _ in range(len(area.clusters)):
+                cluster = area.clusters[area.reclaim_at]
+                area.reclaim_at = (area.reclaim_at + 1) % len(area.clusters)
+                if cluster is None or cluster.cached == 0:
+                    continue
+                for page in cluster.cached_pages():
+                    if page.refcount > 1 and self.try_to_free_swap(page):
+                        freed += 1
+                if freed >= 32:
+                    return freed
+        return freed

@@ -130,8 +130,8 @@ def try_to_unuse(system: "System", area: SwapArea) -> bool:
     for mm in list(system.mmlist.values()):
         if not unuse_mm(mm, area.kind):
             return False
-    for entry, page in list(swap.cache.items()):
-        if entry >> SWP_OFFSET_BITS == area.kind and swap.folio_free_swap(page):
+    for page in area.cached_pages():
+        if swap.folio_free_swap(page):
             system.node.put_page(page)
     return area.inuse_pages == 0
 

@@ -73,6 +73,8 @@ class System:
     page_shift, page_size, page_mask  the format's: PAGE_SHIFT, PAGE_SIZE, PAGE_MASK
     swap                swap areas and the swap cache
     zswap               the cache of compressed pages in front of swap
+    swap_latency_ns     what a task waits for a page from swap
+    page_cluster        vm.page-cluster (``config_changed``)
     psi                 time lost for want of memory
     mmlist              address spaces that may have swap entries, by ident
     shmem_swaplist      objects of shared memory that may have pages in swap, by id
@@ -129,6 +131,8 @@ class System:
             node.one_lruvec = len(self.nodes) == 1
         self.swap = Swap(self.node, self.vmstat)
         self.psi = Psi()
+        self.swap_latency_ns: i64 = config.swap_latency_us * 1000
+        self.page_cluster: i64 = config.page_cluster
         self.mmlist: dict[int, MmStruct] = {}
         self.shmem_swaplist: dict[int, AddressSpace] = {}
         self.dirty_spaces: dict[int, AddressSpace] = {}
@@ -158,6 +162,10 @@ class System:
         self.linux_6_1 = config.linux == "6.1"
         self.split_rss = self.linux_6_1
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None
+
+    def config_changed(self) -> None:
+        """A sysctl has been written: what is kept of the configuration at hand is read anew."""
+        self.page_cluster = self.config.page_cluster
 
     def add_lruvecs(self, ident: int, parent: int) -> None:
         """The memory cgroup ``ident`` has been made below ``parent``: every node gets lists for it."""

@@ -16,13 +16,27 @@ from pagewalk.mm.mm_types import MM_ANONPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_dirty, PG_swapbacked
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_lookup
-from pagewalk.mm.rmap import rmap_vmas
+from pagewalk.mm.rmap import RmapHit, rmap_vmas
 from pagewalk.mm.swap import mlock_folio
 from pagewalk.mm.swapfile import swp_entry_to_pte
 from pagewalk.mm.vma import VM_LOCKED, Vma
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
+
+
+def unmap_hit(system: "System", page: Page, hit: RmapHit, unflushed: dict[int, MmStruct]) -> bool:
+    """``try_to_unmap`` of a page whose only mapping has just been found."""
+    vma = hit.vma
+    assert vma is not None
+    hit.pfn = -1
+    if not unmap_one(system, page, vma, hit.index, hit.pte):
+        return False
+    mm = vma.vm_mm
+    if not mm.tlb_flush_batched:
+        mm.tlb_flush_batched = True
+        unflushed[mm.ident] = mm
+    return True
 
 
 def try_to_unmap(system: "System", page: Page, unflushed: dict[int, MmStruct]) -> bool:
@@ -61,7 +75,8 @@ def unmap_one(system: "System", page: Page, vma: Vma, index: i64, pte: i64) -> b
     mm = vma.vm_mm
     fmt = system.format
     dirty = fmt.dirty.test(pte)
-    mm.update_hiwater()
+    if not mm.tlb_flush_batched:  # since then it can only have become less
+        mm.update_hiwater()
     if not page.flags & PG_anon:
         if dirty:
             folio_mark_dirty(system, page)

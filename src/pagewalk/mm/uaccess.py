@@ -130,7 +130,7 @@ def copy_to_user_partial(mm: MmStruct, addr: i64, data: bytes | memoryview) -> i
         if paddr < 0:
             break
         ram.bytes[paddr : paddr + size] = data[done : done + size]
-        ram.frame_changed(paddr >> mm.system.page_shift)
+        ram.stored_to(paddr >> mm.system.page_shift)
         addr += size
         done += size
     return done

@@ -6,7 +6,7 @@ Differs: no userfaultfd context, no hugetlb and no soft-dirty (CONFIG_MEM_SOFT_D
 
 from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from pagewalk.mm.fault_types import VM_FAULT_SIGBUS
 from pagewalk.mm.file import File
@@ -70,6 +70,8 @@ VM_FLAG_LETTERS: Final = (
 )  # fmt: skip
 
 
+@final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class VmFault:
     """struct vm_fault: what a fault handler is told and what it hands back.
 

@@ -70,7 +70,7 @@ def workingset_refault(system: "System", evicted: "ReclaimPolicy", page: Page, s
     lruvec.activated[kind] += 1
     vmstat.workingset_activate[kind] += 1
     if file:
-        system.memstall(system.config.swap_latency_us * 1000)
+        system.memstall(system.swap_latency_ns)
     if shadow & 1:
         page.flags |= PG_workingset
         lruvec.note_cost(file, 1, 0)  # it has to be read again

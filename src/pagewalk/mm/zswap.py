@@ -274,7 +274,7 @@ class Zswap:
         if found.referenced:
             found.referenced = False
             return ROTATED
-        if entry in self.system.swap.cache:
+        if self.system.swap.slot(entry).page is not None:
             self.reject_reclaim_fail += 1
             return IN_SWAPCACHE
         area = self.system.swap.area_of(entry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Walk, walk
 from pagewalk.mm.page import Page, PG_anon, PG_special, PG_swapbacked
 from pagewalk.mm.rmap import page_mappers
+from pagewalk.mm.swap_state import swap_cache_get_folio
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_FLAG_LETTERS, VM_GROWSDOWN, VM_SHARED, VM_WRITE, Vma
 from pagewalk.view.explain import Explanation, Frame, Sharer, TlbHolding, WalkStep
@@ -164,7 +165,7 @@ def _not_there(system: "System", vma: Vma, pte: int) -> str:
     """What an access to an entry leads to that is neither empty nor of a page in memory."""
     if pte == system.format.guard:
         return "a guard page (MADV_GUARD_INSTALL): an access raises SIGSEGV (SEGV_MAPERR)"
-    page = system.swap.cache.get(pte_to_swp_entry(system.format, pte))
+    page = swap_cache_get_folio(system, pte_to_swp_entry(system.format, pte))
     if page is None:
         text = "the page is in swap: an access reads it back (a major fault)"
     else:

@@ -69,7 +69,7 @@ def access_remote_write(mm: MmStruct, addr: i64, data: bytes) -> int:
         if paddr < 0:
             break
         ram.bytes[paddr : paddr + size] = data[done : done + size]
-        ram.frame_changed(paddr >> mm.system.page_shift)
+        ram.stored_to(paddr >> mm.system.page_shift)
         addr += size
         done += size
     return int(done)

@@ -125,6 +125,7 @@ class _VmSetting:
             return -errno.EINVAL
         old = getattr(sb.system.config, self.name)
         setattr(sb.system.config, self.name, bool(value) if isinstance(old, bool) else value)
+        sb.system.config_changed()
         return len(data)
 
 
