@@ -235,6 +235,17 @@ def test_refused_and_repeated_faults_count_alike(work: Path) -> None:
     assert sum(isinstance(event, Fault) for event in events) >= 96, "each signal is a fault that no access tells of"
 
 
+@pytest.mark.parametrize("tlb", ["zen3", "u74"])
+def test_a_trace_of_a_run_without_tlbs_counts_as_a_run_with_them(work: Path, tlb: str) -> None:
+    program = compiled(work, SIGNALS, "-static")
+    trace, report = work / "trace.pwt", work / "report.json"
+    run_command(["run", "-q", "--no-aslr", "--record", str(trace), "--", program])
+    run_command(["run", "-q", "--no-aslr", "--tlb", tlb, "--json", str(report), "--", program])
+    found = replay(open_trace(trace), parse_tlb(tlb))
+    assert found.follows
+    assert counted_by_replay(found) == counted_by_run(json.loads(report.read_text()))
+
+
 def test_files_in_memory_and_locked_memory_count_alike(work: Path) -> None:
     run = run_and_replay(work, [compiled(work, FILES, "-static")])
     assert run["status"] == 48

@@ -46,9 +46,9 @@ class Listener(Protocol):
     def on_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
         """An access was not granted, and the kernel gets to know."""
 
-    def on_late_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
-        """The access at ``position`` was made, and the modelled TLBs need the kernel for it: a mark that software
-        sets, or the second page of one that crosses a page."""
+    def on_late_fault(self, position: int, task: "Task", addr: int, access: int, *, is_alone: bool = False) -> None:
+        """The access at ``position`` was made, and needs the kernel: a mark that software sets, or the second page of
+        one that crosses a page. ``is_alone``: nobody else tells of this fault, should it be refused."""
 
     def on_resumed(self) -> None:
         """The kernel is done with what it did last: from here on the hardware marks page tables."""

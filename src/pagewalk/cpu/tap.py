@@ -85,7 +85,10 @@ class Tap:
                 return True
             self._tlb.before_fault(task, addr, access)
         if self._listener is not None:
-            self._listener.on_fault(self.position, task, addr, access)
+            if self._tlb is None and self._hooks.last_reaches(addr, access):
+                self._listener.on_late_fault(self.position - 1, task, addr, access, is_alone=True)
+            else:
+                self._listener.on_fault(self.position, task, addr, access)
         return False
 
     def after_fault(self) -> None:

@@ -76,6 +76,15 @@ class AccessHooks:
         """Accesses in the arrays."""
         return int(self._words[self._record.RECORD_COUNT])
 
+    def last_reaches(self, addr: int, access: int) -> bool:
+        """Whether the last access is one of two pages, and ``addr`` is in the second."""
+        at = self.count - 1
+        if at < 0 or self._meta[at] & 0xFF != access:
+            return False
+        first = int(self._addr[at])
+        last = first + int(self._meta[at] >> 8) - 1
+        return first >> 12 != last >> 12 and addr >> 12 == last >> 12
+
     def flush(self) -> None:
         """Gives everything to the sink."""
         count = int(self._words[self._record.RECORD_COUNT])

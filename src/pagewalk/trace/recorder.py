@@ -51,6 +51,7 @@ class _Served:
     position: int
     ahead: int
     is_late: bool
+    refused: Fault | None = None  # the event, where it comes to nothing
 
 
 class Recorder:
@@ -143,13 +144,15 @@ class Recorder:
         self._begin_fault(position, task, addr, 1, is_late=False)
         self._events.append((position, Fault(task=task.pid, cpu=task.cpu, addr=addr, access=access)))
 
-    def on_late_fault(self, position: int, task: "Task", addr: int, access: int) -> None:
+    def on_late_fault(self, position: int, task: "Task", addr: int, access: int, *, is_alone: bool = False) -> None:
         """See Listener: no event, for the access tells of it; it may tell of two."""
         self._settle()
         before = max(
             (event.ahead for at, event in self._events if at == position and isinstance(event, Tables)), default=0
         )
         self._begin_fault(position, task, addr, before + 1, is_late=True)
+        if is_alone and self._fault is not None:
+            self._fault.refused = Fault(task=task.pid, cpu=task.cpu, addr=addr, access=access)
 
     def _begin_fault(self, position: int, task: "Task", addr: int, ahead: int, *, is_late: bool) -> None:
         """The kernel is about to serve a fault."""
@@ -307,6 +310,8 @@ class Recorder:
         fault = self._fault
         if fault is not None and (served != (0, 0) or (fault.is_late and not changes)):
             self._insert(self._tables(fault.task.mm, "", served))
+            if fault.refused is not None and served == (0, 0):
+                self._append(fault.refused)
         self._fault = self._since = None
         for ident in watch.gone():
             self._append(Free(task=0, space=ident))
