@@ -95,13 +95,15 @@ def test_whatever_a_kernel_is_said_to_have_done_is_followed_or_told(
         tables = machine.system.vmstat.nr_page_table_pages
         try:
             followed.feed(batch)
-        except PagewalkError as error:
-            assert "\n" not in str(error)
-        else:
             assert followed.finish().accesses == 6
             spaces = {getattr(event, "space", 0) for _, event in found} | {-task for task in range(4)}
             last = [(0, ev.Free(task=0, space=space)) for space in sorted(spaces)]
-            followed.feed(Batch.of([], events=last))
+            followed.feed(
+                Batch.of([], events=last)
+            )  # what was told ahead of a fault that never came is carried out too
+        except PagewalkError as error:
+            assert "\n" not in str(error)
+        else:
             assert machine.system.vmstat.nr_page_table_pages == tables, "every table is given back"
         finally:
             followed.close()

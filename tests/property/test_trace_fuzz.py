@@ -20,8 +20,11 @@ from pagewalk.trace.events import (
     Exit,
     Fault,
     File,
+    Flush,
     Fork,
     Frames,
+    Free,
+    Lazy,
     Madvise,
     Mlock,
     Mlockall,
@@ -30,6 +33,7 @@ from pagewalk.trace.events import (
     Mremap,
     Msync,
     Munmap,
+    Tables,
     Touch,
 )
 from pagewalk.trace.events import Switch as SwitchEvent
@@ -43,6 +47,7 @@ word = st.integers(-(1 << 63), (1 << 63) - 1)
 size = st.integers(0, (1 << 47) - 1)
 tid = st.integers(0, (1 << 31) - 1)
 who: dict[str, Any] = {"task": tid, "cpu": st.integers(0, 255)}
+ENTRIES = st.sampled_from(["", "0@0+ 1@0+ 2@0+ 400:3>8000000000803067", "5~40/20", "-", "0:"])
 PAGES = st.sampled_from(["", "0", "0-3,7", "2=5,9", "0-999999999999", "3-1", "a"])
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(
@@ -60,12 +65,16 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Mremap, **who, addr=word, length=size, new_addr=word, new_length=size, flags=st.integers(0, 7)),
     st.builds(Madvise, **who, addr=word, length=size, advice=st.integers(0, 25)),
     st.builds(Brk, **who, addr=word, start=word),
-    st.builds(Fork, **who, child=tid, shares_mm=st.booleans()),
-    st.builds(Exec, **who, name=st.text()),
+    st.builds(Fork, **who, child=tid, shares_mm=st.booleans(), space=tid),
+    st.builds(Exec, **who, name=st.text(), space=tid),
     st.builds(Exit, **who),
     st.builds(Touch, **who, addr=word, write=st.booleans()),
     st.builds(Fault, **who, addr=word, access=st.integers(0, 2)),
     st.builds(SwitchEvent, **who, previous=tid),
+    st.builds(Tables, **who, space=tid, entries=ENTRIES, minor=size, major=size, ahead=st.integers(0, 3)),
+    st.builds(Flush, **who, space=tid, addr=word, length=size, ahead=st.integers(0, 3)),
+    st.builds(Lazy, **who),
+    st.builds(Free, **who, space=tid),
 )  # fmt: skip
 
 
@@ -94,8 +103,8 @@ def content(source: TraceSource | list[Batch]) -> tuple[list[Any], list[tuple[in
 
 
 MADE = (
-    Brk, Exec, Exit, Fault, File, Fork, Frames, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap, Msync, Munmap,
-    SwitchEvent, Touch,
+    Brk, Exec, Exit, Fault, File, Flush, Fork, Frames, Free, Lazy, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap,
+    Msync, Munmap, SwitchEvent, Tables, Touch,
 )  # fmt: skip
 
 

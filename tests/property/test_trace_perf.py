@@ -40,6 +40,7 @@ LINE = st.one_of(GOOD, GOOD, SAMPLE, CHAIN, st.just(""), st.text("a1 :.[]/=x|\t"
 def plainly(path: Path, lines: list[bytes]) -> tuple[list[tuple[int, ...]], int]:
     """Every line through the regular expressions."""
     reader = PerfTrace(path, lenient=True)
+    reader.chains = b"\n\t" in path.read_bytes()
     found = [reader.other_line(line, lambda: "a line") for line in lines]
     return [one for one in found if one is not None], reader.skipped
 

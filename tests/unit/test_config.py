@@ -61,7 +61,7 @@ def test_the_default_machine_is_linux_with_its_own_defaults() -> None:
         ({"overcommit_memory": 3}, "overcommit_memory: expected 0 to 2, got 3"),
         ({"fault_around_bytes": 12288}, "fault_around_bytes: expected a power of two, got 12288"),
         ({"read_ahead_kb": -1}, "read_ahead_kb: expected 0 to 2147483647, got -1"),
-        ({"lowmem_reserve_ratio": (1, 2)}, "lowmem_reserve_ratio: expected three numbers"),
+        ({"lowmem_reserve_ratio": (1, 2)}, "lowmem_reserve_ratio: expected three to six numbers"),
         ({"rlimits": {"HEAP": (1, 1)}}, "rlimits: expected one of CPU, .*, got 'HEAP'"),
         ({"rlimits": {"AS": (-1, 5)}}, "rlimits: expected a soft limit of AS up to the hard one, got -1 and 5"),
     ],

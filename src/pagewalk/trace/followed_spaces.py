@@ -4,11 +4,11 @@ what ``Tables`` events say."""
 from typing import TYPE_CHECKING
 
 from pagewalk.errors import ConfigError, OutOfMemory
-from pagewalk.hw.walker import WRITE
+from pagewalk.hw.walker import OK, PEEK, WRITE, walk
 from pagewalk.mm.gfp import GFP_PGTABLE
 from pagewalk.mm.mm_types import MmStruct, mm_alloc
 from pagewalk.mm.page import PG_table
-from pagewalk.mm.pgtable import NO_TAG, pgd_free, pte_lookup
+from pagewalk.mm.pgtable import NO_TAG, pgd_free
 from pagewalk.trace import events as ev
 from pagewalk.trace.table_text import MARKS, TABLE, UP, Run, parse_runs
 
@@ -90,10 +90,11 @@ class FollowedSpaces:
         """A walk has found a page without a mark that software sets here: the kernel sets it, and counts a fault. False
         where it is something else."""
         fmt, words = self._system.format, self._system.ram.words
-        index = int(pte_lookup(mm, addr))
-        entry = int(words[index]) if index >= 0 else 0
-        if not fmt.present.test(entry):
+        found = walk(self._system.ram, fmt, int(mm.pgd_pfn), addr, PEEK)
+        if found.status != OK:
             return False
+        index = found.steps[-1].paddr >> int(fmt.entry_shift)
+        entry = int(words[index])
         marked = fmt.accessed.set(entry)
         if access == WRITE:
             if not fmt.write.test(entry):
@@ -135,7 +136,7 @@ class FollowedSpaces:
                 word = entry & ~run.word | run.set
             if level < self._last:
                 self._drop(space, index + at, level)
-                if word and fmt.pointer.test(word):
+                if fmt.present.test(word) and (fmt.pointer.test(word) or not fmt.levels[level].can_leaf):
                     raise ConfigError(f"replay: expected an entry that maps pages, got {word:#x}")
             elif not -self._word_limit <= word < self._word_limit:
                 raise ConfigError(f"replay: expected a word of a page table, got {word:#x}")
@@ -151,10 +152,6 @@ class FollowedSpaces:
         """Where in RAM the entry of a level is that serves ``addr``. Tables that nobody has told of (a trace that has
         lost some of its batches) are made."""
         fmt, words = self._system.format, self._system.ram.words
-        if level == self._last:
-            index = int(pte_lookup(space.mm, addr))
-            if index >= 0:
-                return index
         table = int(space.mm.pgd_pfn) << int(fmt.table_shift)
         for at, above in enumerate(fmt.levels[:level]):
             index = table + (addr >> above.shift & int(fmt.table_mask))
@@ -179,7 +176,7 @@ class FollowedSpaces:
         fmt, words = self._system.format, self._system.ram.words
         entry = int(words[index])
         words[index] = 0
-        space.mm.pte_cache_tag = -1
+        space.mm.forget_pte_tables()
         space.mm.pmd_cache_tag = NO_TAG
         if fmt.present.test(entry) and fmt.pointer.test(entry):
             pfn = int(fmt.table_index(entry)) >> int(fmt.table_shift)
