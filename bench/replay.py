@@ -32,7 +32,7 @@ from pagewalk.machine import Machine
 from pagewalk.trace.format import Batch
 from pagewalk.trace.replay import Replay, ReplayReport
 
-ROUNDS = 3
+ROUNDS = 5
 TLB = "l1d=64x4,l1i=64x4,l2=1536x12,pmd=32x4,pud=4,pgd=4"
 LEAST = {"random": 20.0, "sequential": None, "zipf": None}  # million accesses a second; captured ones CAPTURED
 CAPTURED = 50.0

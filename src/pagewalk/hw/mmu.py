@@ -64,6 +64,8 @@ LOAD_AT: Final = 1 << 20
 COMPILE_AT: Final = 1 << 23
 NEVER: Final = 1 << 62
 
+_PAGE_WORDS: Final = 512
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -121,6 +123,14 @@ class Accesses:
         return tuple(memoryview(array.data) for array in self.arrays)
 
 
+def _aligned_zeros(count: int) -> Any:
+    """So many words, from the beginning of a page of the host on, so that a set of four ways is never in two lines of
+    its caches. Memory that is not touched costs nothing."""
+    words = np.zeros(count + _PAGE_WORDS, dtype=np.int64)
+    first = (-words.ctypes.data % (8 * _PAGE_WORDS)) // 8
+    return words[first : first + count]
+
+
 class Mmu:
     """The translation caches of one CPU above one RAM.
 
@@ -157,7 +167,7 @@ class Mmu:
         self._replay: Any = functions[2]
         words = build_state(config, fmt, addresses)
         frames = ram.size >> fmt.page_shift if learns else 0
-        self.state = np.zeros(len(words) + frames, dtype=np.int64)  # memory that is not touched costs nothing
+        self.state = _aligned_zeros(len(words) + frames)
         self.state[: len(words)] = words
         self._learned = self.state[len(words) :]
         if learns:

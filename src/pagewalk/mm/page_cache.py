@@ -21,7 +21,7 @@ def add_to_page_cache(system: System, mapping: AddressSpace, index: i64) -> Page
     page = alloc_page_current(system, GFP_HIGHUSER_MOVABLE)
     if page is None:
         return -errno.ENOMEM
-    failed = mapping.read_folio(index, system.ram.page(page.pfn))
+    failed = 0 if system.ram.unread else mapping.read_folio(index, system.ram.page(page.pfn))
     if failed:
         system.node.put_page(page)
         return failed

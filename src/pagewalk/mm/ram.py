@@ -25,6 +25,7 @@ class Ram:
     page_shift   log2 of the size of a frame
     code_frames  one byte a frame, non-zero where the CPU has translated code from it
     stale_code   frames whose translated code the CPU must forget before it runs again
+    unread       nobody looks at what files hold: a trace makes the accesses, so pages of files are not read
     nobody_stores  no program has stored anything, and none will: the accesses come from a trace, which does not say
                  what was stored (``replayed``)
     """
@@ -46,6 +47,7 @@ class Ram:
         self._code_map = mmap.mmap(-1, max(size >> page_shift, 4096), flags=flags)
         self.code_frames = memoryview(self._code_map)
         self.stale_code: list[int] = []
+        self.unread = False
         self.nobody_stores = False
         self._stored = False
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))

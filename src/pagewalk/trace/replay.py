@@ -122,6 +122,7 @@ class Replay:
     def __init__(self, machine: Machine, tlb: TlbConfig, *, map_on_fault: bool = False) -> None:
         self.machine = machine
         machine.kernel.oom.enabled = False  # the trace says who lives
+        machine.system.ram.unread = True
         self.report = ReplayReport(tlb.name, follows=self.follows)
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
         self.cpus = Cpus(tlb, machine.system, machine.config.cpus, learns=True)
