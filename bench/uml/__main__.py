@@ -7,13 +7,13 @@ by ``python -m bench.uml.groups``.
 
 import argparse
 import datetime
-import os
 import sys
 from pathlib import Path
 
 from bench.uml import model
-from bench.uml.kernel import Missing, UserModeLinux
-from bench.uml.table import Row, markdown, rows
+from bench.uml.command import run_all, write_between
+from bench.uml.kernel import UserModeLinux
+from bench.uml.table import Row, rows
 
 PATTERNS = {
     "cyclic": "cyclic 20000 4",
@@ -36,15 +36,6 @@ def compare(linux: UserModeLinux, name: str, runs: int) -> list[Row]:
     return rows(name, kernel, model.run(linux.root, ours, kernel))
 
 
-def write(text: str) -> None:
-    """Replaces what stands between the marks in the document."""
-    old = DOCUMENT.read_text() if DOCUMENT.exists() else f"# Reclaim\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in old:
-        old += f"\n## Against a real kernel\n\n{BEGIN}\n{END}\n"
-    before, _, rest = old.partition(BEGIN)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
-
-
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="bench.uml", description=__doc__.splitlines()[0])
@@ -57,24 +48,16 @@ def main() -> int:
         parser.error(f"expected some of {', '.join(PATTERNS)}, got {', '.join(sorted(unknown))}")
     if arguments.runs < 1:
         parser.error(f"--runs: expected 1 or more, got {arguments.runs}")
-    folder = Path("/var/tmp") / f"pagewalk-uml-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found: list[Row] = []
-    try:
-        linux = UserModeLinux(folder)
-        for name in arguments.names or PATTERNS:
-            print(f"{name}: {PATTERNS[name]}", flush=True)
-            found += compare(linux, name, arguments.runs)
-    except (Missing, RuntimeError) as error:
-        print(f"bench.uml: {error}", file=sys.stderr)
+    table = run_all(
+        "bench.uml", arguments.names or PATTERNS, PATTERNS, lambda linux, name: compare(linux, name, arguments.runs)
+    )
+    if not table:
         return 1
-    table = markdown(found)
-    print(table, end="")
-    out = [row for row in found if row.judged and not row.within]
-    print(f"{len(out)} of {sum(row.judged for row in found)} figures out of bounds")
     if not arguments.names:
         date = datetime.date.today().isoformat()
-        write(f"\nGenerated on {date}; {arguments.runs} boots of Linux 6.1 a pattern.\n\n{table}\n")
+        write_between(
+            DOCUMENT, BEGIN, END, f"\nGenerated on {date}; {arguments.runs} boots of Linux 6.1 a pattern.\n\n{table}\n"
+        )
     return 0
 
 

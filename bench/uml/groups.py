@@ -7,14 +7,14 @@ much memory. Victims and kills have to be the same; what is counted in pages, ev
 
 import argparse
 import datetime
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bench.uml import model
-from bench.uml.kernel import Missing, UserModeLinux
-from bench.uml.table import Row, markdown
+from bench.uml.command import run_all, write_between
+from bench.uml.kernel import UserModeLinux
+from bench.uml.table import Row
 
 SCENARIOS = {
     "no protection": "protect memory.min 0 3000 9000 3",
@@ -63,12 +63,6 @@ def compare(linux: UserModeLinux, name: str) -> list[Row]:
     )
 
 
-def write(text: str) -> None:
-    """Replaces what stands between the marks in the document."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
-
-
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="bench.uml.groups", description=__doc__.splitlines()[0])
@@ -76,23 +70,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(SCENARIOS):
         parser.error(f"expected some of {', '.join(SCENARIOS)}, got {', '.join(sorted(unknown))}")
-    folder = Path("/var/tmp") / f"pagewalk-uml-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found: list[Row] = []
-    try:
-        linux = UserModeLinux(folder)
-        for name in arguments.names or SCENARIOS:
-            print(f"{name}: {SCENARIOS[name]}", flush=True)
-            found += compare(linux, name)
-    except (Missing, RuntimeError) as error:
-        print(f"bench.uml.groups: {error}", file=sys.stderr)
+    table = run_all("bench.uml.groups", arguments.names or SCENARIOS, SCENARIOS, compare)
+    if not table:
         return 1
-    table = markdown(found)
-    print(table, end="")
-    out = [row for row in found if row.judged and not row.within]
-    print(f"{len(out)} of {sum(row.judged for row in found)} figures out of bounds")
     if not arguments.names:
-        write(f"\nGenerated on {datetime.date.today().isoformat()}; one boot of Linux 6.1 a scenario.\n\n{table}\n")
+        write_between(
+            DOCUMENT,
+            BEGIN,
+            END,
+            f"\nGenerated on {datetime.date.today().isoformat()}; one boot of Linux 6.1 a scenario.\n\n{table}\n",
+        )
     return 0
 
 

@@ -1,7 +1,8 @@
 """Putting pages into the page cache and taking them out.
 
 Mirrors: mm/filemap.c (filemap_add_folio, filemap_remove_folio, read_mapping_folio) (6.18)
-Differs: a page is read as it is put in, so that none is ever seen locked; one without PG_uptodate has its contents.
+Differs: a page is read as it is put in, so that none is ever seen locked; one without PG_uptodate has its contents. In
+    a replay pages are not read (Ram.unread).
 """
 
 import errno

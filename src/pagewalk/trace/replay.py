@@ -123,6 +123,7 @@ class Replay:
         self.machine = machine
         machine.kernel.oom.enabled = False  # the trace says who lives
         machine.system.ram.unread = True
+        machine.system.ram.replayed()
         self.report = ReplayReport(tlb.name, follows=self.follows)
         self.spaces = Spaces(machine, map_on_fault=map_on_fault)
         self.cpus = Cpus(tlb, machine.system, machine.config.cpus, learns=True)
