@@ -210,6 +210,9 @@ def conform(
 @click.option("--va-bits", type=int, metavar="N", help="Bits of a virtual address (arm64, riscv64).")
 @click.option("--vmsplit", metavar="SPLIT", help="32-bit x86: 3G/1G, 2G/2G, 1G/3G, 3G_OPT, 2G_OPT, or PAGE_OFFSET.")
 @click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM, which bounds lowmem on 32-bit x86.")
+@click.option("--linux", metavar="RELEASE", help="arm64: the kernel's release [6.18]; the map changed in 6.5 and 6.9.")
+@click.option("--va-bits-actual", type=int, metavar="N",
+              help="arm64: bits of address that the CPU has, for a kernel built for 52 that falls back.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def layout(
     arch: str,
@@ -218,6 +221,8 @@ def layout(
     va_bits: int | None,
     vmsplit: str | None,
     ram: str,
+    linux: str | None,
+    va_bits_actual: int | None,
     as_json: bool,
 ) -> int:
     """Print a whole virtual address space, to scale: user half, hole, and every region of the kernel."""
@@ -225,7 +230,7 @@ def layout(
     from pagewalk.view.layout import build_map, layout_json, layout_text
 
     page = None if granule is None else parse_size(granule, "--granule")
-    found = build_map(arch, levels, page, va_bits, vmsplit, parse_size(ram, "--ram"))
+    found = build_map(arch, levels, page, va_bits, vmsplit, parse_size(ram, "--ram"), linux, va_bits_actual)
     click.echo(layout_json(found) if as_json else layout_text(found), nl=False)
     return 0
 

@@ -54,6 +54,11 @@ fffffbffff800000 fffffbffffffffff [guard region]
 fffffc0000000000 fffffdffffffffff vmemmap
 fffffe0000000000 ffffffffffffffff [guard region]
 """
+ARM64_6_1 = """
+ffff800000000000 ffff800007ffffff modules
+ffff800008000000 fffffbffefffffff vmalloc
+fffffc0000000000 fffffdffffffffff vmemmap
+"""
 ARM64_64K_52 = """
 0000000000000000 000fffffffffffff user
 fff0000000000000 ffff7fffffffffff kernel logical memory map
@@ -97,8 +102,9 @@ ffdf000000000000 fffffffeffffffff kasan
 DOCUMENTS: list[tuple[AddressMap, str]] = [
     (map_x86.map_64(4), X86_64_4),
     (map_x86.map_64(5), X86_64_5),
-    (map_arm64.address_map(4096, 48), ARM64_4K_48),
-    (map_arm64.address_map(65536, 52), ARM64_64K_52),
+    (map_arm64.address_map(4096, 48, "6.6"), ARM64_4K_48),
+    (map_arm64.address_map(65536, 52, "6.6"), ARM64_64K_52),
+    (map_arm64.address_map(4096, 48, "6.1"), ARM64_6_1),
     (map_riscv.address_map("sv39"), RISCV_SV39),
     (map_riscv.address_map("sv48"), RISCV_SV48),
     (map_riscv.address_map("sv57"), RISCV_SV57),
@@ -107,10 +113,12 @@ DOCUMENTS: list[tuple[AddressMap, str]] = [
 ALL = [
     *[found for found, _ in DOCUMENTS],
     map_riscv.address_map("sv32"),
-    map_arm64.address_map(4096, 39),
-    map_arm64.address_map(16384, 36),
-    map_arm64.address_map(16384, 47),
-    map_arm64.address_map(65536, 42),
+    *[map_arm64.address_map(size, bits, release) for release in ("6.1", "6.6", "6.18")
+      for size, bits in ((4096, 36), (4096, 39), (16384, 36), (16384, 47), (65536, 42), (65536, 52))],
+    map_arm64.address_map(4096, 52),
+    map_arm64.address_map(16384, 52),
+    map_arm64.address_map(16384, 52, "6.18", 47),
+    map_arm64.address_map(65536, 52, "6.6", 48),
     *[map_x86.map_32(offset, ram, pae) for pae in (False, True) for ram in (256 << 20, 1 << 30, 64 << 30)
       for offset in map_x86.SPLITS.values() if not pae or offset % (1 << 30) == 0],
 ]  # fmt: skip

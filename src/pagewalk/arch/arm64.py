@@ -175,10 +175,18 @@ def page_format(
     )
 
 
+def va_bits_min(granule: int, va_bits: int) -> int:
+    """VA_BITS_MIN: what a kernel for ``va_bits`` falls back to on a CPU that has no more than 48 bits. With pages of
+    16 KiB these would take another level of tables, of two entries."""
+    if va_bits <= 48:
+        return va_bits
+    return 47 if granule == 16384 else 48
+
+
 def layout(granule: int = 4096, va_bits: int = 48) -> Layout:
-    """The user address space of the lower half; beyond 48 bits only on request."""
+    """The user address space of the lower half; beyond what every CPU has only on request."""
     page_shift = GRANULES[granule]
-    window = 1 << min(va_bits, 48)  # DEFAULT_MAP_WINDOW
+    window = 1 << va_bits_min(granule, va_bits)  # DEFAULT_MAP_WINDOW
     return Layout(
         task_size=1 << va_bits,
         mmap_top=window,

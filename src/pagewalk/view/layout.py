@@ -28,6 +28,8 @@ def build_map(
     va_bits: int | None = None,
     vmsplit: str | None = None,
     ram: int = 4 << 30,
+    linux: str | None = None,
+    va_bits_actual: int | None = None,
 ) -> AddressMap:
     """The address map of an architecture.
 
@@ -36,12 +38,16 @@ def build_map(
     va_bits  arm64: bits of address; riscv64: 39, 48 or 57
     vmsplit  x86_32, x86_pae: "3G", "2G/2G", "3G_OPT" ... or an address
     ram      x86_32, x86_pae: the end of RAM in bytes
+    linux    arm64: the release, whose map changed in 6.5 and 6.9; "6.18" where it is not given
+    va_bits_actual  arm64: bits that the CPU offers a kernel for 52: 52, or 48 (47 with 16K pages)
 
     ConfigError for a setting that the architecture does not have.
     """
-    given = {"levels": levels, "granule": granule, "va_bits": va_bits, "vmsplit": vmsplit}
+    given = {"levels": levels, "granule": granule, "va_bits": va_bits, "vmsplit": vmsplit, "linux": linux}
+    given["va_bits_actual"] = va_bits_actual
     allowed = {
-        "x86_64": {"levels"}, "x86_32": {"vmsplit"}, "x86_pae": {"vmsplit"}, "arm64": {"granule", "va_bits"},
+        "x86_64": {"levels"}, "x86_32": {"vmsplit"}, "x86_pae": {"vmsplit"},
+        "arm64": {"granule", "va_bits", "linux", "va_bits_actual"},
         "riscv64": {"levels", "va_bits"}, "riscv32": set(),
     }  # fmt: skip
     if arch not in allowed:
@@ -50,14 +56,25 @@ def build_map(
     if extra:
         raise ConfigError(f"layout: {arch} has no {' and no '.join(extra)}")
     try:
-        return _build(arch, levels, granule, va_bits, vmsplit, ram)
+        if arch == "arm64":
+            return _build_arm64(granule, va_bits, linux or "6.18", va_bits_actual)
+        return _build(arch, levels, va_bits, vmsplit, ram)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _build(
-    arch: str, levels: int | None, granule: int | None, va_bits: int | None, vmsplit: str | None, ram: int
-) -> AddressMap:
+def _build_arm64(granule: int | None, va_bits: int | None, linux: str, actual: int | None) -> AddressMap:
+    size, bits = 4096 if granule is None else granule, 48 if va_bits is None else va_bits
+    arm64.page_format(size, bits, 52 if bits == 52 else 48)  # ValueError where there is none
+    number = map_arm64.release_number(linux)
+    if number < (6, 1):
+        raise ValueError(f"linux: expected 6.1 or later, got {linux}")
+    if bits > 48 and size != 65536 and number < (6, 9):
+        raise ValueError(f"arm64: Linux {linux} has {bits} bits of address with 64K pages only (others since 6.9)")
+    return map_arm64.address_map(size, bits, linux, bits if actual is None else actual)
+
+
+def _build(arch: str, levels: int | None, va_bits: int | None, vmsplit: str | None, ram: int) -> AddressMap:
     if arch == "x86_64":
         if levels not in (None, 4, 5):
             raise ValueError(f"levels: expected 4 or 5, got {levels}")
@@ -67,10 +84,6 @@ def _build(
         if ram < MIN_RAM:
             raise ValueError(f"ram: expected 16M or more, got {ram} bytes")
         return map_x86.map_32(map_x86.page_offset("3G" if vmsplit is None else vmsplit, pae), ram, pae)
-    if arch == "arm64":
-        size, bits = 4096 if granule is None else granule, 48 if va_bits is None else va_bits
-        arm64.page_format(size, bits, 52 if bits == 52 else 48)  # ValueError where there is none
-        return map_arm64.address_map(size, bits)
     if arch == "riscv32":
         return map_riscv.address_map("sv32")
     by_bits = {12 + 9 * count: mode for mode, count in riscv64.MODES.items() if mode != "sv32"}
