@@ -62,8 +62,8 @@ def tlb_configs(
         )  # fmt: skip
 
     sides = {"d": "d", "i": "i", "u": "id"}
-    first = draw(st.sampled_from(["di", "u", "u", "d", "", "diu", "iu"]))
-    shapes = [array(f"l1{side}", 1, sides[side]) for side in first]
+    first = draw(st.sampled_from(["di", "u", "u", "d", "", "diu", "iu", "udi", "ud", "ddi"]))
+    shapes = [array(f"l1{side}.{number}", 1, sides[side]) for number, side in enumerate(first)]
     for level in range(2, 2 + draw(st.integers(0, 2))):
         for number in range(draw(st.integers(1, 3))):
             shapes.append(array(f"l{level}.{number}", level, draw(st.sampled_from(["id", "id", "d", "i"]))))
@@ -290,6 +290,31 @@ def test_a_prefetch_into_the_first_level_may_take_the_slot_of_the_page_just_used
     page = REGIONS[4]  # its pages are marked Accessed: a prefetch takes them
     accesses = [(page + 4096 * number, 0) for number in (0, 0, 0, 2, 2, 0, 1, 1, 3, 3, 0, 0)]
     run(TlbConfig("one set", (array,), (), prefetch=True), [("access", accesses)])
+
+
+@pytest.mark.parametrize("first", ["ud", "du", "udi", "uu", "ddu", "d"])
+@pytest.mark.parametrize("second", [(), ("id", "d"), ("d", "id"), ("i", "id"), ("d", "i", "id")], ids="-".join)
+def test_a_page_that_data_and_instructions_bring_to_different_arrays_of_a_level(
+    first: str, second: tuple[str, ...]
+) -> None:
+    serves = {"d": "d", "i": "i", "u": "id"}
+    arrays = [TlbArray(f"l1.{number}", 1, serves[side], 1, 1 + 2 * number) for number, side in enumerate(first)]
+    arrays += [TlbArray(f"l2.{number}", 2, sides, 2, 2) for number, sides in enumerate(second)]
+    config = TlbConfig("shared", tuple(arrays), (WalkCache("w", ("pmd",), 1, 4), WalkCache("v", ("pud",), 1, 4)))
+    run(config, [("access", accesses(seed, spread, 300)) for seed in range(4) for spread in (4, 8, 16)])
+
+
+def test_a_whole_page_comes_to_an_array_that_is_asked_before_the_one_with_its_piece() -> None:
+    arrays = (
+        TlbArray("l1.large", 1, "id", 1, 1, (M2, G1)),
+        TlbArray("l1.small", 1, "id", 1, 2, (K4,)),
+        TlbArray("l2", 2, "id", 1, 3, (K4,), fragments=True),
+    )
+    page, other_page_of_it, huge_page, small, smaller = (
+        REGIONS[1], REGIONS[1] + 8192, REGIONS[2], REGIONS[0] + 4096, REGIONS[0] + 16384
+    )  # fmt: skip
+    order = (page, huge_page, page, small, other_page_of_it, page, page, smaller)
+    run(TlbConfig("pieces", arrays), [("access", [(addr, 0) for addr in order])])
 
 
 ONE_LEVEL = TlbConfig("one level", (TlbArray("l1u", 1, "id", 3, 5, (K4,), "fifo"),), (WalkCache("w", ("pmd",), 1, 3),))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pagewalk.errors import ConfigError
 from pagewalk.hw.tlb_config import ANY, MAX_LEVELS, Policy, TlbArray, TlbConfig, WalkCache
+from pagewalk.hw.tlb_doubt import arrays_of, in_doubt, level_of, takers_of
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
     COLUMNS,
@@ -42,6 +43,7 @@ from pagewalk.hw.tlb_state import (
     S_COALESCED_CLASS,
     S_COLUMN,
     S_DIRTY_MASK,
+    S_DOUBT,
     S_ENTRY_SHIFT,
     S_EXECUTE_MASK,
     S_FAULT_DROPS,
@@ -201,6 +203,8 @@ def build_state(config: TlbConfig, fmt: "PageFormat", addresses: dict[str, tuple
         slot += array.sets * stride(array.ways)
     _pack_paths(words, config)
     _pack_fills(words, config, shifts, pages, coalesced)
+    for side in (0, 1):
+        words[S_DOUBT + side] = int(in_doubt(words, config, side, len(shifts), coalesced))
     _pack_short(words, config, len(shifts))
     return [int(word) for word in words]
 
@@ -302,7 +306,9 @@ def _pack_short(words: list[int], config: TlbConfig, nr_classes: int) -> None:
         words[S_SHORT + side] = words[S_SHORT_SECOND + side] = -1
         path = config.path("di"[side])
         takers = [_base_takers(words, side, level, nr_classes) for level in range(len(path))]
-        if not 1 <= len(path) <= 2 or not all(takers) or len(takers[0]) > 1:
+        if not 1 <= len(path) <= 2 or not all(takers) or len(takers[0]) > 1 or words[S_DOUBT + side]:
+            continue
+        if len(path) == 2 and len(takers[1]) > 1 and not _take_turns_alike(words, config, side, takers[1], nr_classes):
             continue
         words[S_SHORT + side] = takers[0][0]
         if len(path) == 2:
@@ -318,11 +324,21 @@ def _pack_short(words: list[int], config: TlbConfig, nr_classes: int) -> None:
     words[S_SHORT_UPPER] = tables[-2] if len(tables) > 1 and words[S_SHORT_WALK] >= 0 else -1
 
 
+def _take_turns_alike(words: list[int], config: TlbConfig, side: int, takers: list[int], nr_classes: int) -> bool:
+    """Whether nobody but these arrays, taking turns, gets a page that they may have: what the other side put into one
+    of them would be in another one than its number says."""
+    for level in range(len(config.path("di"[1 - side]))):
+        others = _base_takers(words, 1 - side, level, nr_classes)
+        if others != takers and set(arrays_of(words, level_of(1 - side, level))) & set(takers):
+            return False
+    return True
+
+
 def _base_takers(words: list[int], side: int, level: int, nr_classes: int) -> list[int]:
     """The arrays of a level that take turns with base pages, numbers in a row; none where others may hold some too."""
     at = S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS
     takers = {word for word in words[at : at + nr_classes] if word >= 0 and word & 15 == 0}
     if takers != {words[at]}:
         return []
-    numbers = [words[at] >> 8 + 5 * k & 31 for k in range(words[at] >> 4 & 15)]
+    numbers = takers_of(words[at])
     return numbers if numbers == list(range(numbers[0], numbers[0] + len(numbers))) else []

@@ -85,6 +85,7 @@ S_FAULT_AT: Final = 292  # twice the access, and 1 for its part in the next page
 S_ATTEMPTS: Final = 293
 S_TOP: Final = 294  # addresses with bits from here on are not of the lower half
 S_UNHINTED: Final = 295  # not 0: few accesses of the last block were to a page that the first level had
+S_DOUBT: Final = 302  # 2 words: no hints for this side, see ``tlb_doubt.in_doubt``
 S_HALF: Final = 314
 S_FAULT_ADDR: Final = 315
 S_FAULT_KIND: Final = 316

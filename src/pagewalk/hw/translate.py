@@ -40,6 +40,7 @@ from pagewalk.hw.tlb_state import (
     S_COALESCE,
     S_COALESCED_CLASS,
     S_COLUMN,
+    S_DOUBT,
     S_ENTRY_SHIFT,
     S_FAULT_DROPS,
     S_FILL,
@@ -304,7 +305,7 @@ def hint(s: Words, addr: int, access: int, slot: int) -> None:
     vpn = addr >> 12
     at = S_HINTS + access * HINT_WORDS + 2 * (vpn & (HINTS - 1))
     s[at] = NOWHERE
-    if slot >= 0:
+    if slot >= 0 and s[S_DOUBT + (access >> 1)] == 0:
         s[at] = vpn
         s[at + 1] = s[slot + IDENT * s[S_COLUMN]]
 
