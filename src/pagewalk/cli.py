@@ -67,13 +67,16 @@ def cli() -> None:
 @click.option("--smaps", is_flag=True, help="Print its /proc/PID/smaps as it was at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 @click.option("--cold-cache", is_flag=True, help="Files are not in the page cache yet: first touches are major faults.")
+@click.option("--config", "config_file", metavar="FILE", help="Fields of Config as TOML, or JSON (FILE.json).")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
 @click.option("--tlb", metavar="TLB", help="Model TLBs: a preset (zen4), parts (l1d=64x4,l2=1536x12), or both.")
 @click.option("--record", metavar="FILE", help="Write all accesses and changes of address spaces to FILE, a trace.")
 @click.option("--procfs", metavar="DIR", help="Write the machine's /proc, with all its processes, as files to DIR.")
 @click.option("--dump-ram", metavar="FILE", help="Write the RAM as it is at the end, as an ELF core.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] PROGRAM [ARGS]...", type=click.UNPROCESSED)
+@click.pass_context
 def run(
+    context: click.Context,
     no_aslr: bool,
     seed: int,
     ram: str,
@@ -92,6 +95,7 @@ def run(
     smaps: bool,
     quiet: bool,
     cold_cache: bool,
+    config_file: str | None,
     settings: tuple[str, ...],
     tlb: str | None,
     procfs: str | None,
@@ -100,15 +104,16 @@ def run(
     command: tuple[str, ...],
 ) -> int:
     """Run PROGRAM on the modelled machine, then say what its memory did."""
-    from pagewalk.config import Config, parse_settings, parse_size
+    from pagewalk.config import Config, parse_size
     from pagewalk.path import find_program, machine_for
+    from pagewalk.settings import chosen_fields
 
-    if arch is None:
-        arch = machine_for(command[0], os.environ.get("PATH"))
-    fields = {"arch": arch, "ram": ram, "swap": swap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
-    fields["aslr"] = not no_aslr
-    fields["zswap"] = zswap
-    config = Config(**{**fields, "warm": not cold_cache, **parse_settings(settings)})
+    options = {"ram": ram, "swap": swap, "zswap": zswap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
+    options |= {"arch": arch, "aslr": not no_aslr, "warm": not cold_cache}
+    fields = chosen_fields(options, given_fields(context), config_file, settings)
+    if fields["arch"] is None:
+        fields["arch"] = machine_for(command[0], os.environ.get("PATH"))
+    config = Config(**fields)
     environment = program_environment(env_items, clear_env)
     writable = [directory(name) for name in rw]
     if timeout is not None and not 0 < timeout < 1e9:
@@ -250,6 +255,13 @@ def _show_progress(text: str) -> None:
 
 def _mute(text: str) -> None:
     """Progress that nobody sees."""
+
+
+def given_fields(context: click.Context) -> list[str]:
+    """Fields of Config that options on the command line were given for; a flag counts where it stands there."""
+    fields = {"no_aslr": "aslr", "cold_cache": "warm"}
+    default = (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+    return [fields.get(name, name) for name in context.params if context.get_parameter_source(name) not in default]
 
 
 def program_environment(items: Sequence[str], clear: bool) -> dict[str, str]:

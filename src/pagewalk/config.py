@@ -4,13 +4,13 @@ Sources: Documentation/admin-guide/sysctl/vm.rst and kernel.rst; getrlimit(2).
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pagewalk.errors import ConfigError, NotModelled
 
-__all__ = ["RLIMIT_NAMES", "Config", "parse_settings", "parse_size"]
+__all__ = ["RELEASES", "RLIMIT_NAMES", "Config", "parse_size"]
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 # In the order of their numbers (RLIMIT_*).
@@ -19,6 +19,7 @@ RLIMIT_NAMES: Final = (
     "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
 )  # fmt: skip
 
+RELEASES: Final = ("6.18", "6.12", "6.1")  # of Linux
 
 _INT_MAX = (1 << 31) - 1
 COMPRESSORS = ("lzo", "lzo-rle", "lz4", "lz4hc", "zstd", "deflate", "842")  # of zswap
@@ -90,7 +91,7 @@ class Config:
     cpus                      modelled CPUs, 1 to 64, executed in turn
     pcid                      TLB entries are tagged, and live on when another address space is loaded
     skip_sleep                when all tasks sleep for a time, the clock jumps there instead of waiting
-    linux                     the release that is modelled where releases differ: "6.18" or "6.1" (docs/releases.md)
+    linux                     the release, where they differ: "6.18", "6.12" or "6.1" (docs/releases.md)
     thp                       transparent huge pages: "always", "madvise" or "never"
     warm                      host files count as already in the page cache (as they are on a
                               machine in use); False: the first touch reads them, a major fault
@@ -247,8 +248,8 @@ class Config:
                 raise ConfigError(f"rlimits: expected a soft limit of {name} up to the hard one, got {soft} and {hard}")
         if not 3 <= len(self.lowmem_reserve_ratio) <= 6 or min(self.lowmem_reserve_ratio) < 0:
             raise ConfigError(f"lowmem_reserve_ratio: expected three to six numbers, got {self.lowmem_reserve_ratio!r}")
-        if self.linux not in ("6.18", "6.1"):
-            raise NotModelled(f"linux {self.linux!r} (6.18 and 6.1 are what there is)")
+        if self.linux not in RELEASES:
+            raise NotModelled(f"linux {self.linux!r} ({', '.join(RELEASES[:-1])} and {RELEASES[-1]} are what there is)")
 
     def _check_memory(self) -> None:
         """The memory map, the nodes and what is asked of them fit together; ``ram`` becomes their sum."""
@@ -305,52 +306,3 @@ class Config:
         if self.arch == "x86_32" and any(end > 4 << 30 for _, end, _ in self.memory_map):
             end = max([end for _, end, _ in self.memory_map])
             raise ConfigError(f"memory_map: x86_32 without PAE reaches 4G, got {end:#x} (x86_pae reaches more)")
-
-
-def parse_settings(items: Iterable[str]) -> dict[str, Any]:
-    """Fields of ``Config`` from text: ``NAME=VALUE``, and ``rlimits.NAME=SOFT[:HARD]`` with sizes or "unlimited".
-
-    Raises ConfigError for a name that ``Config`` does not have and a value that is not of its kind; what the values
-    may be in all is looked at when the Config is made.
-    """
-    kinds = {each.name: each for each in fields(Config)}
-    found: dict[str, Any] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        front, _, resource = name.partition(".")
-        if not equals or front not in kinds or (front == "rlimits") != bool(resource):
-            names = ", ".join([name for name in kinds if name != "rlimits"])
-            raise ConfigError(f"--set: expected NAME=VALUE with one of {names}, rlimits.NAME, got {item!r}")
-        if resource:
-            soft, _, hard = text.partition(":")
-            limits = found.setdefault("rlimits", {})
-            limits[resource] = (_limit(soft, item), _limit(hard or soft, item))
-        else:
-            found[name] = _value(text, kinds[name].default, item)
-    return found
-
-
-def _limit(text: str, item: str) -> int:
-    """A resource limit: -1 for "unlimited"."""
-    return -1 if text in ("unlimited", "-1") else parse_size(text, f"--set {item}")
-
-
-def _value(text: str, default: object, item: str) -> object:
-    """``text`` as something of the kind of ``default``; sizes stay text."""
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        if text.lower() not in ("0", "1", "true", "false"):
-            raise ConfigError(f"--set: expected 0 or 1, got {item!r}")
-        return text.lower() in ("1", "true")
-    if isinstance(default, float):
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-            raise ConfigError(f"--set: expected a number, got {item!r}")
-        return float(text)
-    parts = text.split(",") if isinstance(default, tuple) else [text]
-    if not all(re.fullmatch(r"-?[0-9]{1,19}", part) for part in parts):
-        kind = "a whole number"
-        if isinstance(default, tuple):
-            kind = f"{len(default) or ''} whole numbers with commas".strip()
-        raise ConfigError(f"--set: expected {kind}, got {item!r}")
-    return tuple([int(part) for part in parts]) if isinstance(default, tuple) else int(parts[0])

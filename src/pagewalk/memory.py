@@ -14,6 +14,7 @@ from pagewalk.errors import ConfigError
 MAX_NODES: Final = 64
 _TOP: Final = 64 << 40
 _LINE: Final = re.compile(r"(?:0x)?([0-9a-fA-F]+)\s*-\s*(?:0x)?([0-9a-fA-F]+)\]?\s*:?\s*(.*)")
+_RANGE: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{1,16})-(?:0x)?([0-9a-fA-F]{1,16})(?:@([0-9]{1,3}))?")
 _NODE: Final = re.compile(r"\bnode\s*([0-9]{1,2})\b", re.IGNORECASE)
 
 
@@ -75,7 +76,19 @@ def check_distances(rows: Sequence[Sequence[int]], nr_nodes: int) -> tuple[tuple
     return tuple([tuple(row) for row in rows])
 
 
-def read_map(path: Path) -> list[tuple[int, int, int]]:
+def parse_ranges(text: str, what: str = "memory_map") -> tuple[tuple[int, int, int], ...]:
+    """A memory map in one line: ranges in hexadecimal with commas between them, both ends included, and "@N" behind one
+    that is node N's: ``0-9ffff,100000-3fffffff@1``. ConfigError, naming ``what``, where it is none."""
+    rows = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ConfigError(f"{what}: expected ranges such as 100000-3fffffff or 100000-3fffffff@1, got {part!r}")
+        rows.append((int(match[1], 16), int(match[2], 16) + 1, int(match[3] or 0)))
+    return tuple(rows)
+
+
+def read_map(path: Path, option: str = "--memory-map") -> list[tuple[int, int, int]]:
     """A memory map from a file: lines with a range in hexadecimal, both ends included, as /proc/iomem ("System RAM")
     and the boot log ("usable") print them; a bare range counts too, and "node N" names its node.
 
@@ -84,7 +97,7 @@ def read_map(path: Path) -> list[tuple[int, int, int]]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise ConfigError(f"--memory-map: cannot read {str(path)!r}: {error.strerror}") from None
+        raise ConfigError(f"{option}: cannot read {str(path)!r}: {error.strerror}") from None
     rows = []
     for line in text.splitlines():
         match = _LINE.search(line.partition("[mem ")[2] or line.strip())
@@ -97,5 +110,5 @@ def read_map(path: Path) -> list[tuple[int, int, int]]:
         start, end = int(match[1], 16), int(match[2], 16) + 1
         rows.append((start, end, int(node[1]) if node else 0))
     if not rows:
-        raise ConfigError(f"--memory-map: expected lines such as '00100000-bfffffff : System RAM' in {str(path)!r}")
+        raise ConfigError(f"{option}: expected lines such as '00100000-bfffffff : System RAM' in {str(path)!r}")
     return rows

@@ -26,6 +26,7 @@ __all__ = ["replay_command", "report_lines"]
               help="The modelled kernel serves faults and calls, also where FILE tells what it did.")  # fmt: skip
 @click.option("--format", "format_name", default="", metavar="NAME", help="What FILE is, where it does not tell.")
 @click.option("--lenient", is_flag=True, help="Leave out malformed records and count them.")
+@click.option("--config", "config_file", metavar="FILE", help="Fields of Config as TOML, or JSON (FILE.json).")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field of Config. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.argument("file")
@@ -36,6 +37,7 @@ def replay_command(
     simulate: bool,
     format_name: str,
     lenient: bool,
+    config_file: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     file: str,
@@ -45,11 +47,13 @@ def replay_command(
     Where `pagewalk run` has recorded FILE, and no option asks for another machine, page tables and flushes are those of
     the run, and everything is counted as the run has counted it.
     """
-    from pagewalk.config import Config, parse_settings
+    from pagewalk.config import Config
     from pagewalk.hw.tlb_parse import parse_tlb
+    from pagewalk.settings import chosen_fields
 
     tlb = parse_tlb(tlb_text)
-    given = {**({"ram": ram} if ram is not None else {}), **parse_settings(settings)}
+    options = {} if ram is None else {"ram": ram}
+    given = chosen_fields(options, options, config_file, settings)
     Config(**given)  # what is wrong with it is told before anything is read
 
     from pagewalk.trace.infer import complete

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pagewalk.config import RELEASES
 from pagewalk.errors import ConfigError
 
 __all__ = ["zones_command"]
@@ -19,16 +20,19 @@ __all__ = ["zones_command"]
 @click.option("--distance", "distances", multiple=True, metavar="A,B,...", help="A node's distances. Once a node.")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs.")
 @click.option("--thp", default="madvise", show_default=True, help="Huge pages: always, madvise or never.")
-@click.option("--linux", "release", default="6.18", show_default=True, type=click.Choice(["6.1", "6.18"]),
+@click.option("--linux", "release", default="6.18", show_default=True, type=click.Choice(RELEASES),
               help="Release, where the rules differ.")  # fmt: skip
 @click.option("--managed", multiple=True, metavar="[NODE:]ZONE=PAGES",
               help="Frames that the allocator has in the end; estimated where not given. Repeatable.")  # fmt: skip
 @click.option("--late", metavar="KERNEL,INITRD", help="Frames of those that came after the watermarks were set.")
+@click.option("--config", "config_file", metavar="FILE", help="Fields of Config as TOML, or JSON (FILE.json).")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other field of Config. Repeatable.")
 @click.option("--machine", "machine", metavar="FILE", help="Compute a recorded machine (JSON) and compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--zoneinfo", is_flag=True, help="Print what /proc/zoneinfo says.")
+@click.pass_context
 def zones_command(
+    context: click.Context,
     arch: str,
     ram: str,
     map_file: str | None,
@@ -39,6 +43,7 @@ def zones_command(
     release: str,
     managed: tuple[str, ...],
     late: str | None,
+    config_file: str | None,
     settings: tuple[str, ...],
     machine: str | None,
     as_json: bool,
@@ -48,9 +53,10 @@ def zones_command(
 
     With --machine the status is 1 where a figure differs from the recorded one.
     """
-    from pagewalk.config import Config, parse_settings
+    from pagewalk.config import Config
     from pagewalk.memory import read_map
     from pagewalk.mm.zone_figures import ZoneFigures
+    from pagewalk.settings import chosen_fields
     from pagewalk.view import zones as view
     from pagewalk.view import zones_recorded
 
@@ -59,12 +65,14 @@ def zones_command(
         figures, data = zones_recorded.recorded(Path(machine))
         differ = zones_recorded.differences(figures, data)
     else:
-        fields: dict[str, Any] = {"arch": arch, "ram": ram, "nodes": nodes, "cpus": cpus, "thp": thp}
-        fields["distances"] = [[_number(each, "--distance") for each in row.split(",")] for row in distances]
-        if map_file is not None:
-            fields["memory_map"] = read_map(Path(map_file))
-        config = Config(**fields, **parse_settings(settings))
-        figures = ZoneFigures(config, release, _managed(managed), _late(late))
+        options: dict[str, Any] = {"arch": arch, "ram": ram, "nodes": nodes, "cpus": cpus, "thp": thp, "linux": release}
+        options["distances"] = [[_number(each, "--distance") for each in row.split(",")] for row in distances]
+        options["memory_map"] = () if map_file is None else read_map(Path(map_file))
+        renamed = {"map_file": "memory_map", "release": "linux"}
+        default = click.core.ParameterSource.DEFAULT
+        given = [renamed.get(each, each) for each in context.params if context.get_parameter_source(each) != default]
+        config = Config(**chosen_fields(options, given, config_file, settings))
+        figures = ZoneFigures(config, config.linux, _managed(managed), _late(late))
         if managed and not figures.total_pages:
             raise ConfigError("--managed: expected frames in at least one zone")
     if as_json:
