@@ -48,6 +48,9 @@ _RANGES = {
     "watermark_boost_factor": (0, _INT_MAX),
     "percpu_pagelist_high_fraction": (0, _INT_MAX),
     "zone_dma_bits": (24, 52),
+    "slab_min_objects": (0, 32767),
+    "slab_min_order": (0, 10),
+    "slab_max_order": (0, 10),
 }
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([BKMGTP]?)(?:I?B)?", re.IGNORECASE)
 
@@ -145,6 +148,8 @@ class Config:
                               "" = 128 MiB with the hole
     highmem                   32-bit x86, boot parameter: how much high memory there is: at most that where RAM is
                               larger than lowmem, else that much is taken from lowmem; "" = as RAM has it
+    slab_min_objects, slab_min_order, slab_max_order
+                              boot parameters: objects and frames (log2) of a slab; 0 objects = the CPUs decide
     memory_model              "sparse" or "flat": SPARSEMEM's sections, or one array of struct page
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
@@ -208,6 +213,9 @@ class Config:
     zone_dma_bits: int = 32
     vmalloc: int | str = ""
     highmem: int | str = ""
+    slab_min_objects: int = 0
+    slab_min_order: int = 0
+    slab_max_order: int = 3
     memory_model: str = "sparse"
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 

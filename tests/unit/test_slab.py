@@ -145,4 +145,4 @@ def test_slabinfo_has_a_line_for_each_cache() -> None:
         machine.spawn()
         lines = machine.system.slab.slabinfo().splitlines()
         row = next(line for line in lines if line.startswith("task_struct "))
-        assert row.split()[1:6] == ["1", "5", "5888", "5", "8"]
+        assert row.split()[1:6] == ["1", "5", "6528", "5", "8"]

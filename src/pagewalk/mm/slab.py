@@ -4,39 +4,30 @@ A slab is a block of 2**order frames that holds objects of one size. Its order i
 and wastes little (``calculate_order``). Frames are taken from the page allocator as objects come and given back as they
 go; which slab an object lies in is not modelled, so slabs are as full as they can be.
 
-Sources: proc_slabinfo(5), slabinfo(5); object sizes as /proc/slabinfo of a 6.18 kernel has them (x86-64).
+Sources: proc_slabinfo(5), slabinfo(5); Documentation/mm/slab.rst (slab_min_order and the like).
 
-Mirrors: mm/slub.c (calculate_order, new_slab, discard_slab), mm/slab_common.c (slabinfo) (6.18)
+Mirrors: mm/slub.c (calculate_order, new_slab, discard_slab), mm/slab_common.c (slabinfo) (6.18, 6.1)
 Differs: no per-CPU slabs; dentries and inodes are counted while somebody uses them, and those of ext4 stand for the
-    host's files; what drivers allocate is not counted; sizes are those of x86-64 on every architecture; where no frame
-    is free without waiting, objects are counted without one.
+    host's files; what drivers allocate is not counted; where no frame is free without waiting, objects are counted
+    without one.
 """
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
 from pagewalk.mm.gfp import GFP_NOWARN, GFP_RECLAIMABLE
 from pagewalk.mm.page import Page, PG_slab
 from pagewalk.mm.page_alloc import Node
+from pagewalk.mm.slab_sizes import RECLAIMABLE, object_sizes
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 SLUB_MAX_ORDER: Final = 3
 _MAX_OBJS_PER_SLAB: Final = 32767
 _MIN_PARTIAL: Final = 5
 _MAX_PARTIAL: Final = 10
-
-# name: bytes of an object, in the order of /proc/slabinfo.
-OBJECT_SIZES: Final = (
-    ("ext4_inode_cache", 1128), ("sock_inode_cache", 832), ("proc_inode_cache", 696), ("shmem_inode_cache", 752),
-    ("filp", 192), ("inode_cache", 624), ("dentry", 192), ("vm_area_struct", 192), ("files_cache", 704),
-    ("signal_cache", 1152), ("sighand_cache", 2112), ("task_struct", 5888), ("anon_vma_chain", 64), ("anon_vma", 104),
-    ("pid", 192), ("mm_struct", 1600),
-)  # fmt: skip
-
-# Caches whose objects the kernel can let go of (SLAB_RECLAIM_ACCOUNT).
-RECLAIMABLE: Final = (
-    "ext4_inode_cache", "sock_inode_cache", "proc_inode_cache", "shmem_inode_cache", "inode_cache", "dentry",
-)  # fmt: skip
 
 
 def get_order(size: int, page_size: int) -> int:
@@ -44,27 +35,76 @@ def get_order(size: int, page_size: int) -> int:
     return max((size - 1) // page_size, 0).bit_length()
 
 
-def calculate_order(size: int, cpus: int, page_size: int = 4096) -> int:
-    """The order of a slab of objects of ``size`` bytes.
+@final
+class SlabRule:
+    """What decides the order of a slab.
 
-    It is to hold 4 * (log2 of the CPUs + 2) objects, as far as 8 pages can, and to waste at most a sixteenth; where no
-    order up to 3 does, an eighth, a quarter, half; larger objects have a slab of their own.
+    wanted       objects that it is to hold: slab_min_objects, 0: 4 * (log2 of the CPUs + 2)
+    min_order, max_order  the boot parameters slab_min_order and slab_max_order
+    release      before 6.7 fewer objects were preferred to a slab that wastes more than a quarter
     """
-    most = max((page_size << SLUB_MAX_ORDER) // size, 1)
-    wanted = min(4 * (cpus.bit_length() + 1), most)
-    least = get_order(wanted * size, page_size)
-    if (page_size << least) // size > _MAX_OBJS_PER_SLAB:
-        return get_order(size * _MAX_OBJS_PER_SLAB, page_size) - 1
-    fraction = 16
-    while fraction > 1:
+
+    def __init__(self, cpus: int, release: str = "6.18", page_size: int = 4096) -> None:
+        self.wanted = 4 * (cpus.bit_length() + 1)
+        self.min_order = 0
+        self.max_order = SLUB_MAX_ORDER
+        self.release = release
+        self.page_size = page_size
+
+    def configure(self, config: "Config") -> "SlabRule":
+        """Takes what boot parameters say."""
+        self.wanted = config.slab_min_objects or self.wanted
+        self.min_order = config.slab_min_order
+        self.max_order = max(config.slab_max_order, config.slab_min_order)
+        return self
+
+    def order_within(self, size: int, least: int, fraction: int) -> int:
+        """The first order from ``least`` on that wastes at most that fraction of the slab; above max_order: none."""
         order = least
-        while order <= SLUB_MAX_ORDER:
-            slab = page_size << order
+        while order <= self.max_order:
+            slab = self.page_size << order
             if slab % size <= slab // fraction:
                 return order
             order += 1
-        fraction //= 2
-    return get_order(size, page_size)
+        return order
+
+    def least_order(self, size: int, objects: int) -> int:
+        """The order of a slab that holds so many objects."""
+        return max(self.min_order, get_order(objects * size, self.page_size))
+
+    def calculate_order(self, size: int) -> int:
+        """The order of a slab of objects of ``size`` bytes.
+
+        It is to hold the wanted objects, as far as max_order lets it, and to waste at most a sixteenth; where no order
+        does, an eighth, a quarter, half; larger objects have a slab of their own.
+        """
+        most = (self.page_size << self.max_order) // size
+        objects = min(self.wanted, max(most, 1))
+        least = self.min_order if self.release == "6.1" else self.least_order(size, objects)
+        if (self.page_size << least) // size > _MAX_OBJS_PER_SLAB:
+            return get_order(size * _MAX_OBJS_PER_SLAB, self.page_size) - 1
+        if self.release == "6.1":
+            return self.order_before_6_7(size, objects if most else 0)
+        for fraction in (16, 8, 4, 2):
+            order = self.order_within(size, least, fraction)
+            if order <= self.max_order:
+                return order
+        return get_order(size, self.page_size)
+
+    def order_before_6_7(self, size: int, objects: int) -> int:
+        """As ``calculate_order``, with fewer objects where a slab would waste more than a quarter."""
+        while objects > 1:
+            for fraction in (16, 8, 4):
+                order = self.order_within(size, self.least_order(size, objects), fraction)
+                if order <= self.max_order:
+                    return order
+            objects -= 1
+        return self.least_order(size, 1)
+
+
+def calculate_order(size: int, cpus: int, page_size: int = 4096) -> int:
+    """The order of a slab as 6.18 chooses it by itself."""
+    return SlabRule(cpus, page_size=page_size).calculate_order(size)
 
 
 @final
@@ -79,13 +119,13 @@ class KmemCache:
     spare                 objects that may be free before a slab goes (min_partial slabs)
     """
 
-    def __init__(self, name: str, size: int, node: Node, cpus: int) -> None:
+    def __init__(self, name: str, size: int, node: Node, rule: SlabRule) -> None:
         page_size = int(node.ram.page_size)
         self.name = name
         self.size = size
         self.reclaimable = name in RECLAIMABLE
         self.node = node
-        self.order = calculate_order(size, cpus, page_size)
+        self.order = rule.calculate_order(size)
         self.objects: i64 = (page_size << self.order) // size
         self.active: i64 = 0
         self.total: i64 = 0
@@ -146,24 +186,25 @@ class KmemCache:
 class SlabCaches:
     """The caches of a machine."""
 
-    def __init__(self, node: Node, cpus: int) -> None:
-        sizes = dict(OBJECT_SIZES)
-        self.ext4_inode_cache = KmemCache("ext4_inode_cache", sizes["ext4_inode_cache"], node, cpus)
-        self.sock_inode_cache = KmemCache("sock_inode_cache", sizes["sock_inode_cache"], node, cpus)
-        self.proc_inode_cache = KmemCache("proc_inode_cache", sizes["proc_inode_cache"], node, cpus)
-        self.shmem_inode_cache = KmemCache("shmem_inode_cache", sizes["shmem_inode_cache"], node, cpus)
-        self.filp = KmemCache("filp", sizes["filp"], node, cpus)
-        self.inode_cache = KmemCache("inode_cache", sizes["inode_cache"], node, cpus)
-        self.dentry = KmemCache("dentry", sizes["dentry"], node, cpus)
-        self.vm_area_struct = KmemCache("vm_area_struct", sizes["vm_area_struct"], node, cpus)
-        self.files_cache = KmemCache("files_cache", sizes["files_cache"], node, cpus)
-        self.signal_cache = KmemCache("signal_cache", sizes["signal_cache"], node, cpus)
-        self.sighand_cache = KmemCache("sighand_cache", sizes["sighand_cache"], node, cpus)
-        self.task_struct = KmemCache("task_struct", sizes["task_struct"], node, cpus)
-        self.anon_vma_chain = KmemCache("anon_vma_chain", sizes["anon_vma_chain"], node, cpus)
-        self.anon_vma = KmemCache("anon_vma", sizes["anon_vma"], node, cpus)
-        self.pid = KmemCache("pid", sizes["pid"], node, cpus)
-        self.mm_struct = KmemCache("mm_struct", sizes["mm_struct"], node, cpus)
+    def __init__(self, node: Node, config: "Config") -> None:
+        sizes = object_sizes(config.arch, config.linux)
+        rule = SlabRule(config.cpus, config.linux, int(node.ram.page_size)).configure(config)
+        self.ext4_inode_cache = KmemCache("ext4_inode_cache", sizes["ext4_inode_cache"], node, rule)
+        self.sock_inode_cache = KmemCache("sock_inode_cache", sizes["sock_inode_cache"], node, rule)
+        self.proc_inode_cache = KmemCache("proc_inode_cache", sizes["proc_inode_cache"], node, rule)
+        self.shmem_inode_cache = KmemCache("shmem_inode_cache", sizes["shmem_inode_cache"], node, rule)
+        self.filp = KmemCache("filp", sizes["filp"], node, rule)
+        self.inode_cache = KmemCache("inode_cache", sizes["inode_cache"], node, rule)
+        self.dentry = KmemCache("dentry", sizes["dentry"], node, rule)
+        self.vm_area_struct = KmemCache("vm_area_struct", sizes["vm_area_struct"], node, rule)
+        self.files_cache = KmemCache("files_cache", sizes["files_cache"], node, rule)
+        self.signal_cache = KmemCache("signal_cache", sizes["signal_cache"], node, rule)
+        self.sighand_cache = KmemCache("sighand_cache", sizes["sighand_cache"], node, rule)
+        self.task_struct = KmemCache("task_struct", sizes["task_struct"], node, rule)
+        self.anon_vma_chain = KmemCache("anon_vma_chain", sizes["anon_vma_chain"], node, rule)
+        self.anon_vma = KmemCache("anon_vma", sizes["anon_vma"], node, rule)
+        self.pid = KmemCache("pid", sizes["pid"], node, rule)
+        self.mm_struct = KmemCache("mm_struct", sizes["mm_struct"], node, rule)
 
     def all(self) -> list[KmemCache]:
         """Every cache, in the order of /proc/slabinfo."""

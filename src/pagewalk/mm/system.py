@@ -140,7 +140,7 @@ class System:
         self.totalram_pages = sum([zone.managed_pages for zone in self.zones])
         self.vm_committed_as: i64 = 0
         self.has_policies = False
-        self.slab = SlabCaches(self.node, config.cpus)
+        self.slab = SlabCaches(self.node, config)
         self.stacks = KernelStacks(self.node, config.arch)
         self.node_weights = [1] * len(self.nodes)
         zero = self.node.alloc_page(GFP_PGTABLE)
