@@ -2,6 +2,7 @@
 user-mode Linux 6.1.176, without NUMA, huge pages and zones for devices)."""
 
 import errno
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from mm_rig import MB, PAGE, RW, error_of, small_machine
 from pagewalk import Config, Machine, NotModelled, Process
 from pagewalk.check import check_machine
 from pagewalk.fs.procfs.array import status_text
+from pagewalk.fs.procfs.newer import as_of
+from pagewalk.fs.procfs.sysctl import sysctl_tree
+from pagewalk.fs.procfs.sysfs import sysfs_tree
 from pagewalk.fs.procfs.task_mmu import smaps_text, statm_text
 from pagewalk.kernel.entry import call
+from pagewalk.mm.memcg_stat import memory_stat_text
+from pagewalk.mm.node_texts import node_meminfo, node_vmstat
 from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
 
 pytestmark = pytest.mark.quick
@@ -29,7 +35,7 @@ def told(process: Process) -> list[int]:
     return [int(word) for word in statm_text(process._task.mm).split()]
 
 
-def test_there_are_two_releases() -> None:
+def test_there_are_three_releases() -> None:
     with pytest.raises(NotModelled, match=r"linux '5.10' \(6.18, 6.12 and 6.1 are what there is\)"):
         Config(linux="5.10")
     assert Machine(linux="6.1").kernel.uts.release == "6.1.0"
@@ -93,6 +99,88 @@ def test_counters_have_the_names_of_the_release_in_its_order() -> None:
         smaps = smaps_text(process._task.mm).splitlines()[1:]
         assert [line.split(":")[0] for line in smaps][: len(golden("smaps"))] == golden("smaps")
         assert "THPeligible:    0\n" in smaps_text(process._task.mm)
+
+
+BOOTED = sorted(path.name for path in (GOLDEN.parent / "releases").iterdir())
+# What Debian configures and the model has nothing to say of.
+CONFIGURED = {
+    "nr_unaccepted", "cma_alloc_success", "cma_alloc_fail", "HardwareCorrupted", "Unaccepted", "CmaTotal", "CmaFree",
+    "x86_Thread_features", "x86_Thread_features_locked", "ProtectionKey",
+}  # fmt: skip
+
+
+def booted_machine(name: str) -> Machine:
+    """A machine as the one that was booted: two nodes, where the architecture has them, and two CPUs."""
+    arch, linux = name.split("-")
+    arch = {"amd64": "x86_64", "i386": "x86_pae"}.get(arch, arch)
+    nodes = () if arch == "x86_pae" else ("128M", "128M")
+    return Machine(arch=arch, linux=linux, ram="1200M", nodes=nodes, cpus=2)
+
+
+def real_names(machine: str, name: str) -> list[str]:
+    """The lines that a booted machine has in a file, what the model does not have left out."""
+    text = (GOLDEN.parent / "releases" / machine / f"{name}.txt").read_text()
+    return [line for line in text.splitlines() if line not in CONFIGURED]
+
+
+@pytest.mark.parametrize("name", BOOTED)
+def test_texts_have_the_lines_of_the_booted_release_in_its_order(name: str) -> None:
+    with booted_machine(name) as machine:
+        process = machine.spawn()
+        process.mmap(PAGE, RW)
+        ours = {
+            "vmstat": machine.vmstat(),
+            "meminfo": machine.meminfo(),
+            "status": status_text(process._task),
+            "smaps": smaps_text(process._task.mm).partition("\n")[2].partition("VmFlags")[0] + "VmFlags:",
+            "memory.stat": memory_stat_text(machine.cgroup("a").stat, machine.config.linux),
+        }
+        for file, text in ours.items():
+            lines = [line.split(":")[0].split()[0] for line in text.splitlines()]
+            assert lines == real_names(name, file), file
+        if not name.startswith("i386"):
+            node = node_vmstat(machine.system, 0)
+            assert [line.split()[0] for line in node.splitlines()] == real_names(name, "node-vmstat")
+            rows = [line.split(":")[0].split()[2] for line in node_meminfo(machine.system, 0).splitlines()]
+            assert rows == real_names(name, "node-meminfo")
+
+
+@pytest.mark.parametrize("name", BOOTED)
+def test_zoneinfo_is_that_of_the_booted_release(name: str) -> None:
+    with booted_machine(name) as machine:
+        blocks = re.split(r"(?m)^Node \d+, zone.*\n", machine.zoneinfo())
+        block = next(block for block in blocks if "per-node stats" in block)
+        ours = [re.sub(r"[\d(].*", "", line).strip() for line in block.splitlines()]
+        assert ours == real_names(name, "zoneinfo")
+
+
+@pytest.mark.parametrize("name", [name for name in BOOTED if name.startswith("amd64")])
+def test_no_file_is_there_that_the_booted_release_does_not_have(name: str) -> None:
+    real = set(real_names(name, "files"))
+    linux = name.split("-")[1]
+    trees = {"/proc/sys/": as_of(sysctl_tree(), linux), "/sys/": as_of(sysfs_tree("", 2), linux)}
+    shown = ("/proc/sys/vm/", "/proc/sys/kernel/", "/proc/sys/fs/", "/sys/kernel/mm/")
+    ours = {root + path for root, tree in trees.items() for path in tree.files}
+    of_the_host = {"/proc/sys/vm/shrink_inodes_with_pagecache"}  # later than 6.18.15
+    found = {path for path in ours - of_the_host if path.startswith(shown) and "hugepages-" not in path}
+    assert len(found) > 100
+    assert found - real == set()
+
+
+def test_6_12_lies_between_6_1_and_6_18() -> None:
+    with small_machine(ram="64M", linux="6.12") as machine:
+        process = machine.spawn()
+        at = process.mmap(4 * PAGE, RW)
+        assert error_of(process.madvise, at, PAGE, 102) == errno.EINVAL  # MADV_GUARD_INSTALL, 6.13
+        assert call(process._task, 462) != -errno.ENOSYS  # mseal, 6.10
+        assert call(process._task, 463) == -errno.ENOSYS  # setxattrat, 6.13
+        assert process.mmap(PAGE, RW, 0x28) > 0  # MAP_DROPPABLE | MAP_ANONYMOUS, 6.11
+        process.mmap(3 * PAGE, RW)
+        assert process.mmap(4 * MB, RW) % (2 * MB) == 0
+        process.touch(at)
+        assert told(process)[1] == 1
+        assert machine.kernel.uts.release == "6.12.0"
+        assert machine.system.zones[0].pcp.high_max > machine.system.zones[0].pcp.high_min
 
 
 def test_what_came_later_is_unknown() -> None:

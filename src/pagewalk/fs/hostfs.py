@@ -293,7 +293,7 @@ class HostFile(RegularFile):
         self.host_mapping = mapping
         self.st_dev = inode.st.st_dev
         self.thp_aligned = inode.host_sb.aligns_huge_pages(self.st_dev, mapping.fd)
-        mapping.large_folios = self.thp_aligned and not system.linux_6_1  # there only XFS had them
+        mapping.large_folios = self.thp_aligned and system.linux >= 616  # before, only XFS had them
         self.cache = inode.host_sb.cache
 
     def fsync(self) -> int:

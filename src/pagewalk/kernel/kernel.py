@@ -88,7 +88,7 @@ class Kernel(KernelMemory):
         self.abi = abi_of(self.config.arch, int(system.page_size))
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0
-        self.known_syscalls = 451 if system.linux_6_1 else 1 << 16
+        self.known_syscalls = {"6.1": 451, "6.12": 463}.get(self.config.linux, 1 << 16)
         if self.config.arch == "arm64":
             from pagewalk.kernel.cpufeature_arm64 import hwcaps
 

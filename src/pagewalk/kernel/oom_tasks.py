@@ -6,7 +6,7 @@ Differs: nothing.
 
 from typing import TYPE_CHECKING
 
-from pagewalk.mm.memcg_stat import memory_stat
+from pagewalk.mm.memcg_stat import memory_stat, memory_stat_text
 from pagewalk.mm.memcontrol import MemCgroup
 from pagewalk.mm.mempolicy import MPOL_BIND
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
@@ -93,9 +93,7 @@ def memcg_lines(kernel: "Kernel", group: MemCgroup) -> list[str]:
         f"Memory cgroup stats for {group.path()}:",
     ]
     stat = memory_stat(kernel.system, group, kernel.memcg_faults(group))
-    for name, value in stat.items():
-        lines.append(f"{name} {value}")
-    return lines
+    return lines + memory_stat_text(stat, kernel.system.config.linux).splitlines()
 
 
 def task_oom_score(task: "Task") -> int:

@@ -93,7 +93,7 @@ def madvise(mm: MmStruct, start: i64, length: i64, behavior: i64) -> int:
     """
     if (
         behavior not in _VALID
-        or (behavior >= MADV_GUARD_INSTALL and mm.system.linux_6_1)
+        or (behavior >= MADV_GUARD_INSTALL and mm.system.linux < 613)
         or start & ~mm.system.page_mask
     ):
         return -errno.EINVAL

@@ -61,3 +61,18 @@ ZSWPIN: Final = 33
 ZSWPOUT: Final = 34
 ZSWPWB: Final = 35
 NR_STAT_EVENTS: Final = 43
+
+# What older releases do not print.
+NEWER_THAN_6_12: Final = frozenset({"pgdemote_proactive", "pswpin", "pswpout", "pgscan_proactive", "pgsteal_proactive"})
+NEWER_THAN_6_1: Final = NEWER_THAN_6_12 | frozenset(
+    """
+    pgdemote_kswapd pgdemote_direct pgdemote_khugepaged pgpromote_success pgscan_khugepaged pgsteal_khugepaged
+    swpin_zero swpout_zero zswpwb thp_swpout thp_swpout_fallback numa_pages_migrated numa_pte_updates numa_hint_faults
+    """.split()
+)
+
+
+def stat_names(linux: str) -> list[str]:
+    """The lines of memory.stat, as a release prints them."""
+    newer = {"6.1": NEWER_THAN_6_1, "6.12": NEWER_THAN_6_12}.get(linux, frozenset())
+    return [name for name in STAT_SIZES + STAT_EVENTS if name not in newer]

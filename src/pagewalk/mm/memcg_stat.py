@@ -23,6 +23,7 @@ from pagewalk.mm.memcg_names import (
     PGSTEAL_PROACTIVE,
     STAT_EVENTS,
     STAT_SIZES,
+    stat_names,
 )
 from pagewalk.mm.page import Page, PG_anon, PG_lru, PG_slab, PG_swapbacked, PG_swapcache, PG_table, PG_writeback
 
@@ -123,6 +124,6 @@ def is_dirty(page: Page) -> bool:
     return isinstance(mapping, AddressSpace) and page.index in mapping.dirty
 
 
-def memory_stat_text(stat: dict[str, int]) -> str:
-    """memory.stat, a line each."""
-    return "".join([f"{name} {value}\n" for name, value in stat.items()])
+def memory_stat_text(stat: dict[str, int], linux: str = "6.18") -> str:
+    """memory.stat, a line each, as a release has them."""
+    return "".join([f"{name} {stat[name]}\n" for name in stat_names(linux)])

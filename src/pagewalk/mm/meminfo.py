@@ -85,7 +85,7 @@ def meminfo_text(system: System) -> str:
         ("FileHugePages", 0),
         ("FilePmdMapped", 0),
     ]
-    if system.config.linux != "6.1":
+    if system.config.linux == "6.18":
         rows.append(("Balloon", 0))
     lines = [f"{name + ':':<15} {value:8d} kB\n" for name, value in rows]
     lines += [

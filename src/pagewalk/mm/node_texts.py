@@ -62,7 +62,8 @@ def node_vmstat(system: System, nid: int) -> str:
     """nodeN/vmstat."""
     counters = node_counters(system, nid)
     linux = system.config.linux
-    names = of_release(ZONE_STATS, linux) + NUMA_STATS + of_release(NODE_STATS, linux)
+    arch = system.config.arch
+    names = of_release(ZONE_STATS + NUMA_STATS, linux, arch) + of_release(NODE_STATS, linux, arch)
     return "".join([f"{name} {counters.get(name, 0)}\n" for name in names])
 
 

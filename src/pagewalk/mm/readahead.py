@@ -249,7 +249,7 @@ def clear_mark(mapping: AddressSpace, index: i64) -> i64:
 
 def do_sync_mmap_readahead(system: System, mapping: AddressSpace, ra: FileRaState, vma: Vma, pgoff: i64) -> None:
     """A mapping misses page ``pgoff``: reads nothing ahead where access is random, as for read(2) where it is
-    sequential, from there on to the end of the VMA for code (up to 6.1 as for data), and around it otherwise."""
+    sequential, from there on to the end of the VMA for code (before 6.17 as for data), and around it otherwise."""
     most = ra_pages(system, ra)
     if vma.vm_flags & (VM_RAND_READ | VM_EXEC) == VM_RAND_READ or most == 0:
         return
@@ -261,7 +261,7 @@ def do_sync_mmap_readahead(system: System, mapping: AddressSpace, ra: FileRaStat
     if ra.mmap_miss > MMAP_LOTSAMISS:
         return
     ra.order = 0
-    if vma.vm_flags & VM_EXEC and not system.linux_6_1:
+    if vma.vm_flags & VM_EXEC and system.linux >= 617:
         ra.start = pgoff
         ra.size = min(pgoff + most, vma.vm_pgoff + vma.nr_pages()) - pgoff
         ra.async_size = 0

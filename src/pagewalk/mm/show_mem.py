@@ -5,12 +5,12 @@ Differs: what the model does not have yet (huge pages) prints as 0; what is writ
     machine, and told of node 0.
 """
 
-from pagewalk.arch.zone_limits import KIND_NAMES, zone_kinds
+from pagewalk.arch.zone_limits import zone_kinds
 from pagewalk.mm.lru_names import LRU_ACTIVE_FILE, LRU_INACTIVE_FILE, LRU_NAMES
 from pagewalk.mm.node_stat import key_of, lru_of_zones, pages_of_node, workingset_of
 from pagewalk.mm.system import System
 from pagewalk.mm.vmstat import VmStat
-from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
+from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, event_suffix, of_release
 from pagewalk.mm.zone import Zone
 from pagewalk.mm.zoneinfo import buddyinfo_of, numa_stats, pagetypeinfo_of, sections_of, zone_text
 
@@ -62,7 +62,8 @@ def event_stats(system: System) -> dict[str, int]:
         "nr_memmap_boot_pages": memmap,
         "pgpgin": int(vmstat.pgpgin),
         "pgpgout": int(vmstat.pgpgout),
-        **{f"pgalloc_{KIND_NAMES[kind].lower()}": vmstat.pgalloc[index] for index, kind in enumerate(kinds)},
+        **{f"pgalloc_{event_suffix(kind)}": vmstat.pgalloc[index] for index, kind in enumerate(kinds)},
+        **{f"allocstall_{event_suffix(kind)}": vmstat.allocstall[index] for index, kind in enumerate(kinds)},
         "pgfree": int(vmstat.pgfree),
         "pgfault": int(vmstat.pgfault),
         "pgmajfault": int(vmstat.pgmajfault),
@@ -107,10 +108,6 @@ def reclaim_events(vmstat: VmStat) -> dict[str, int]:
         "pgsteal_proactive": int(vmstat.pgsteal_proactive),
         "pgsteal_anon": int(vmstat.pgsteal_anon),
         "pgsteal_file": int(vmstat.pgsteal_file),
-        "allocstall_dma": vmstat.allocstall[0],
-        "allocstall_dma32": vmstat.allocstall[1],
-        "allocstall_normal": vmstat.allocstall[2],
-        "allocstall_movable": vmstat.allocstall[3],
         "pageoutrun": int(vmstat.pageoutrun),
         "kswapd_low_wmark_hit_quickly": int(vmstat.kswapd_low_wmark_hit_quickly),
         "kswapd_high_wmark_hit_quickly": int(vmstat.kswapd_high_wmark_hit_quickly),
@@ -128,10 +125,10 @@ def vmstat_text(system: System) -> str:
     zones["nr_mlock"] = int(system.vmstat.nr_mlock)
     node = added_up([node_stats(system, nid) for nid in range(len(system.nodes))])
     events = event_stats(system)
-    linux = system.config.linux
-    lines = [f"{name} {zones.get(name, 0)}\n" for name in of_release(ZONE_STATS, linux) + NUMA_STATS]
-    lines += [f"{name} {node.get(name, 0)}\n" for name in of_release(NODE_STATS, linux)]
-    lines += [f"{name} {events.get(name, 0)}\n" for name in of_release(EVENTS, linux)]
+    linux, arch = system.config.linux, system.config.arch
+    lines = [f"{name} {zones.get(name, 0)}\n" for name in of_release(ZONE_STATS + NUMA_STATS, linux, arch)]
+    lines += [f"{name} {node.get(name, 0)}\n" for name in of_release(NODE_STATS, linux, arch)]
+    lines += [f"{name} {events.get(name, 0)}\n" for name in of_release(EVENTS, linux, arch)]
     return "".join(lines)
 
 
@@ -159,7 +156,7 @@ def zoneinfo_text(system: System) -> str:
     parts = []
     told: set[int] = set()
     stats_of = all_zone_stats(system)
-    linux = system.config.linux
+    linux, arch = system.config.linux, system.config.arch
     for zone in system.zones:
         nid = int(zone.node_id)
         parts.append(f"Node {nid}, zone {zone.name:>8}")
@@ -167,8 +164,8 @@ def zoneinfo_text(system: System) -> str:
             told.add(nid)
             node = node_stats(system, nid)
             parts.append("\n  per-node stats")
-            parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in of_release(NODE_STATS, linux)]
-        parts.append(zone_text(zone, stats_of[key_of(zone)], system.config.cpus, int(system.page_shift), linux))
+            parts += [f"\n      {stat:<12} {node.get(stat, 0)}" for stat in of_release(NODE_STATS, linux, arch)]
+        parts.append(zone_text(zone, stats_of[key_of(zone)], system.config.cpus, int(system.page_shift), linux, arch))
     return "".join(parts)
 
 

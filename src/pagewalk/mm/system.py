@@ -94,6 +94,7 @@ class System:
     on_flush            called with the address space, the first address and the end of each flush
     tlb_flusher         who tells the modelled TLBs, None where there are none
     init_mm             the kernel's page table, None where that is not modelled
+    linux               the release as a number: 618 of "6.18"
     linux_6_1           the kernel is one of 6.1; split_rss: it counts resident pages late (mm/split_rss.py)
     gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
     """
@@ -159,6 +160,8 @@ class System:
         self.tlb_flusher: TlbFlusher | None = None
         self.on_flush: Callable[[MmStruct, int, int], None] | None = None
         self.nr_shmem_inodes = 0
+        major, _, minor = config.linux.partition(".")
+        self.linux: i64 = 100 * int(major) + int(minor)
         self.linux_6_1 = config.linux == "6.1"
         self.split_rss = self.linux_6_1
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None

@@ -18,7 +18,7 @@ from mypy_extensions import i64
 
 from pagewalk.mm.file import AddressSpace
 from pagewalk.mm.filemap import filemap_fsync
-from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS, GFP_MOVABLE
+from pagewalk.mm.gfp import ALLOC_NO_WATERMARKS
 from pagewalk.mm.lru_names import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
@@ -99,8 +99,7 @@ class Reclaim(ReclaimSeam):
         try:
             sc = ScanControl(self.system, node, SWAP_CLUSTER_MAX)
             sc.set_reclaim_idx(node.gfp_zone[gfp & 15])
-            kind = 3 if gfp & GFP_MOVABLE else int(min(sc.reclaim_idx, 2))
-            self.system.vmstat.allocstall[kind] += 1
+            self.system.vmstat.allocstall[int(sc.reclaim_idx)] += 1
             nodes = nodes_of(self.system, node, node.nodemask)
             freed = do_try_to_free_pages(sc, nodes)
             if freed:

@@ -68,7 +68,7 @@ class VmStat:
         self.pgsteal_proactive: i64 = 0
         self.pgsteal_anon: i64 = 0
         self.pgsteal_file: i64 = 0
-        self.allocstall: list[int] = [0, 0, 0, 0]  # by zone, Movable last
+        self.allocstall: list[int] = [0] * 5  # by index of the zone
         self.pageoutrun: i64 = 0
         self.kswapd_low_wmark_hit_quickly: i64 = 0
         self.kswapd_high_wmark_hit_quickly: i64 = 0

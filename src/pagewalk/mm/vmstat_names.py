@@ -1,10 +1,13 @@
 """The names in /proc/vmstat and zoneinfo, in the order in which each release prints them.
 
-Mirrors: mm/vmstat.c (vmstat_text) (6.18, 6.1)
-Differs: as x86-64 kernels of distributions are configured, on every architecture.
+Mirrors: mm/vmstat.c (vmstat_text) (6.18, 6.12, 6.1)
+Differs: as kernels of distributions are configured, without what has no page of its own in the model (contiguous
+    memory areas, unaccepted memory).
 """
 
 from typing import Final
+
+from pagewalk.arch.zone_limits import HIGHMEM, KIND_NAMES, zone_kinds
 
 ZONE_STATS: Final = """
     nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
@@ -53,26 +56,75 @@ EVENTS: Final = """
     direct_map_level2_collapses direct_map_level3_collapses nr_unstable
 """.split()
 
-# What 6.1 does not have, and what it has besides: name, and the one that it stands behind.
-NEWER_THAN_6_1: Final = frozenset(
+# What older releases do not have, and what they have besides: name, and the one that it stands behind.
+NEWER_THAN_6_12: Final = frozenset(
     """
-    nr_free_pages_blocks nr_iommu_pages pgpromote_candidate_nrl pgdemote_khugepaged pgdemote_proactive nr_hugetlb
-    nr_balloon_pages nr_kernel_file_pages nr_memmap_pages nr_memmap_boot_pages pgsteal_khugepaged pgsteal_proactive
-    pgscan_khugepaged pgscan_proactive zone_reclaim_success thp_underused_split_page swpin_zero swpout_zero zswpwb
-    direct_map_level2_collapses direct_map_level3_collapses
+    nr_free_pages_blocks pgpromote_candidate_nrl pgdemote_proactive nr_hugetlb nr_balloon_pages nr_kernel_file_pages
+    pgsteal_proactive pgscan_proactive direct_map_level2_collapses direct_map_level3_collapses
     """.split()
 )
-ONLY_IN_6_1: Final = {"nr_bounce": "nr_mlock", "nr_writeback_temp": "nr_writeback"}
+NEWER_THAN_6_1: Final = NEWER_THAN_6_12 | frozenset(
+    """
+    nr_iommu_pages pgdemote_khugepaged nr_memmap_pages nr_memmap_boot_pages pgsteal_khugepaged pgscan_khugepaged
+    zone_reclaim_success thp_underused_split_page swpin_zero swpout_zero zswpwb
+    """.split()
+)
+NOT_IN_6_18: Final = {"nr_bounce": "nr_mlock", "nr_writeback_temp": "nr_writeback"}
 EVENTS_IN_6_1: Final = {"pgdemote_kswapd": "pgsteal_direct", "pgdemote_direct": "pgdemote_kswapd"}
 
 
-def of_release(names: list[str], linux: str) -> list[str]:
-    """Those of ``names`` that a release prints, in its order."""
-    if linux != "6.1":
+# What kernels are configured without: transparent huge pages of 1 GiB, a direct map that is split, nodes.
+_X86_64_ALONE: Final = frozenset({"thp_split_pud"})
+_X86_ALONE: Final = frozenset([name for name in EVENTS if name.startswith("direct_map_")])
+_NUMA_ALONE: Final = frozenset(
+    [*NUMA_STATS, "zone_reclaim_success", "zone_reclaim_failed"]
+    + [name for name in EVENTS if name.startswith("numa_")]
+    + [name for name in NODE_STATS if name.startswith("pgpromote_")]
+)
+_32_BIT_X86: Final = _X86_64_ALONE | _NUMA_ALONE
+_OTHERS: Final = _X86_64_ALONE | _X86_ALONE
+_NOT_CONFIGURED: Final = {
+    "x86_64": frozenset(), "x86_32": _32_BIT_X86, "x86_pae": _32_BIT_X86, "riscv32": _OTHERS | _NUMA_ALONE,
+}  # fmt: skip
+_BY_ZONE: Final = ("pgalloc_", "allocstall_", "pgskip_")
+_SUFFIXES: Final = ("dma", "dma32", "normal", "movable", "device")
+
+
+def of_release(names: list[str], linux: str, arch: str = "x86_64") -> list[str]:
+    """Those of ``names`` that a release prints on an architecture, in its order."""
+    missing: frozenset[str] = _NOT_CONFIGURED.get(arch, _OTHERS)
+    return [name for name in by_zone(as_printed(names, linux), linux, arch) if name not in missing]
+
+
+def by_zone(names: list[str], linux: str, arch: str) -> list[str]:
+    """Counters of a zone each, for the zones that the architecture has."""
+    kinds = [event_suffix(kind) for kind in zone_kinds(arch, linux)]
+    found: list[str] = []
+    for name in names:
+        prefix = next((each for each in _BY_ZONE if name.startswith(each)), "")
+        if not prefix or name.removeprefix(prefix) not in _SUFFIXES:
+            found.append(name)
+        elif name == f"{prefix}dma":
+            found += [f"{prefix}{kind}" for kind in kinds]
+    return found
+
+
+def event_suffix(kind: int) -> str:
+    """A kind of zone in the names of counters: "dma32", "high"."""
+    return "high" if kind == HIGHMEM else KIND_NAMES[kind].lower()
+
+
+def as_printed(names: list[str], linux: str) -> list[str]:
+    """Those of ``names`` that a release has, in its order."""
+    if linux == "6.18":
         return names
+    old = linux == "6.1"
     events = names[0] == EVENTS[0]
-    found = [name for name in names if name not in NEWER_THAN_6_1 and (events or name not in EVENTS_IN_6_1)]
-    for name, before in (EVENTS_IN_6_1 if events else ONLY_IN_6_1).items():
+    newer = NEWER_THAN_6_1 if old else NEWER_THAN_6_12
+    found = [name for name in names if name not in newer and (not old or events or name not in EVENTS_IN_6_1)]
+    if events and not old:
+        return found
+    for name, before in (EVENTS_IN_6_1 if events else NOT_IN_6_18).items():
         if before in found:
             found.insert(found.index(before) + 1, name)
     return found

@@ -40,7 +40,9 @@ def buddyinfo_of(zones: list[Zone]) -> str:
     return "".join(lines)
 
 
-def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12, linux: str = "6.18") -> str:
+def zone_text(
+    zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12, linux: str = "6.18", arch: str = "x86_64"
+) -> str:
     """One zone's part of zoneinfo, from "pages free" on; ``stats`` are its counters by name."""
     old = linux == "6.1"
     names = ("min", "low", "high") if old else ("min", "low", "high", "promo")
@@ -52,11 +54,13 @@ def zone_text(zone: Zone, stats: dict[str, int], cpus: int, page_shift: int = 12
     text += f"\n        protection: ({protection})"
     if not zone.present_pages:
         return text + "\n"
-    text += "".join([f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in of_release(ZONE_STATS, linux) + NUMA_STATS])
+    text += "".join(
+        [f"\n      {stat:<12} {stats.get(stat, 0)}" for stat in of_release(ZONE_STATS + NUMA_STATS, linux, arch)]
+    )
     text += "\n  pagesets"
     pcp = zone.pcp
     for cpu in range(cpus):
-        if old:
+        if linux != "6.18":
             text += (
                 f"\n    cpu: {cpu}\n              count: {pcp.count}\n              high:  {pcp.high}"
                 f"\n              batch: {pcp.batch}\n  vm stats threshold: {stat_threshold(zone, cpus, page_shift)}"

@@ -76,7 +76,9 @@ def zoneinfo_of(figures: ZoneFigures) -> str:
     for zone in figures.zones:
         parts.append(
             f"Node {zone.node_id}, zone {zone.name:>8}"
-            + zone_text(zone, {}, figures.config.cpus, page_shift_of(figures.config), figures.release)
+            + zone_text(
+                zone, {}, figures.config.cpus, page_shift_of(figures.config), figures.release, figures.config.arch
+            )
         )
     return "".join(parts)
 

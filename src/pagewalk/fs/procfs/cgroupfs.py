@@ -18,6 +18,7 @@ from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
 from pagewalk.fs.procfs.memcg_files import MEMORY_FILES, ROOT_FILES, read_memory, write_memory
+from pagewalk.fs.procfs.newer import newer_than
 from pagewalk.fs.procfs.pressure import PressureFile
 from pagewalk.mm.mem_cgroup import MemCgroup
 
@@ -31,8 +32,8 @@ _CGROUP_FILES: Final = {
 _BELOW_THE_ROOT: Final = {"cgroup.events": 0o444, "cgroup.kill": 0o200, "cgroup.type": 0o444}
 
 
-def files_of(group: MemCgroup) -> dict[str, int]:
-    """The files of a group's directory with their modes."""
+def files_of(group: MemCgroup, linux: str) -> dict[str, int]:
+    """The files of a group's directory with their modes, as a release has them."""
     files = dict(_CGROUP_FILES)
     if group.parent is not None:
         files.update(_BELOW_THE_ROOT)
@@ -40,7 +41,7 @@ def files_of(group: MemCgroup) -> dict[str, int]:
             files.update(MEMORY_FILES)
     else:
         files.update(ROOT_FILES)
-    return files
+    return {name: mode for name, mode in files.items() if name not in newer_than(linux)}
 
 
 class CgroupDir(ProcDir):
@@ -59,7 +60,7 @@ class CgroupDir(ProcDir):
         """The group's files, then the groups below."""
         if not self.group.online:
             return []
-        listed = [(name, S_IFREG) for name in files_of(self.group)]
+        listed = [(name, S_IFREG) for name in files_of(self.group, self.proc.system.config.linux)]
         return listed + [(name, S_IFDIR) for name in self.group.children]
 
     def child(self, name: str) -> Inode | int:
@@ -70,14 +71,14 @@ class CgroupDir(ProcDir):
         key = f"{self.key}/{name}"
         if below is not None:
             return CgroupDir(self.proc, key, below)
-        mode = files_of(self.group).get(name)
+        mode = files_of(self.group, self.proc.system.config.linux).get(name)
         return -errno.ENOENT if mode is None else CgroupFile(self.proc, key, self.group, name, mode)
 
     def mkdir(self, name: str, mode: int, uid: int, gid: int) -> int:
         """A new group."""
         if not self.group.online:
             return -errno.ENODEV
-        if "\n" in name or name in files_of(self.group):
+        if "\n" in name or name in files_of(self.group, self.proc.system.config.linux):
             return -errno.EINVAL if "\n" in name else -errno.EEXIST
         return 0 if self.proc.system.memcg.create(self.group, name) is not None else -errno.ENOSPC
 

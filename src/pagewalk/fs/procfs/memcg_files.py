@@ -36,7 +36,8 @@ def shown(pages: int, page_size: int) -> str:
 def read_memory(sb: ProcSuper, group: MemCgroup, name: str) -> str:
     """The text of a file of the memory controller."""
     if name == "memory.stat":
-        return memory_stat_text(memory_stat(sb.system, group, sb.kernel.memcg_faults(group)))
+        stat = memory_stat(sb.system, group, sb.kernel.memcg_faults(group))
+        return memory_stat_text(stat, sb.system.config.linux)
     if name == "memory.events" or name == "memory.events.local":
         counts = group.events if name == "memory.events" else group.events_local
         return "".join(f"{event} {count}\n" for event, count in zip(EVENT_NAMES, counts, strict=False))

@@ -13,6 +13,7 @@ from pagewalk.fs.procfs.base import PidDir, SelfLink
 from pagewalk.fs.procfs.cgroupfs import CgroupDir
 from pagewalk.fs.procfs.inodes import ProcDir, ProcLink, ProcSuper
 from pagewalk.fs.procfs.machine_texts import MACHINE_TEXTS, machine_trees
+from pagewalk.fs.procfs.newer import as_of
 from pagewalk.fs.procfs.page import FRAME_TABLES, FrameTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.procfs.sysctl import sysctl_tree
@@ -29,7 +30,7 @@ class ProcRoot(ProcDir):
 
     def __init__(self, sb: ProcSuper) -> None:
         super().__init__(sb, "", 0o555)
-        self.sysctls = sysctl_tree()
+        self.sysctls = as_of(sysctl_tree(), sb.system.config.linux)
         self.trees = machine_trees()
         self.texts: dict[str, TextSpec] = {name: TextSpec(0o444, make) for name, make in SYSTEM_TEXTS.items()}
         for name, (mode, make) in MACHINE_TEXTS.items():
@@ -77,7 +78,7 @@ def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
     ns.mount(
         "/sys",
         sysfs,
-        TreeDir(sysfs, "", sysfs_tree(ns.system.config.lmk, len(ns.system.nodes)), ""),
+        TreeDir(sysfs, "", as_of(sysfs_tree(ns.system.config.lmk, len(ns.system.nodes)), ns.system.config.linux), ""),
         "sysfs",
         "rw,relatime",
     )

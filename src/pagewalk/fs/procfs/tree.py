@@ -65,6 +65,15 @@ class Tree:
                 names.append(name)
             path = parent
 
+    def remove(self, path: str) -> None:
+        """Takes a file or a directory out, with all below it, where there is one."""
+        parent, _, name = path.rpartition("/")
+        if name in self.dirs.get(parent, ()):
+            self.dirs[parent].remove(name)
+        for table in (self.files, self.dirs):
+            for found in [each for each in table if each == path or each.startswith(f"{path}/")]:
+                table.pop(found)
+
 
 class TreeDir(ProcDir):
     """A directory of a tree; ``path`` is within the tree."""
