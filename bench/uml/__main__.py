@@ -1,14 +1,16 @@
 """Runs the patterns on both sides and writes the table into docs/reclaim.md: ``python -m bench.uml [--runs N]``.
 
-Each pattern runs on N kernels that are booted one after the other; the one in the middle by major faults is compared.
-Needs Debian's user-mode-linux; without it, one line says so and the status is 1. Memory cgroups and zswap are compared
-by ``python -m bench.uml.groups``.
+Each pattern runs on N kernels that are booted one after the other, and on as many machines of the model, each as large
+as one of those; the median of each figure is compared. Needs Debian's user-mode-linux; without it, one line says so and
+the status is 1. Memory cgroups and zswap are compared by ``python -m bench.uml.groups``.
 """
 
 import argparse
 import datetime
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from bench.uml import model
 from bench.uml.command import run_all, write_between
@@ -21,6 +23,7 @@ PATTERNS = {
     "hot set and scans": "scan 4000 9000 100000",
     "file beside anonymous": "stream 6000 {file} 4000",
     "file against anonymous": "stream 11000 {file} 4000",
+    "file set, anonymous set": "sets 8000 {file} 4000 60000",
     "fork, copy-on-write": "fork 8000 4 6000",
 }
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reclaim.md"
@@ -31,9 +34,13 @@ def compare(linux: UserModeLinux, name: str, runs: int) -> list[Row]:
     """One pattern on both sides."""
     words = PATTERNS[name].split()
     boots = [linux.run(["patterns", *(word.format(file="/data/file") for word in words)]) for _ in range(runs)]
-    kernel = sorted(boots, key=lambda found: found["pgmajfault"] + found["workingset_refault_file"])[runs // 2]
     ours = ["patterns", *(word.format(file=str(linux.file)) for word in words)]
-    return rows(name, kernel, model.run(linux.root, ours, kernel))
+    return rows(name, medians(boots), medians([model.run(linux.root, ours, boot) for boot in boots]))
+
+
+def medians(runs: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    """Of each figure over the runs."""
+    return {figure: median(run[figure] for run in runs) for figure in runs[0]}
 
 
 def main() -> int:

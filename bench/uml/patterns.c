@@ -4,6 +4,7 @@
  *   patterns zipf PAGES STEPS             popular pages often, the others seldom
  *   patterns scan HOT COLD STEPS          a hot set at random, and now and then once through a cold one
  *   patterns stream PAGES FILE STEPS      a file is read from end to end beside an anonymous set in use
+ *   patterns sets PAGES FILE FIRST STEPS  the first pages of a file are read at random beside an anonymous set in use
  *   patterns fork PAGES CHILDREN STEPS    children write to what they share with their parent
  *
  * Prints what /proc/vmstat counted meanwhile ("name difference"), MemFree and the page cache when it began, and how memory
@@ -231,6 +232,24 @@ static void stream(uint64_t pages, const char *path, uint64_t steps)
     }
 }
 
+/* Both sets are in use to the same degree, and do not fit together. */
+static void sets(uint64_t pages, const char *path, uint64_t first, uint64_t steps)
+{
+    static char buffer[PAGE];
+    volatile uint64_t *area = anonymous(pages);
+    int fd = open(path, O_RDONLY);
+    if (fd < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
+        fail(path);
+    fill(area, pages);
+    for (uint64_t step = 0; step < steps; step++) {
+        if (pread(fd, buffer, PAGE, random_below(first) * PAGE) != (ssize_t)PAGE)
+            fail("pread");
+        touch(area, random_below(pages), 1);
+        if (step % (steps / 50 + 1) == 0)
+            sample();
+    }
+}
+
 static void forks(uint64_t pages, uint64_t children, uint64_t steps)
 {
     volatile uint64_t *area = anonymous(pages);
@@ -257,7 +276,7 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 3 ? argv[1] : "";
     uint64_t first = argc > 2 ? strtoull(argv[2], 0, 10) : 0, second = argc > 3 ? strtoull(argv[3], 0, 10) : 0;
-    uint64_t third = argc > 4 ? strtoull(argv[4], 0, 10) : 0;
+    uint64_t third = argc > 4 ? strtoull(argv[4], 0, 10) : 0, fourth = argc > 5 ? strtoull(argv[5], 0, 10) : 0;
     begin();
     if (!strcmp(name, "cyclic"))
         cyclic(first, second);
@@ -267,10 +286,12 @@ int main(int argc, char **argv)
         scan(first, second, third);
     else if (!strcmp(name, "stream"))
         stream(first, argv[3], third);
+    else if (!strcmp(name, "sets"))
+        sets(first, argv[3], third, fourth);
     else if (!strcmp(name, "fork"))
         forks(first, second, third);
     else {
-        fprintf(stderr, "patterns: expected cyclic, zipf, scan, stream or fork with their arguments\n");
+        fprintf(stderr, "patterns: expected cyclic, zipf, scan, stream, sets or fork with their arguments\n");
         return 1;
     }
     end();

@@ -31,6 +31,7 @@ from pagewalk.mm.numa import set_reclaim
 from pagewalk.mm.page import Page
 from pagewalk.mm.reclaim_seam import ReclaimSeam
 from pagewalk.mm.system import System
+from pagewalk.mm.vmscan import pgdat_balanced
 from pagewalk.mm.watermark_ok import zone_watermark_ok
 from pagewalk.mm.zone import Zone
 
@@ -152,6 +153,38 @@ def test_an_urgent_request_of_two_pages_reserves_a_page_block() -> None:
     assert node.unreserve_highatomic(node.zonelist, GFP_HIGHUSER_MOVABLE, force=True)
     assert zone.nr_reserved_highatomic == zone.nr_free_highatomic == 0
     check_all(system, [], held=[(page, 1)])
+
+
+def test_linux_6_1_reserves_blocks_of_small_zones_and_takes_all_of_them_off() -> None:
+    """A zone of 64 MiB: two blocks (1 % and one more, not rounded), of which a used page is missing as well."""
+    small = {"memory_map": [(4 << 30, (4 << 30) + (64 << 20))], "ram": "64M"}
+    node = System(Config(**small)).node
+    flags = gfp_to_alloc_flags(GFP_ATOMIC, 1)
+    assert node.get_page_from_freelist(node.zonelist, GFP_ATOMIC, 1, node.zonelist[0].index, flags) is not None
+    assert node.zonelist[0].nr_reserved_highatomic == 0  # 1 % is less than a block
+    system = System(Config(linux="6.1", **small))
+    zone, node = highest(system), system.node
+    taken = [node.get_page_from_freelist(node.zonelist, GFP_ATOMIC, 1, zone.index, flags) for _ in range(300)]
+    assert zone.nr_reserved_highatomic == 1024 > zone.nr_free_highatomic
+    assert not zone_watermark_ok(zone, 0, 0, zone.index, 0, 1024)
+    assert zone_watermark_ok(zone, 0, 0, zone.index, 0, 1025)
+    check_all(system, [], held=[(page, 1) for page in taken if page is not None])
+
+
+@pytest.mark.parametrize("linux", ["6.18", "6.1"])
+def test_kswapd_does_not_count_pages_that_are_kept_for_urgent_requests(linux: str) -> None:
+    system = System(Config(ram="2G", linux=linux))
+    zone, node = highest(system), system.node
+    node.get_page_from_freelist(node.zonelist, GFP_ATOMIC, 1, zone.index, gfp_to_alloc_flags(GFP_ATOMIC, 1))
+    kept = 512 if linux == "6.1" else zone.nr_free_highatomic
+    zone.watermark_high = int(zone.free_pages) - kept - 1
+    zone.lowmem_reserve = [0] * len(zone.lowmem_reserve)
+    for other in node.zones:
+        if other is not zone:
+            other.watermark_high = 1 << 30
+    assert pgdat_balanced(node, zone.index)
+    zone.watermark_high += 1
+    assert not pgdat_balanced(node, zone.index)
 
 
 class Witness(ReclaimSeam):

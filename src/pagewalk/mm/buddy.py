@@ -4,7 +4,7 @@ A page block (2 MiB) has a migrate type, and free pages of a block are on lists 
 moved and pages that cannot do not mix. A request whose type has nothing claims a whole block of another type where that
 is worth it, and takes a single page of it where not.
 
-Mirrors: mm/page_alloc.c (__rmqueue, try_to_claim_block, __free_one_page, reserve_highatomic_pageblock) (6.18)
+Mirrors: mm/page_alloc.c (__rmqueue, try_to_claim_block, __free_one_page, reserve_highatomic_pageblock) (6.18, 6.1)
 Differs: no CMA and no isolation; pages that could be moved are recognised by having a mapping.
 """
 
@@ -206,11 +206,12 @@ def boost_watermark(zone: Zone) -> bool:
 
 def reserve_highatomic_pageblock(zone: Zone, page: Page, order: i64) -> None:
     """An urgent request of several frames was served: its page block is kept for others like it, up to 1 % of the
-    zone."""
-    block = 1 << int(zone.pageblock_order)
-    if zone.managed_pages // 100 < block:
+    zone, and none where that is less than a block. 6.1 adds a block to the 1 %, however small the zone is."""
+    block: i64 = 1 << zone.pageblock_order
+    share: i64 = zone.managed_pages // 100
+    if share < block and not zone.linux_6_1:
         return
-    most = (zone.managed_pages // 100 + block - 1) // block * block
+    most: i64 = share + block if zone.linux_6_1 else (share + block - 1) // block * block
     old = zone.mem_map.block_type(page.pfn)
     if zone.nr_reserved_highatomic >= most or old >= MIGRATE_PCPTYPES:
         return
@@ -225,7 +226,7 @@ def reserve_highatomic_pageblock(zone: Zone, page: Page, order: i64) -> None:
 def unreserve_highatomic_pageblock(zone: Zone, migratetype: i64, force: bool) -> bool:
     """Memory is short: gives a reserved page block to ``migratetype``; the last one only with ``force``. True where
     that freed pages."""
-    block = 1 << int(zone.pageblock_order)
+    block: i64 = 1 << zone.pageblock_order
     if not force and zone.nr_reserved_highatomic <= block:
         return False
     for area in zone.free_area:

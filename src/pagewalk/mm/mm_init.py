@@ -80,6 +80,7 @@ def build_zones(config: "Config", regions: list[MemRegion], mem_map: MemMap, rel
             zone = make_zone(kind, index, nid, own, (low, high), mem_map)
             zone.is_highmem = kind == HIGHMEM or (kind == MOVABLE and kinds[usable] == HIGHMEM)
             zone.watermark_boost_factor = config.watermark_boost_factor
+            zone.linux_6_1 = config.linux == "6.1"
             zone.lowmem_reserve = [0] * len(kinds)
             zone.node_cpus = len([cpu for cpu in range(config.cpus) if node_of_cpu(cpu, config) == nid])
             if zone.present_pages:

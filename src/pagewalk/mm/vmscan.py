@@ -31,6 +31,7 @@ from pagewalk.mm.page import Page, PG_lru, PG_reclaim
 from pagewalk.mm.reclaim_seam import DEFAULT_SWAPPINESS, ReclaimSeam
 from pagewalk.mm.scan_control import ScanControl
 from pagewalk.mm.swap import folio_rotate_reclaimable
+from pagewalk.mm.watermark_ok import unusable_free
 
 if TYPE_CHECKING:
     from pagewalk.mm.memcontrol import MemCgroup
@@ -248,7 +249,7 @@ def pgdat_balanced(node: "Node", highest_zoneidx: i64) -> bool:
     for zone in node.zones:
         if zone.index <= highest_zoneidx and zone.managed_pages:
             mark: i64 = zone.watermark_high + zone.lowmem_reserve[highest_zoneidx]
-            if zone.free_pages > mark:
+            if zone.free_pages - unusable_free(zone) > mark:
                 return True
     return False
 

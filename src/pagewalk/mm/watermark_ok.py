@@ -1,6 +1,6 @@
 """Whether a zone may serve a request: how low its free pages may go, and who may go lower.
 
-Mirrors: mm/page_alloc.c (zone_watermark_fast, __zone_watermark_ok) (6.18)
+Mirrors: mm/page_alloc.c (zone_watermark_fast, __zone_watermark_ok, __zone_watermark_unusable_free) (6.18, 6.1)
 Differs: no CMA pages to leave out.
 """
 
@@ -27,8 +27,8 @@ def zone_watermark_fast(zone: Zone, order: i64, highest: i64, alloc_flags: i64) 
     mark = wmark_pages(zone, alloc_flags & ALLOC_WMARK_MASK)
     if order == 0:
         usable: i64 = zone.free_pages
-        if not alloc_flags & ALLOC_RESERVES:
-            usable -= zone.nr_free_highatomic
+        if zone.nr_reserved_highatomic and not alloc_flags & ALLOC_RESERVES:
+            usable -= unusable_free(zone)
         if usable > mark + zone.lowmem_reserve[highest]:
             return True
     if zone_watermark_ok(zone, order, mark, highest, alloc_flags, zone.free_pages):
@@ -36,6 +36,12 @@ def zone_watermark_fast(zone: Zone, order: i64, highest: i64, alloc_flags: i64) 
     if order == 0 and alloc_flags & ALLOC_MIN_RESERVE and zone.watermark_boost and not alloc_flags & ALLOC_WMARK_MASK:
         return zone_watermark_ok(zone, order, zone.watermark_min, highest, alloc_flags, zone.free_pages)
     return False
+
+
+def unusable_free(zone: Zone) -> i64:
+    """Free pages that do not count for requests that are not urgent: those of page blocks reserved for urgent ones.
+    6.1 does not know how many of a block are free, and takes all of it off."""
+    return zone.nr_reserved_highatomic if zone.linux_6_1 else zone.nr_free_highatomic
 
 
 def wmark_pages(zone: Zone, which: i64) -> i64:
@@ -58,7 +64,7 @@ def zone_watermark_ok(zone: Zone, order: i64, mark: i64, highest: i64, alloc_fla
     least = mark
     free = free_pages - (1 << order) + 1
     if not alloc_flags & ALLOC_RESERVES:
-        free -= zone.nr_free_highatomic
+        free -= unusable_free(zone)
     else:
         if alloc_flags & ALLOC_MIN_RESERVE:
             least -= least // 2

@@ -121,6 +121,7 @@ class Zone:
     lowmem_reserve   pages kept from allocations that could use a higher zone, by that zone's index
     max_reserve      the largest of those
     nr_reserved_highatomic  frames of page blocks that are kept for urgent requests; nr_free_highatomic: free ones
+    linux_6_1        the rules of that release for such blocks
     node_cpus        CPUs of its node, 0 where it has none
     numa_*           where requests were served: see Documentation/admin-guide/numastat.rst
     """
@@ -155,8 +156,9 @@ class Zone:
         self.no_fragment = False
         self.lowmem_reserve: list[int] = []
         self.max_reserve = 0
-        self.nr_reserved_highatomic = 0
+        self.nr_reserved_highatomic: i64 = 0
         self.nr_free_highatomic: i64 = 0
+        self.linux_6_1 = False
         self.node_cpus = 0
         self.numa_hit: i64 = 0
         self.numa_miss: i64 = 0
