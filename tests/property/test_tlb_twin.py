@@ -317,6 +317,13 @@ def test_a_whole_page_comes_to_an_array_that_is_asked_before_the_one_with_its_pi
     run(TlbConfig("pieces", arrays), [("access", [(addr, 0) for addr in order])])
 
 
+@pytest.mark.parametrize("serves", [("id", "d"), ("d", "id"), ("i", "id"), ("id", "id")], ids="-".join)
+def test_levels_that_replace_at_random_draw_their_numbers_in_turn(serves: tuple[str, str]) -> None:
+    arrays = [TlbArray(f"l{1 + n}", 1 + n, sides, 2, 1 + n, policy="random") for n, sides in enumerate(serves)]
+    config = TlbConfig("random", tuple(arrays), (WalkCache("w", ("pmd", "pud"), 1, 8, "random"),))
+    run(config, [("access", accesses(seed, spread, 300)) for seed in range(3) for spread in (8, 16, 48)])
+
+
 ONE_LEVEL = TlbConfig("one level", (TlbArray("l1u", 1, "id", 3, 5, (K4,), "fifo"),), (WalkCache("w", ("pmd",), 1, 3),))
 
 

@@ -5,11 +5,12 @@ import lzma
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, EXAMPLES, GEM5, LACKEY, PERF, Row, champsim
 
 from pagewalk.errors import ConfigError, TraceError
-from pagewalk.trace.format import Batch, TraceSource
+from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceSource
 from pagewalk.trace.open import open_trace
 
 
@@ -174,3 +175,107 @@ def test_addresses_of_data_may_have_symbols(tmp_path: Path, text: bytes, addrs: 
     file = tmp_path / "perf"
     file.write_bytes(text)
     assert [addr for batch in open_trace(file) for addr in batch.addr.tolist()] == addrs
+
+
+LAYOUTS = {
+    "tid,time,event,addr": b" 6379 69549.06: page-faults:     7fb8642b82a0 \n",
+    "event,addr": b"page-faults:     7fb8642b82a0 \n",
+    "comm,tid,addr": b"             a b  6379     7fb8642b82a0 \n",
+    "pid,tid,event,addr": b" 6379/6379  page-faults:     7fb8642b82a0 \n",
+    "comm,time,addr": b"              ls 69549.060021:     7fb8642b82a0 \n",
+    "comm,tid,time,addr,ip,sym": b"  ls  6379 69549.060021:     7fb8642b82a0 __sysconf     7fb8642b82a1 main\n",
+    "comm,tid,misc,time,period,event,addr": b" ls  6379 U     69549.06:          1 page-faults:     7fb8642b82a0 \n",
+}
+
+
+@pytest.mark.parametrize("columns", LAYOUTS)
+def test_perf_script_may_print_some_columns_only(columns: str, tmp_path: Path) -> None:
+    file = tmp_path / "perf"
+    file.write_bytes(b"# a comment\n" + LAYOUTS[columns] * 3)
+    (batch,) = open_trace(file)
+    assert batch.addr.tolist() == [0x7FB8642B82A0] * 3
+    assert set(batch.task.tolist()) == {6379 if "tid" in columns else 0}
+    file.write_bytes(LAYOUTS[columns] + b"  rubbish\n" + LAYOUTS[columns])
+    with pytest.raises(TraceError, match="line 2: expected"):
+        list(open_trace(file))
+
+
+def test_perf_records_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "perf"
+    file.write_bytes(b"""\
+       perf-exec     0     0.000000: PERF_RECORD_COMM: perf-exec:6379/6379
+              ls  6379 69549.06: PERF_RECORD_COMM exec: ls:6379/6379
+ ls  6379 [001] 6.9: PERF_RECORD_MMAP2 6379/6379: [0x55e5922f7000(0x24000) @ 0x4000 fe:00 1 1]: r-xp /usr/bin/ls
+ ls  6379 [001] 6.9:          1 page-faults:     7fb86414a000 [unknown] (/x)     7fb86414a000 [unknown] (/x)
+ ls  6379 [001] 6.9: PERF_RECORD_EXIT(6379:6379):(6379:6379)
+""")
+    assert rows(open_trace(file)) == [(0x7FB86414A000, READ, 1, 6379, 1)]
+
+
+def test_dynamorio_prints_long_instructions_on_two_lines(path: Path) -> None:
+    path.write_bytes(b"""\
+          94          68:      296231 ifetch       8 byte(s) @ 0x0000000000401012 48 8d 34 25 00 20 40 lea    0x00402000
+          94          68:      296231                                             00
+------------------------------------------------------------
+          95          69:   W1.T29623 ifetch      10 byte(s) @ 0x000000000040101a 48 b8 00 00 00 00 00 mov    $0x0
+          95          69:   W1.T29623                                             00 00 00\r
+          96          70:      296231 ifetch       2 byte(s) @ 0x0000000000401024 non-fetched instruction
+          97          70:      296231 ifetch       2 byte(s) @ 0x0000000000401024 non-branch
+View tool results:
+              3 : total instructions
+===========================================================================
+Trace invariant checks passed
+""")
+    assert rows(open_trace(path)) == [
+        (0x401012, FETCH, 8, 296231, 0), (0x40101A, FETCH, 10, 29623, 0), (0x401024, FETCH, 2, 296231, 0)
+    ]  # fmt: skip
+    path.write_bytes(path.read_bytes().replace(b"        00\n", b"        0x\n"))
+    with pytest.raises(TraceError, match="line 2: expected"):
+        rows(open_trace(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (b"addr,is_write\n16,False\n32,True\n48,false\n64,1\n80,0\n96,no\n", [READ, WRITE, READ, WRITE, READ, READ]),
+        (b"write,addr,type\nTrue,16,read\nFalse,32,fetch\n", [READ, FETCH]),
+        (b'"addr","rw","name"\n"16","w","a, b"\n32,r,"say ""x"""\n', [WRITE, READ]),
+        (b"\xef\xbb\xbf# spreadsheet\naddr,rw\r\n0x10,w\r\n", [WRITE]),
+        (b'\xef\xbb\xbf"0x10","w"\n0x20,r\n', [WRITE, READ]),
+        (b"0x10,w,0x8\n", [WRITE]),
+        (b"r,16,64,1,2\nu,0,0,1,3\nw,32,8,1,4\n", [READ, WRITE]),
+    ],
+)
+def test_tables_as_other_programs_write_them(text: bytes, kinds: list[int], path: Path) -> None:
+    path.write_bytes(text)
+    found = rows(open_trace(path))
+    assert [(row[0], row[1]) for row in found] == [(16 * (n + 1), kind) for n, kind in enumerate(kinds)]
+
+
+def test_the_last_address_of_all_may_be_decimal(path: Path) -> None:
+    path.write_bytes(b"18446744073709551615,r\n")
+    assert rows(open_trace(path)) == [(-1, READ, 1, 0, 0)]
+    path.write_bytes(b"16,r\n18446744073709551616,r\n")
+    with pytest.raises(TraceError, match="line 2: "):
+        rows(open_trace(path))
+
+
+@pytest.mark.parametrize("kind", ["zstd", "lz4"])
+def test_traces_that_zstd_or_lz4_have_compressed(kind: str, path: Path) -> None:
+    buffer = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(buffer, kind) as stream:
+        stream.write(LACKEY + MANY)
+    whole = buffer.getvalue().to_pybytes()
+    path.write_bytes(LACKEY + MANY)
+    plain = rows(open_trace(path))
+    path.write_bytes(whole)
+    assert rows(open_trace(path)) == plain
+    path.write_bytes(whole[:-9])
+    with pytest.raises(TraceError, match=rf"the {kind} data are truncated after \d+ bytes"):
+        rows(open_trace(path))
+    lenient = open_trace(path, lenient=True)
+    assert 1000 < len(rows(lenient)) <= len(plain)
+    assert lenient.skipped in (1, 2)
+    path.write_bytes(whole[:50] + bytes(99) + whole[149:])
+    with pytest.raises(TraceError, match="compressed data are truncated or corrupt"):
+        rows(open_trace(path))

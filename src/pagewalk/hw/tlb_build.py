@@ -310,6 +310,9 @@ def _pack_short(words: list[int], config: TlbConfig, nr_classes: int) -> None:
             continue
         if len(path) == 2 and len(takers[1]) > 1 and not _take_turns_alike(words, config, side, takers[1], nr_classes):
             continue
+        policies = [[words[S_ARRAYS + array * ARRAY_WORDS + D_POLICY] for array in level] for level in takers]
+        if all(RANDOM in level for level in policies[:2]) and len(path) == 2:
+            continue  # they draw from one generator, and the short way fills the second level first
         words[S_SHORT + side] = takers[0][0]
         if len(path) == 2:
             words[S_SHORT_SECOND + side], words[S_SHORT_TURNS + side] = takers[1][0], len(takers[1])

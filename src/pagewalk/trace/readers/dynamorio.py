@@ -2,7 +2,8 @@
 
 Format: a memref a line; ``47446 37770: 2765543 read 8 byte(s) @ 0x00007fdf64e2adc8 by PC 0x0000000000404a7e``: record,
 instruction (older releases leave it out), thread (``W0.T292`` or ``T292`` in some), what, how much, where. Instruction
-fetches, reads and writes are accesses; markers, prefetches, flushes and the tool's own lines are passed over.
+fetches, reads and writes are accesses; markers, prefetches, flushes, the second line of an instruction of more bytes
+than fit on one, instructions that are not fetched again (of ``rep movs``) and the tool's own lines are passed over.
 """
 
 import functools
@@ -20,11 +21,12 @@ from pagewalk.trace.readers.scan_memref import scan_memref
 
 __all__ = ["DynamorioTrace"]
 
-_PREFIX: Final = rb"[ \t]*\d+(?:[ \t]+\d+)?:[ \t]+(?:W\d+\.)?T?(\d+)[ \t]+"
+_PREFIX: Final = rb"[ \t]*\d+(?:[ \t]+\d+)?:[ \t]+(?:W\d+\.)?T?(-?\d+)[ \t]+"
 _RECORD: Final = re.compile(_PREFIX + rb"([a-z][\w.-]*)[ \t]+(\d+) byte\(s\) @ 0x([0-9a-f]+)\b")
 _MARKER: Final = re.compile(_PREFIX + rb"<")
 _OWN: Final = re.compile(
     rb"\s*$|Output format:|<-|-{5,}|={5,}|View tool results:|[ \t]*\d+ : total |<record#>|[ \t]*\d+: T\d+ <"
+    rb"|Trace invariant checks"
 )
 _PAGE_SIZE: Final = re.compile(rb"<marker: page size (\d+)>")
 _ASIDE: Final = re.compile(_PREFIX + rb"(?:pref|iflush|dflush|non-fetched|header|encoding)")

@@ -1,4 +1,5 @@
-"""Parsing drmemtrace's lines at the speed of machine code: those that are accesses.
+"""Parsing drmemtrace's lines at the speed of machine code: those that are accesses, and the second lines of long
+instructions, which have nothing but bytes behind the thread, below those of the first.
 
 Plain Python that Numba compiles; it stands alone, since Numba's cache looks at one file only. It stops at any other
 line, and the reader decides what that is.
@@ -53,8 +54,19 @@ def scan_memref(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: An
             digits += 1
             at += 1
         good = digits > 0 and tid < 1 << 31 and (data[at] == 32 or data[at] == 9)
+        gap = at
         while data[at] == 32 or data[at] == 9:
             at += 1
+        if good and at - gap > 12:
+            gap = at
+            while 48 <= data[at] <= 57 or 97 <= data[at] <= 102 or data[at] == 32 or data[at] == 13:
+                at += 1
+            if data[at] == 10 and at > gap:
+                at += 1
+                continue
+            good = False
+            at = start
+            break
         letter = data[at]
         length = 0
         if letter == 114:
@@ -106,9 +118,17 @@ def scan_memref(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: An
         if not good:
             at = start
             break
+        about = 0
+        for byte in b" non-f":  # "non-fetched instruction": a string instruction goes on
+            if data[at] != byte:
+                break
+            at += 1
+            about += 1
         while data[at] != 10:
             at += 1
         at += 1
+        if about == 6:
+            continue
         addr[count] = np.int64(number)
         kind[count] = what
         size[count] = nr_bytes

@@ -9,7 +9,7 @@ import numpy as np
 
 from pagewalk.trace.format import FETCH, READ, WRITE
 
-__all__ = ["ADDR", "CPU", "KIND", "NOTHING", "SIZE", "TASK", "scan_table"]
+__all__ = ["ADDR", "CPU", "FLAG", "KIND", "NOTHING", "SIZE", "TASK", "scan_table"]
 
 # What a column holds.
 NOTHING: Final = 0  # that is read
@@ -18,8 +18,9 @@ KIND: Final = 2
 SIZE: Final = 3
 TASK: Final = 4
 CPU: Final = 5
+FLAG: Final = 6  # whether it is a write: 0, 1, false, true, no, yes
 
-_LARGEST: Final = np.uint64(((1 << 64) - 10) // 10)  # a decimal number up to this can take one more digit
+_LARGEST: Final = np.uint64((1 << 64) // 10)  # a decimal number up to this can take one more digit, this one up to 5
 
 
 def scan_table(
@@ -87,6 +88,19 @@ def scan_table(
                     at += 1
                     if not word_like:
                         break
+            elif role == FLAG:
+                letter = data[at] | 32
+                if letter == 102 or letter == 110 or letter == 114 or data[at] == 48:  # f, n, r, 0
+                    what = READ
+                elif letter == 116 or letter == 121 or letter == 119 or data[at] == 49:  # t, y, w, 1
+                    what = WRITE
+                else:
+                    good = False
+                word_like = letter >= 97
+                while 48 <= data[at] <= 57 or 97 <= (data[at] | 32) <= 122:
+                    at += 1
+                    if not word_like:
+                        break
             else:
                 number = np.uint64(0)
                 digits = 0
@@ -107,7 +121,7 @@ def scan_table(
                             good = False
                         number = (number << np.uint64(4)) | np.uint64(value)
                     else:
-                        if number > _LARGEST:
+                        if number > _LARGEST or (number == _LARGEST and value > 5):
                             good = False
                         number = number * np.uint64(10) + np.uint64(value)
                     digits += 1
@@ -117,9 +131,9 @@ def scan_table(
                 elif role == ADDR:
                     addr[count] = np.int64(number)
                 elif role == SIZE:
-                    if number < 1 or number > 65535:
+                    if take and (number < 1 or number > 65535):
                         good = False
-                    size[count] = np.uint16(number)
+                    size[count] = np.uint16(number & np.uint64(65535))
                 elif role == TASK:
                     if number >= 1 << 31:
                         good = False

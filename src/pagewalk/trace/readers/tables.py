@@ -11,8 +11,10 @@ din   ``LABEL ADDR``: 0 read, 1 write, 2 fetch; 3 and 4 are passed over, as is t
 Sizes that are not told count as one byte.
 """
 
+import csv
 import functools
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,27 +23,29 @@ import numpy as np
 
 from pagewalk.trace.compressed import head
 from pagewalk.trace.format import FETCH, TraceInfo
-from pagewalk.trace.readers.scan import ScannedTrace, signature
-from pagewalk.trace.readers.scan_table import ADDR, CPU, KIND, NOTHING, SIZE, TASK, scan_table
+from pagewalk.trace.readers.scan import COUNT, ScannedTrace, signature
+from pagewalk.trace.readers.scan_table import ADDR, CPU, FLAG, KIND, NOTHING, SIZE, TASK, scan_table
 
 __all__ = ["CsvTrace", "DinTrace", "Gem5Trace"]
 
 _HEAD: Final = 1 << 16
 _WORDS: Final = {
     ADDR: ("addr", "address", "vaddr", "virtual_address", "va"),
-    KIND: ("rw", "r/w", "kind", "type", "op", "access", "cmd", "access_type", "is_write", "write"),
+    KIND: ("rw", "r/w", "kind", "type", "op", "access", "cmd", "access_type"),
+    FLAG: ("is_write", "iswrite", "write"),
     SIZE: ("size", "len", "length", "bytes"),
     TASK: ("task", "tid", "thread", "pid"),
     CPU: ("cpu", "core"),
 }
 _NUMBER: Final = r"(?:0[xX][0-9a-fA-F]{1,16}|[0-9a-fA-F]{1,20})"
 _RW: Final = r"(?:[rRwWlLsSiIfF][A-Za-z]*|[012])"
+_SIZE: Final = r"(?:0[xX][0-9a-fA-F]+|[0-9]+)"
 _SHAPES: Final = (
     (re.compile(_NUMBER), (ADDR,)),
     (re.compile(rf"{_NUMBER},{_RW}"), (ADDR, KIND)),
-    (re.compile(rf"{_NUMBER},{_RW},\d+"), (ADDR, KIND, SIZE)),
+    (re.compile(rf"{_NUMBER},{_RW},{_SIZE}"), (ADDR, KIND, SIZE)),
     (re.compile(rf"{_RW},{_NUMBER}"), (KIND, ADDR)),
-    (re.compile(rf"{_RW},{_NUMBER},\d+"), (KIND, ADDR, SIZE)),
+    (re.compile(rf"{_RW},{_NUMBER},{_SIZE}"), (KIND, ADDR, SIZE)),
 )
 _GEM5: Final = re.compile(r"(\d+,)?[rwu],\d+,\d+(?:,\d+){1,3}$")
 _AROUND: Final = re.compile(r"\s*,\s*")
@@ -160,23 +164,40 @@ class CsvTrace(TableTrace):
         at = 0
         while at < len(data):
             end = data.index(b"\n", at) + 1
-            line = data[at:end].strip(b" \t\r\n")
+            line = data[at:end].removeprefix(BOM_UTF8).strip(b" \t\r\n")
             at = end
             if line and not line.startswith(b"#"):
                 break
         return at
 
+    def other_line(self, line: bytes, where: Callable[[], str]) -> tuple[int, ...] | None:
+        """See ScannedTrace: fields between quotation marks, and the mark of UTF-8 before the first one."""
+        if b'"' in line or line.startswith(BOM_UTF8):
+            text = line.removeprefix(BOM_UTF8).decode("latin-1").rstrip("\r")
+            try:
+                fields = next(csv.reader([text], skipinitialspace=True), [])
+            except csv.Error:
+                fields = []
+            plain = ",".join(field.replace(",", " ") for field in fields).encode("latin-1") + b"\n"
+            columns = [np.zeros(1, dtype) for dtype in (np.int64, np.uint8, np.uint16, np.int32, np.uint8)]
+            state = np.zeros(3, np.int64)
+            if self.scanner()(np.frombuffer(plain, np.uint8), state, *columns, *self.more_arguments(plain)):
+                return tuple(int(column[0]) for column in columns) if state[COUNT] else None
+        return super().other_line(line, where)
+
 
 def _lines(text: bytes) -> list[str]:
-    """Lines of the beginning of a file, without comments and spaces."""
-    lines = [line.strip(" \t\r") for line in text.decode("latin-1").split("\n")]
+    """Lines of the beginning of a file, without comments, spaces and quotation marks."""
+    lines = [line.strip(" \t\r") for line in text.removeprefix(BOM_UTF8).decode("latin-1").replace('"', "").split("\n")]
     return [_AROUND.sub(",", line) for line in lines if line and not line.startswith("#")]
 
 
 def _titles(line: str) -> tuple[int, ...]:
     """The columns that a title line names; () where it is none."""
-    names = [name.strip('"').lower() for name in line.split(",")]
+    names = [name.lower() for name in line.split(",")]
     roles = [next((role for role, words in _WORDS.items() if name in words), NOTHING) for name in names]
+    if KIND in roles:
+        roles = [NOTHING if role == FLAG else role for role in roles]
     told = [role for role in roles if role]
     return tuple(roles) if ADDR in told and len(set(told)) == len(told) else ()
 
