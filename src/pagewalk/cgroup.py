@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from pagewalk.config import parse_size
 from pagewalk.errors import ConfigError
+from pagewalk.mm.cpuset import all_cpus, parse_list
 from pagewalk.mm.lru import SWAPPINESS_ANON_ONLY
 from pagewalk.mm.mem_cgroup import PAGE_COUNTER_MAX, MemCgroup
 from pagewalk.mm.memcg_names import EVENT_NAMES, MEMCG_SWAP_HIGH, SWAP_EVENT_NAMES
 from pagewalk.mm.memcg_stat import memory_stat
 from pagewalk.mm.memcontrol import MEM_CGROUP_ID_MAX
+from pagewalk.mm.mempolicy import node_list, nodes_with_memory
 
 if TYPE_CHECKING:
     from pagewalk.machine import Machine
@@ -59,7 +61,8 @@ class Cgroup:
 
     def set(self, **settings: Limit | bool) -> None:
         """Changes ``memory_max``, ``memory_high``, ``memory_low``, ``memory_min``, ``swap_max``, ``swap_high``,
-        ``zswap_max``, ``zswap_writeback`` or ``oom_group``.
+        ``zswap_max``, ``zswap_writeback`` or ``oom_group``; ``cpuset_cpus`` and ``cpuset_mems``: lists such as "0-1,3",
+        None for all that the group above has.
         ConfigError for another name, or a value that is no size. A limit below the usage reclaims, and kills."""
         tree = self.machine.system.memcg
         for name, value in settings.items():
@@ -68,6 +71,9 @@ class Cgroup:
                 continue
             if name == "zswap_writeback":
                 self._group.zswap_writeback = bool(value)
+                continue
+            if name in ("cpuset_cpus", "cpuset_mems"):
+                self._set_cpuset(name, value)
                 continue
             if isinstance(value, bool):
                 raise ConfigError(f"{name}: expected bytes, text like '64M' or None, got {value!r}")
@@ -87,9 +93,27 @@ class Cgroup:
             else:
                 known = (
                     "memory_max, memory_high, memory_low, memory_min, swap_max, swap_high, zswap_max, zswap_writeback, "
-                    "oom_group"
+                    "oom_group, cpuset_cpus, cpuset_mems"
                 )
                 raise ConfigError(f"a cgroup has no setting {name!r}; expected one of {known}")
+
+    def _set_cpuset(self, name: str, value: object) -> None:
+        """Gives the group CPUs or nodes; those above it share theirs out from now on."""
+        kernel, system, group = self.machine.kernel, self.machine.system, self._group
+        there = all_cpus(system) if name == "cpuset_cpus" else nodes_with_memory(system)
+        mask = parse_list(str(value), 1024) if value is not None else 0
+        if isinstance(value, bool) or mask < 0 or mask & ~there:
+            raise ConfigError(f"{name}: expected a list of {node_list(there)}, got {value!r}")
+        above: list[MemCgroup] = []
+        at = group.parent
+        while at is not None:
+            above.insert(0, at)
+            at = at.parent
+        for each in above:
+            if not each.subtree_cpuset:
+                kernel.update_cpuset(each, each.cpus, each.mems, True)
+        cpus, mems = (mask, group.mems) if name == "cpuset_cpus" else (group.cpus, mask)
+        kernel.update_cpuset(group, cpus, mems)
 
     @property
     def current(self) -> int:

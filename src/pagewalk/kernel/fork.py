@@ -125,6 +125,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.il_prev = parent.il_prev
     task.il_weight = parent.il_weight
     task.memcg = parent.memcg
+    task.mems_allowed = parent.mems_allowed
     task.capable = parent.capable
     task.dumpable = parent.dumpable
     task.vdso_base = parent.vdso_base
@@ -135,6 +136,7 @@ def copy_process(parent: Task, args: CloneArgs) -> Task | int:
     task.sched = parent.sched.forked()
     task.nice = parent.sched.forked_nice(parent.nice)
     task.cpus_allowed = parent.cpus_allowed
+    task.user_cpus = parent.user_cpus
     task.cpu = parent.cpu
     task.start_ns = kernel.monotonic_ns()
     task.set_child_tid = args.child_tid if flags & CLONE_CHILD_SETTID else 0

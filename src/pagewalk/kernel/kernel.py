@@ -16,6 +16,7 @@ from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.kernel.abi import Abi
 from pagewalk.kernel.abi_x86 import X86Abi
 from pagewalk.kernel.clock import AlarmClock, Clock, monotonic_ns
+from pagewalk.kernel.cpuset import attach_cpuset, update_cpuset
 from pagewalk.kernel.elf import EM_386, EM_486, EM_AARCH64, EM_X86_64
 from pagewalk.kernel.exit import do_exit, do_group_exit, release_task
 from pagewalk.kernel.futex import FutexTable
@@ -167,9 +168,15 @@ class Kernel(KernelMemory):
     def memcg_attach(self, task: Task, group: "MemCgroup") -> None:
         """Moves a process with all its threads; what it has touched stays where it was charged."""
         for thread in task.signal.threads:
+            old = self.system.memcg.groups[thread.memcg]
             self.memcg_leave(thread)
             thread.memcg = group.ident
             thread.memcg_over_high = 0
+            attach_cpuset(self, thread, old, group)
+
+    def update_cpuset(self, group: "MemCgroup", cpus: int, mems: int, enabled: bool | None = None) -> None:
+        """Changes a group's cpuset; its tasks follow."""
+        update_cpuset(self, group, cpus, mems, enabled)
 
     def kill_task(self, task: Task) -> None:
         """SIGKILL for a process, which ends at once where Python drives it."""
@@ -235,7 +242,8 @@ class Kernel(KernelMemory):
         its memory cgroup.
         """
         task = self.new_task()
-        task.memcg = memcg
+        if memcg:
+            self.memcg_attach(task, self.system.memcg.groups[memcg])
         for which, (soft, hard) in (rlimits or {}).items():
             task.rlim_cur[which] = soft
             task.rlim_max[which] = hard

@@ -106,7 +106,7 @@ class KernelOom(OomKiller):
             return False
         mask = int(gfp | GFP_COMP) if gfp & GFP_MOVABLE else int(gfp)
         oc = OomControl(totalpages(self.kernel), mask, int(order))
-        constrain(self.kernel, oc, int(node.nodemask))
+        constrain(self.kernel, oc, task, int(node.nodemask), int(node.cpuset))
         return self.kill_for(task, oc, self.candidates())
 
     def must_fail(self) -> bool:
@@ -251,7 +251,7 @@ class KernelOom(OomKiller):
         if config.oom_dump_tasks:
             lines += dump_tasks([each for each in tasks if oc.eligible(each)], config.linux)
         if victim is not None:
-            lines.append(dump_oom_summary(oc, victim))
+            lines.append(dump_oom_summary(oc, victim, oc.cpuset))
             lines.append(kill_line(oc, victim, why))
         else:
             lines.append(why)

@@ -6,11 +6,19 @@ Differs: nothing.
 
 from typing import TYPE_CHECKING
 
+from pagewalk.mm.cpuset import cpuset_of
 from pagewalk.mm.memcg_stat import memory_stat, memory_stat_text
 from pagewalk.mm.memcontrol import MemCgroup
-from pagewalk.mm.mempolicy import MPOL_BIND
+from pagewalk.mm.mempolicy import MPOL_BIND, mems_allowed, nodes_with_memory
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
-from pagewalk.mm.oom_kill import CONSTRAINT_MEMORY_POLICY, OomControl, OomTask, oom_badness, proc_oom_score
+from pagewalk.mm.oom_kill import (
+    CONSTRAINT_CPUSET,
+    CONSTRAINT_MEMORY_POLICY,
+    OomControl,
+    OomTask,
+    oom_badness,
+    proc_oom_score,
+)
 
 if TYPE_CHECKING:
     from pagewalk.kernel.kernel import Kernel
@@ -55,22 +63,31 @@ def oom_task(leader: "Task") -> OomTask | None:
     policy = task.mempolicy
     if policy is not None and policy.mode == MPOL_BIND:
         entry.nodes = int(policy.nodes)
+    entry.mems = mems_allowed(task.kernel.system, task)
     parent = leader.vfork_parent
     entry.in_vfork = parent is not None and parent.mm is mm
     return entry
 
 
-def constrain(kernel: "Kernel", oc: OomControl, nodemask: int) -> None:
-    """constrained_alloc: a request that may use some of the nodes alone counts those."""
-    nodes = (1 << len(kernel.system.nodes)) - 1
-    oc.mems_allowed = nodes
-    if nodemask & nodes == nodes:
+def constrain(kernel: "Kernel", oc: OomControl, task: "Task", nodemask: int, cpuset: int) -> None:
+    """constrained_alloc: a request of ``task`` that may use some of the nodes alone, by a policy (``nodemask``) or its
+    cpuset, counts those."""
+    system = kernel.system
+    nodes = (1 << len(system.nodes)) - 1
+    group = cpuset_of(system.memcg.groups[task.memcg])
+    oc.cpuset = group.name or "/"
+    oc.mems_allowed = mems_allowed(system, task) if group.parent is not None else nodes
+    if nodemask & nodes != nodes:
+        oc.constraint = CONSTRAINT_MEMORY_POLICY
+        oc.nodemask = short = nodemask & nodes
+    elif nodes_with_memory(system) & ~cpuset:
+        oc.constraint = CONSTRAINT_CPUSET
+        short = oc.mems_allowed
+    else:
         return
-    oc.constraint = CONSTRAINT_MEMORY_POLICY
-    oc.nodemask = nodemask & nodes
     oc.totalpages = total_swap_pages(kernel)
-    for zone in kernel.system.zones:
-        if oc.nodemask >> int(zone.node_id) & 1:
+    for zone in system.zones:
+        if short >> int(zone.node_id) & 1:
             oc.totalpages += zone.present_pages
 
 

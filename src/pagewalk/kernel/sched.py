@@ -159,6 +159,14 @@ class Scheduler:
             task.moving = True
             self.schedule(task)
 
+    def move_queued(self, task: Task) -> None:
+        """A task that waits for a CPU where it may not run any more waits for another one."""
+        for rq in self.rqs:
+            if task in rq.queue:
+                rq.queue.remove(task)
+                self.enqueue(task)
+                return
+
     # The machine.
 
     def run(self, cpu: "Cpu", task: Task) -> int:

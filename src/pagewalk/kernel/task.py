@@ -55,7 +55,7 @@ class Task(Current):
     pi_states     locks with priority inheritance that it owns and others wait for; pi_blocked_on: it waits for one
     sysvsem       what its System V semaphore operations are undone by at its end, None while there is nothing
     state         TASK_* or EXIT_*; on_rq: it is in a run queue or runs; cpu: the CPU of that queue
-    cpus_allowed  mask of CPUs
+    cpus_allowed  mask of CPUs that it may run on; user_cpus: what sched_setaffinity(2) asked for
     wchan         what it waits in, by the name that Linux has for the place, "" where it runs
     stack         the greenlet whose C stack is its kernel stack, None for a process that Python drives
     utime_ns, stime_ns  time spent in the program and in the kernel
@@ -141,6 +141,7 @@ class Task(Current):
         self.state = TASK_RUNNING
         self.on_rq = False
         self.cpus_allowed = -1
+        self.user_cpus = -1
         self.kmem = 0
         self.throttle_ns = 0
         self.memcg_seen = (0, 0)

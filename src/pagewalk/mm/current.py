@@ -101,6 +101,7 @@ class Current:
     oom_score_adj      -1000 (never chosen by the OOM killer) to 1000
     oom_score_adj_min  what a capable process last made of it: nobody else may go below
     ioac               what it has read and written
+    mems_allowed       nodes that its cpuset has, as a mask; -1: all
     mempolicy          NUMA policy, None = the CPU's node first
     rss_pending, rss_events  what its faults have changed of its address space's counters and not told it yet, by MM_*;
                        how many faults that were (Linux 6.1, mm/split_rss.py)
@@ -125,6 +126,7 @@ class Current:
         self.rss_pending: list[int] = [0, 0, 0, 0]
         self.rss_events = 0
         self.tagged_addr = False
+        self.mems_allowed: i64 = -1
         self.mempolicy: MemPolicy | None = None
         self.il_prev = MAX_NUMNODES - 1
         self.il_weight = 0

@@ -216,11 +216,12 @@ def set_home_node(mm: MmStruct, start: i64, length: i64, home_node: int, flags: 
 
 def do_migrate_pages(mm: MmStruct, old: int, new: int, *, move_all: bool) -> int:
     """Moves the pages that are on nodes of ``old`` to those of ``new``, in order and round and round; how many could
-    not be moved."""
+    not be moved. Where there are not as many of the one as of the other, pages that are on ``new`` already stay."""
     system = mm.system
     targets = [nid for nid in range(new.bit_length()) if new >> nid & 1]
     sources = [nid for nid in range(old.bit_length()) if old >> nid & 1]
-    goes = {source: targets[n % len(targets)] for n, source in enumerate(sources)}
+    stay = new if len(targets) != len(sources) else 0
+    goes = {source: targets[n % len(targets)] for n, source in enumerate(sources) if not stay >> source & 1}
     stuck = 0
     for vma in mm.vmas:
         if not vma_migratable(vma):

@@ -30,7 +30,8 @@ class MemCgroup:
     oom_group       a kill takes all of the group (memory.oom.group)
     events          counts by MEMCG_*, of this group and those below; events_local: of its own limit
     vm_events       of memory.stat, of this group alone
-    subtree_control the groups below have a memory controller of their own
+    subtree_control the groups below have a memory controller of their own; subtree_cpuset: a cpuset
+    cpus, mems      what cpuset.cpus and cpuset.mems ask for, as masks; 0: nothing (mm/cpuset.py)
     online          False once it was removed; dying: removed groups below that still have charges
     throttled_ns    how long its tasks were made to wait for being above ``high``
     psi             time that its tasks, and those below, have lost for want of memory
@@ -69,6 +70,9 @@ class MemCgroup:
         self.events_local = [0] * MEMCG_NR_MEMORY_EVENTS
         self.vm_events = [0] * NR_STAT_EVENTS
         self.subtree_control = parent is None
+        self.subtree_cpuset = False
+        self.cpus = 0
+        self.mems = 0
         self.online = True
         self.throttled_ns: i64 = 0
         self.psi = Psi()
@@ -86,6 +90,10 @@ class MemCgroup:
     def has_controller(self) -> bool:
         """Whether memory is counted for this group, rather than for the one above."""
         return self.parent is None or (self.parent.subtree_control and self.parent.has_controller())
+
+    def has_cpuset(self) -> bool:
+        """Whether it has a cpuset of its own, rather than that of the group above."""
+        return self.parent is None or (self.parent.subtree_cpuset and self.parent.has_cpuset())
 
     def subtree(self) -> "list[MemCgroup]":
         """The group and all below it, from the top down."""

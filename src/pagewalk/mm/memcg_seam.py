@@ -15,10 +15,12 @@ class MemcgSeam:
     """A machine without groups.
 
     enabled  there are groups: charges are asked for
+    cpusets  some group asks for nodes of its own
     """
 
     def __init__(self) -> None:
         self.enabled = False
+        self.cpusets = False
 
     def try_charge(self, gfp: i64, order: i64) -> i64:
         """The id of the group that now has 2**order pages more, 0 for the root, -1 where its limit forbids it."""
@@ -26,6 +28,10 @@ class MemcgSeam:
 
     def uncharge(self, ident: i64, nr_pages: i64) -> None:
         """The group has so many pages less."""
+
+    def mems_allowed(self) -> i64:
+        """The nodes that the running task may use, as a mask; -1: all."""
+        return -1
 
     def kmem_group(self) -> i64:
         """The id of the group that the kernel's own objects for the running task are charged to, 0 for the root."""

@@ -61,6 +61,7 @@ class MemCgroupTree(MemcgSeam):
     swap_owner  by swap entry the ident of the group that has the slot
     groups  by ident, removed ones included as long as something is charged to them; None where a number is free
     stock   what each CPU has charged in advance
+    unbound pages move for the kernel: nobody's cpuset counts
     active  the group that is charged in place of the running task's, -1: none (set_active_memcg)
     recursive_protection  the mount option memory_recursiveprot
     """
@@ -75,6 +76,7 @@ class MemCgroupTree(MemcgSeam):
         self.stock: list[MemcgStock] = [MemcgStock(self.groups) for _ in range(system.config.cpus)]
         self.recursive_protection = False
         self.active: i64 = -1
+        self.unbound = False
 
     # The tree.
 
@@ -145,6 +147,10 @@ class MemCgroupTree(MemcgSeam):
             assert group.parent is not None
             group = group.parent
         return group
+
+    def mems_allowed(self) -> i64:
+        """See ``MemcgSeam.mems_allowed``."""
+        return -1 if self.unbound else self.system.current.mems_allowed
 
     # Charging.
 

@@ -3,7 +3,7 @@
 Sources: mbind(2), set_mempolicy(2), get_mempolicy(2), Documentation/admin-guide/mm/numa_memory_policy.rst.
 
 Mirrors: mm/mempolicy.c (6.18)
-Differs: no cpusets: every node with memory is allowed; no balancing by hint faults; weights of weighted interleave are
+Differs: no balancing by hint faults; weights of weighted interleave are
     1 unless /sys says otherwise.
 """
 
@@ -16,6 +16,8 @@ from pagewalk.mm.gfp import GFP_DIRECT_RECLAIM, GFP_NOFAIL, GFP_NOWARN
 from pagewalk.mm.page import Page
 
 if TYPE_CHECKING:
+    from pagewalk.mm.current import Current
+    from pagewalk.mm.mm_types import MmStruct
     from pagewalk.mm.system import System
     from pagewalk.mm.vma import Vma
 
@@ -48,6 +50,7 @@ class MemPolicy:
     nodes           the nodes it names, as a mask
     user_nodes      as the caller gave them, which get_mempolicy tells where a mode flag is set
     home_node       where to begin, -1 = where the CPU is
+    cpuset_mems     the nodes that its task had when ``nodes`` were chosen
     """
 
     def __init__(self, mode: int, flags: int, nodes: int, user_nodes: int) -> None:
@@ -56,6 +59,7 @@ class MemPolicy:
         self.nodes = nodes
         self.user_nodes = user_nodes
         self.home_node = -1
+        self.cpuset_mems = 0
 
     def equals(self, other: "MemPolicy") -> bool:
         """mpol_equal."""
@@ -69,6 +73,7 @@ class MemPolicy:
         """mpol_dup."""
         new = MemPolicy(self.mode, self.flags, self.nodes, self.user_nodes)
         new.home_node = self.home_node
+        new.cpuset_mems = self.cpuset_mems
         return new
 
     def text(self) -> str:
@@ -125,6 +130,17 @@ def nodes_with_memory(system: "System") -> int:
     return mask
 
 
+def mems_allowed(system: "System", task: "Current") -> int:
+    """cpuset_mems_allowed: the nodes with memory that a task may use."""
+    allowed = int(task.mems_allowed) if system.memcg.cpusets else -1
+    return nodes_with_memory(system) & allowed & (1 << 64) - 1
+
+
+def max_numnodes(arch: str) -> int:
+    """MAX_NUMNODES as distributions configure it: how many nodes a kernel counts."""
+    return {"x86_64": MAX_NUMNODES, "arm64": 16, "riscv64": 4}.get(arch, 1)
+
+
 def sanitize_mpol_flags(mode: int, linux_6_1: bool = False) -> tuple[int, int]:
     """The mode and its flags, apart; (-EINVAL, 0) where there is no such mode, or flags that exclude each other. In 6.1
     nothing is weighted, and only MPOL_BIND may be balanced."""
@@ -158,10 +174,11 @@ def mpol_new(system: "System", mode: int, flags: int, nodes: int) -> "MemPolicy 
 
 
 def mpol_set_nodemask(system: "System", pol: MemPolicy) -> int:
-    """Chooses the policy's nodes among those that have memory; 0, or -EINVAL where none is left."""
+    """Chooses the policy's nodes among those with memory that the task may use; 0, or -EINVAL where none is left."""
     if pol.mode == MPOL_LOCAL:
         return 0
-    allowed = nodes_with_memory(system)
+    allowed = mems_allowed(system, system.current)
+    pol.cpuset_mems = allowed
     if pol.flags & MPOL_F_RELATIVE_NODES:
         nodes = relative_nodes(pol.user_nodes, allowed)
     else:
@@ -180,6 +197,43 @@ def relative_nodes(nodes: int, allowed: int) -> int:
         if nodes >> bit & 1:
             mask |= 1 << present[bit % len(present)]
     return mask
+
+
+def nodes_remap(nodes: int, old: int, new: int) -> int:
+    """bitmap_remap: the n-th node of ``old`` becomes the n-th of ``new``, round and round; others stay."""
+    places = [bit for bit in range(old.bit_length()) if old >> bit & 1]
+    targets = [bit for bit in range(new.bit_length()) if new >> bit & 1]
+    mask = 0
+    for bit in range(nodes.bit_length()):
+        if nodes >> bit & 1:
+            known = bit in places and len(targets) > 0
+            mask |= 1 << (targets[places.index(bit) % len(targets)] if known else bit)
+    return mask
+
+
+def mpol_rebind_policy(pol: MemPolicy | None, new: int) -> MemPolicy | None:
+    """The policy of a task whose cpuset has become ``new``: as its mode flags say, else nodes keep their places."""
+    if pol is None or pol.mode == MPOL_LOCAL or (not pol.flags & MPOL_USER_NODES and pol.cpuset_mems == new):
+        return pol
+    found = pol.copy()
+    if pol.mode == MPOL_PREFERRED:
+        found.cpuset_mems = new
+        return found
+    if pol.flags & MPOL_F_STATIC_NODES:
+        nodes = pol.user_nodes & new
+    elif pol.flags & MPOL_F_RELATIVE_NODES:
+        nodes = relative_nodes(pol.user_nodes, new) if new else 0
+    else:
+        nodes = nodes_remap(pol.nodes, pol.cpuset_mems, new)
+        found.cpuset_mems = new
+    found.nodes = nodes or new
+    return found
+
+
+def mpol_rebind_mm(mm: "MmStruct", new: int) -> None:
+    """The policies of its mappings follow."""
+    for vma in mm.vmas:
+        vma.vm_policy = mpol_rebind_policy(vma.vm_policy, new)
 
 
 def vma_alloc_page(vma: "Vma", address: i64, gfp: i64) -> Page | None:
@@ -204,7 +258,10 @@ def alloc_page_current(system: "System", gfp: i64) -> Page | None:
 
 
 def alloc_page_mpol(system: "System", pol: MemPolicy, gfp: i64, ilx: int) -> Page | None:
-    """A frame by a policy. ``ilx``: which page of the mapping, for interleaving; -1: the task's next turn."""
+    """A frame by a policy. ``ilx``: which page of the mapping, for interleaving; -1: the task's next turn. A policy
+    none of whose nodes the task may use has no say."""
+    if pol.mode != MPOL_LOCAL and not pol.nodes:
+        return system.node.alloc_page(gfp)
     if pol.mode in (MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE):
         nid = interleave_node(system, pol, ilx)
         page = system.nodes[nid].alloc_page(gfp)
@@ -214,7 +271,7 @@ def alloc_page_mpol(system: "System", pol: MemPolicy, gfp: i64, ilx: int) -> Pag
     if pol.mode == MPOL_PREFERRED:
         return system.nodes[first_node(pol.nodes)].alloc_page(gfp)
     node = system.nodes[pol.home_node] if pol.home_node >= 0 else system.node
-    if pol.mode == MPOL_BIND:
+    if pol.mode == MPOL_BIND and pol.nodes & mems_allowed(system, system.current):
         return node.alloc_pages_nodemask(gfp, 0, pol.nodes)
     if pol.mode == MPOL_PREFERRED_MANY:
         eager = (gfp | GFP_NOWARN) & ~(GFP_DIRECT_RECLAIM | GFP_NOFAIL)

@@ -4,6 +4,7 @@ Mirrors: drivers/base/node.c (6.18)
 Differs: tasks' stacks and what is written to files and swap are node 0's.
 """
 
+from pagewalk.mm.cpuset import mask_text
 from pagewalk.mm.mempolicy import node_list
 from pagewalk.mm.mm_init import node_of_cpu
 from pagewalk.mm.show_mem import added_up, all_zone_stats, node_stats
@@ -88,7 +89,7 @@ def node_cpulist(system: System, nid: int) -> str:
 
 def node_cpumap(system: System, nid: int) -> str:
     """nodeN/cpumap."""
-    return f"{cpus_of_node(system, nid):x}\n"
+    return mask_text(cpus_of_node(system, nid), system.config.cpus) + "\n"
 
 
 def nodes_online(system: System) -> str:

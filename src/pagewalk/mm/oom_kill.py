@@ -32,7 +32,8 @@ class OomTask:
     page_kb         KiB of a page
     uid, comm       of the thread that was found with the address space
     memcg           path of its memory cgroup
-    nodes           mask of the memory nodes that it may use (cpuset, memory policy); -1: all of them
+    nodes           mask of the memory nodes that its memory policy lets it use; -1: all of them
+    mems            mask of those that its cpuset has; -1: all
     unkillable      init, a kernel thread
     oom_skip        its memory has been reaped already, or is not to be looked at (MMF_OOM_SKIP)
     in_vfork        it uses its parent's address space for the moment
@@ -56,6 +57,7 @@ class OomTask:
         self.oom_score_adj = 0
         self.memcg = "/"
         self.nodes = -1
+        self.mems = -1
         self.unkillable = False
         self.oom_skip = False
         self.in_vfork = False
@@ -111,7 +113,8 @@ class OomControl:
 
     totalpages  what there is to be had: managed RAM and swap, or the limit of the cgroup, or of the allowed nodes
     constraint  CONSTRAINT_*
-    nodemask    mask of the nodes of the memory policy or cpuset that ran out; -1: none
+    nodemask    mask of the nodes of the memory policy that ran out; -1: none
+    mems_allowed  the nodes that the cpuset of who asks has; cpuset: its name
     memcg       path of the cgroup whose limit was hit, "" for a machine-wide shortage
     gfp_mask, order  the request, as Linux numbers the flags; order -1: asked for by hand (SysRq-f)
     chosen, chosen_points  the answer of ``select_bad_process``; None: nobody can be killed
@@ -123,6 +126,7 @@ class OomControl:
         self.constraint = CONSTRAINT_NONE
         self.nodemask = -1
         self.mems_allowed = 1
+        self.cpuset = "/"
         self.memcg = ""
         self.gfp_mask = gfp_mask
         self.order = order
@@ -137,9 +141,11 @@ class OomControl:
         self.waiting = False
 
     def eligible(self, task: OomTask) -> bool:
-        """Whether the process has to do with what ran out: it may use one of the nodes (a cgroup's shortage looks at
-        the cgroup's processes alone, and they are all eligible)."""
-        return self.nodemask == -1 or self.memcg != "" or task.nodes & self.nodemask != 0
+        """Whether the process has to do with what ran out: it may use one of the nodes, by its policy or by its cpuset
+        (a cgroup's shortage looks at the cgroup's processes alone, and they are all eligible)."""
+        if self.memcg != "":
+            return True
+        return task.nodes & self.nodemask != 0 if self.nodemask != -1 else task.mems & self.mems_allowed != 0
 
 
 def evaluate_task(oc: OomControl, task: OomTask) -> bool:

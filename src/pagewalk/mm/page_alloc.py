@@ -6,7 +6,7 @@ down to min; then reclaims; in the end asks for a victim. One that cannot be ser
 as it was; ``Node.last_failure`` remembers it for the message.
 
 Mirrors: mm/page_alloc.c (6.18)
-Differs: no compaction and no cpusets; a request that fails is told to nobody's console.
+Differs: no compaction; a request that fails is told to nobody's console.
 """
 
 from typing import Final, final
@@ -33,6 +33,7 @@ from pagewalk.mm.gfp import (
     ALLOC_WMARK_LOW,
     GFP_ACCOUNT,
     GFP_DIRECT_RECLAIM,
+    GFP_HARDWALL,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_MOVABLE,
@@ -72,7 +73,8 @@ class Node:
     lruvecs        the same for each memory cgroup by its ident, ``lruvec`` first
     one_lruvec     the machine has no other lists: one node, and no group but the root
     gfp_zone       highest zone index by the low four bits of gfp flags
-    nodemask       nodes that the request in the slow path may use, for the OOM killer; -1: all
+    nodemask       nodes that the request in the slow path may use, for the OOM killer; -1: all; cpuset: those that the
+                   cpuset of the task lets it use
     memcg          whom pages of programs and requests with GFP_ACCOUNT are charged to (mm/memcg_seam.py)
     last_failure   the request that could last not be served, for the message; "" when none failed
     reserve_allocs requests that were entitled to go below the mark that others stop at, and were served
@@ -102,14 +104,18 @@ class Node:
         self.reclaim = ReclaimSeam()
         self.memcg = MemcgSeam()
         self.nodemask: i64 = -1
+        self.cpuset: i64 = -1
 
     def __repr__(self) -> str:
         return f"<Node {self.node_id}: {sum([zone.managed_pages for zone in self.zones])} pages>"
 
     def alloc_pages(self, gfp: i64, order: i64) -> Page | None:
         """2**order contiguous, aligned frames (up to the zones' largest block) with a reference count of 1, or None."""
-        if self.memcg.enabled and gfp & (GFP_MOVABLE | GFP_ACCOUNT):
-            return self.alloc_pages_charged(gfp, order, -1)
+        if self.memcg.enabled:
+            if gfp & (GFP_MOVABLE | GFP_ACCOUNT):
+                return self.alloc_pages_charged(gfp, order, -1)
+            if self.memcg.cpusets:
+                return self.alloc_pages_of_nodes(gfp, order, -1)
         highest: i64 = self.gfp_zone[gfp & 15]
         zonelist = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
         page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
@@ -140,16 +146,23 @@ class Node:
         return self.alloc_pages_of_nodes(gfp, order, nodemask)
 
     def alloc_pages_of_nodes(self, gfp: i64, order: i64, nodemask: i64) -> Page | None:
-        """``alloc_pages_nodemask`` that nobody pays for."""
+        """``alloc_pages_nodemask`` that nobody pays for. The cpuset of the task binds what it asks for itself
+        (GFP_HARDWALL); the kernel's own requests may leave it when its nodes are short, urgent ones too."""
         highest: i64 = self.gfp_zone[gfp & 15]
         here = self.zonelist_here if gfp & GFP_THISNODE else self.zonelist
-        zonelist = [zone for zone in here if nodemask >> zone.node_id & 1]
+        mems: i64 = self.memcg.mems_allowed() if self.memcg.cpusets else -1
+        zonelist = [zone for zone in here if (nodemask & mems) >> zone.node_id & 1]
         page = self.get_page_from_freelist(zonelist, gfp, order, highest, ALLOC_WMARK_LOW)
         if page is not None:
             return page
+        if mems != -1 and (not gfp & GFP_HARDWALL or not gfp_to_alloc_flags(gfp, order) & ALLOC_CPUSET):
+            mems = -1
+            zonelist = [zone for zone in here if nodemask >> zone.node_id & 1]
         self.nodemask = nodemask
+        self.cpuset = mems
         page = self.alloc_pages_slowpath(zonelist, gfp, order, highest)
         self.nodemask = -1
+        self.cpuset = -1
         return page
 
     def get_page_from_freelist(

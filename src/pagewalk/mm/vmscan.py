@@ -101,7 +101,7 @@ class Reclaim(ReclaimSeam):
             sc = ScanControl(self.system, node, SWAP_CLUSTER_MAX)
             sc.set_reclaim_idx(node.gfp_zone[gfp & 15])
             self.system.vmstat.allocstall[int(sc.reclaim_idx)] += 1
-            nodes = nodes_of(self.system, node, node.nodemask)
+            nodes = nodes_of(self.system, node, node.nodemask & node.cpuset)
             freed = do_try_to_free_pages(sc, nodes)
             if freed:
                 for each in nodes:

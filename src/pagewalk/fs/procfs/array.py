@@ -3,14 +3,16 @@
 Sources: proc_pid_stat(5), proc_pid_status(5), proc_pid_limits(5).
 
 Mirrors: fs/proc/array.c, fs/proc/base.c (6.18)
-Differs: no pid namespaces below the first, no seccomp, no cpusets.
+Differs: no pid namespaces below the first, no seccomp.
 """
 
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.procfs.task_mmu import task_mem
 from pagewalk.fs.procfs.tasks import ptrace_may_access, task_mm, thread_group
+from pagewalk.mm.cpuset import mask_text
 from pagewalk.mm.current import RLIMIT_RSS, RLIMIT_SIGPENDING
+from pagewalk.mm.mempolicy import max_numnodes, mems_allowed, node_list
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
@@ -103,7 +105,9 @@ def status_text(task: "Task") -> str:
     groups = " ".join([str(group) for group in task.groups])
     pending = task.kernel.nr_sigpending(task.uid)
     sigpending = task.rlim_cur[RLIMIT_SIGPENDING]
-    cpus = task.kernel.config.cpus
+    cpus, arch = task.kernel.config.cpus, task.kernel.config.arch
+    on = task.cpus_allowed & (1 << cpus) - 1
+    mems = mems_allowed(task.kernel.system, task)
     out = f"Name:\t{name}\n"
     if mm is not None:
         out += f"Umask:\t{task.fs.umask:04o}\n"
@@ -128,8 +132,8 @@ def status_text(task: "Task") -> str:
         f"CapInh:\t{0:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{CAP_FULL:016x}\nCapAmb:\t{0:016x}\n"
         f"NoNewPrivs:\t{task.no_new_privs}\nSeccomp:\t0\nSeccomp_filters:\t0\n"
         "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n"
-        f"Cpus_allowed:\t{(1 << cpus) - 1:x}\nCpus_allowed_list:\t{cpu_list(cpus)}\n"
-        f"Mems_allowed:\t{mems_allowed()}\nMems_allowed_list:\t0\n"
+        f"Cpus_allowed:\t{mask_text(task.cpus_allowed, cpus)}\nCpus_allowed_list:\t{node_list(on)}\n"
+        f"Mems_allowed:\t{mask_text(mems, max_numnodes(arch))}\nMems_allowed_list:\t{node_list(mems)}\n"
         f"voluntary_ctxt_switches:\t{task.nvcsw}\nnonvoluntary_ctxt_switches:\t{task.nivcsw}\n"
     )
     return out
@@ -138,11 +142,6 @@ def status_text(task: "Task") -> str:
 def cpu_list(cpus: int) -> str:
     """The first ``cpus`` CPUs as a list of ranges."""
     return "0" if cpus == 1 else f"0-{cpus - 1}"
-
-
-def mems_allowed() -> str:
-    """Node 0 of MAX_NUMNODES 1024, as a mask in words of 32 bits."""
-    return ",".join(["00000000"] * 31 + ["00000001"])
 
 
 def limits_text(task: "Task") -> str:

@@ -5,8 +5,8 @@
 Sources: Documentation/admin-guide/cgroup-v2.rst.
 
 Mirrors: kernel/cgroup/cgroup.c (6.18)
-Differs: the memory controller alone, which the root's groups have from the start; no thread mode, no delegation; no
-    pressure files but memory's; a move to another group takes the whole process.
+Differs: the controllers of memory, which the root's groups have from the start, and of cpusets alone; no thread mode,
+    no delegation; no pressure files but memory's; a move to another group takes the whole process.
 """
 
 import errno
@@ -16,6 +16,7 @@ from pagewalk.fs.dcache import Dentry
 from pagewalk.fs.fcntl import S_IFDIR, S_IFREG
 from pagewalk.fs.file import VfsFile
 from pagewalk.fs.inode import Inode
+from pagewalk.fs.procfs.cpuset_files import CPUSET_FILES, CPUSET_ROOT_FILES, read_cpuset, write_cpuset
 from pagewalk.fs.procfs.inodes import ProcDir, ProcInode, ProcSuper
 from pagewalk.fs.procfs.memcg_files import MEMORY_FILES, ROOT_FILES, read_memory, write_memory
 from pagewalk.fs.procfs.newer import newer_than
@@ -39,8 +40,11 @@ def files_of(group: MemCgroup, linux: str) -> dict[str, int]:
         files.update(_BELOW_THE_ROOT)
         if group.has_controller():
             files.update(MEMORY_FILES)
+        if group.has_cpuset():
+            files.update(CPUSET_FILES)
     else:
         files.update(ROOT_FILES)
+        files.update(CPUSET_ROOT_FILES)
     return {name: mode for name, mode in files.items() if name not in newer_than(linux)}
 
 
@@ -145,9 +149,10 @@ def read_file(sb: ProcSuper, group: MemCgroup, name: str) -> str:
             f"{task.pid}\n" for task in sb.kernel.tasks() if task.memcg == group.ident and not task.is_ended()
         )
     if name == "cgroup.controllers":
-        return "memory\n" if group.has_controller() else "\n"
+        return controllers(group.has_cpuset(), group.has_controller())
     if name == "cgroup.subtree_control":
-        return "memory\n" if group.subtree_control and group.has_controller() else "\n"
+        has_memory = group.subtree_control and group.has_controller()
+        return controllers(group.subtree_cpuset and group.has_cpuset(), has_memory)
     if name == "cgroup.type":
         return "domain\n"
     if name == "cgroup.events":
@@ -157,7 +162,12 @@ def read_file(sb: ProcSuper, group: MemCgroup, name: str) -> str:
         alive = len(group.subtree()) - 1
         dying = len(group.subtree_with_dying()) - 1 - alive
         return f"nr_descendants {alive}\nnr_dying_descendants {dying}\n"
-    return read_memory(sb, group, name)
+    return read_cpuset(sb, group, name) if name.startswith("cpuset.") else read_memory(sb, group, name)
+
+
+def controllers(cpuset: bool, memory: bool) -> str:
+    """A list of controllers."""
+    return " ".join([name for name, has in (("cpuset", cpuset), ("memory", memory)) if has]) + "\n"
 
 
 # Writing.
@@ -171,6 +181,8 @@ def write_file(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
         return set_subtree_control(sb, group, text.split())
     if name == "cgroup.kill":
         return kill_all(sb, group) if text == "1" else -errno.ERANGE
+    if name.startswith("cpuset."):
+        return write_cpuset(sb, group, name, text)
     return write_memory(sb, group, name, text)
 
 
@@ -181,28 +193,44 @@ def move_process(sb: ProcSuper, group: MemCgroup, text: str) -> int:
     task = sb.kernel.current_task() if text == "0" else sb.kernel.find_task(int(text))
     if task is None or task.signal.live == 0:
         return -errno.ESRCH
-    if group.parent is not None and group.subtree_control and group.has_controller():
+    shares = (group.subtree_control and group.has_controller()) or (group.subtree_cpuset and group.has_cpuset())
+    if group.parent is not None and shares and not may_be_thread_root(sb, group):
         return -errno.EBUSY  # no processes beside groups that have controllers
     sb.kernel.memcg_attach(task, group)
     return 0
 
 
 def set_subtree_control(sb: ProcSuper, group: MemCgroup, words: list[str]) -> int:
-    """ "+memory" or "-memory": whether the groups below count for themselves."""
+    """ "+memory", "-cpuset" and the like: whether the groups below count, or choose CPUs and nodes, for themselves. A
+    group with processes cannot have groups that share out its memory."""
     for word in words:
-        if word not in ("+memory", "-memory"):
+        if word not in ("+memory", "-memory", "+cpuset", "-cpuset"):
             return -errno.EINVAL
-        if word == "+memory" and not group.has_controller():
+        has = group.has_controller() if word.endswith("memory") else group.has_cpuset()
+        if word.startswith("+") and not has:
             return -errno.ENOENT
         if word == "+memory" and group.parent is not None and members(sb, group):
             return -errno.EBUSY
-        if word == "-memory" and any(child.subtree_control for child in group.children.values()):
+        if word == "+cpuset" and group.parent is not None and members(sb, group) and not may_be_thread_root(sb, group):
+            return -errno.EBUSY
+        below = group.children.values()
+        used = [child.subtree_control if word == "-memory" else child.subtree_cpuset for child in below]
+        if word.startswith("-") and any(used):
             return -errno.EBUSY
     for word in words:
+        if word.endswith("cpuset"):
+            sb.kernel.update_cpuset(group, group.cpus, group.mems, word == "+cpuset")
+            continue
         group.subtree_control = word == "+memory"
         if word == "-memory":
             sb.system.memcg.drain_all_stock(group)
     return 0
+
+
+def may_be_thread_root(sb: ProcSuper, group: MemCgroup) -> bool:
+    """cgroup_can_be_thread_root: it shares out no memory, and no group below has processes."""
+    below = [other for child in group.children.values() for other in child.subtree()]
+    return not (group.subtree_control and group.has_controller()) and not any(members(sb, other) for other in below)
 
 
 def kill_all(sb: ProcSuper, group: MemCgroup) -> int:

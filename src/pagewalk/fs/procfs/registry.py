@@ -73,6 +73,9 @@ class TaskRegistry:
     def memcg_attach(self, task: "Task", group: "MemCgroup") -> None:
         """Moves a process to a cgroup."""
 
+    def update_cpuset(self, group: "MemCgroup", cpus: int, mems: int, enabled: bool | None = None) -> None:
+        """Changes a group's cpuset, or whether the groups below it have one."""
+
     def kill_task(self, task: "Task") -> None:
         """SIGKILL for a process."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.syscall.args import long_size
 from pagewalk.kernel.syscall.sched import find_process_by_pid
 from pagewalk.kernel.word import signed, signed32
+from pagewalk.mm.cpuset import effective_cpus
 from pagewalk.mm.current import RLIM_NLIMITS, RLIMIT_NOFILE
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
@@ -116,7 +117,7 @@ def sys_sched_getaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
 
 
 def sys_sched_setaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
-    """sched_setaffinity(2): some CPU that exists must be in the set."""
+    """sched_setaffinity(2): some CPU that the task's cpuset has must be in the set."""
     size &= 0xFFFF_FFFF
     data = copy_from_user(task.mm, mask, min(size, 8))
     if data is None:
@@ -129,9 +130,12 @@ def sys_sched_setaffinity(task: "Task", pid: int, size: int, mask: int) -> int:
         return -errno.ESRCH
     if task.euid not in (0, other.euid, other.uid):
         return -errno.EPERM
-    if not wanted:
+    system = task.kernel.system
+    had = wanted & effective_cpus(system, system.memcg.groups[other.memcg])
+    if not had:
         return -errno.EINVAL
-    other.cpus_allowed = wanted
+    other.user_cpus = wanted
+    other.cpus_allowed = wanted = had
     if other is task and not wanted >> task.cpu & 1:
         task.kernel.sched.migrate(task)
     return 0

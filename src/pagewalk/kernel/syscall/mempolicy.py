@@ -2,7 +2,7 @@
 move_pages.
 
 Mirrors: mm/mempolicy.c, mm/migrate.c (6.18)
-Differs: no cpusets: every node with memory is allowed.
+Differs: nothing.
 """
 
 import errno
@@ -27,6 +27,7 @@ from pagewalk.mm.mempolicy import (
     MPOL_MODE_FLAGS,
     MPOL_WEIGHTED_INTERLEAVE,
     MemPolicy,
+    mems_allowed,
     mpol_new,
     mpol_set_nodemask,
     next_node_in,
@@ -147,7 +148,7 @@ def do_get_mempolicy(task: "Task", addr: int, flags: int) -> tuple[int, int] | i
     if flags & MPOL_F_MEMS_ALLOWED:
         if flags & (MPOL_F_NODE | MPOL_F_ADDR):
             return -errno.EINVAL
-        return 0, nodes_with_memory(system)
+        return 0, mems_allowed(system, task)
     pol = task.mempolicy
     if flags & MPOL_F_ADDR:
         vma = task.mm.vma_lookup(addr)
@@ -211,10 +212,9 @@ def sys_migrate_pages(task: "Task", pid: int, maxnode: int, old_nodes: int, new_
         return -errno.ESRCH
     if not may_inspect(task, other):
         return -errno.EPERM
-    allowed = nodes_with_memory(task.mm.system)
-    if new & ~allowed and not task.capable:
+    if new & ~mems_allowed(task.mm.system, other) and not task.capable:
         return -errno.EPERM
-    new &= allowed
+    new &= mems_allowed(task.mm.system, task)
     if not new or other.is_ended():
         return -errno.EINVAL
     return do_migrate_pages(other.mm, old, new, move_all=task.capable)
@@ -246,6 +246,8 @@ def sys_move_pages(task: "Task", pid: int, nr_pages: int, pages: int, nodes: int
                 return -errno.EFAULT
             if not 0 <= signed32(nid) < MAX_NUMNODES or not nodes_with_memory(task.mm.system) >> signed32(nid) & 1:
                 return -errno.ENODEV
+            if not mems_allowed(task.mm.system, other) >> signed32(nid) & 1:
+                return -errno.EACCES
             found = move_one(other.mm, addr & -4096, signed32(nid), move_all=flags & MPOL_MF_MOVE_ALL != 0)
         else:
             found = page_status(other.mm, addr)
