@@ -112,6 +112,7 @@ class Config:
     max_sectors_kb            of that device: its largest request
     min_free_kbytes           vm.min_free_kbytes; -1 = computed as at boot
     watermark_scale_factor    vm.watermark_scale_factor
+    pku                       x86_64: the CPU has memory protection keys (the flags pku and ospke; with them XSAVE)
     swap                      swap areas: "256M", or several with priorities, "64M:5,1G"; 0 = none
     zram                      size of a compressed swap device in RAM, /dev/zram0, which is filled first; 0 = none
     zram_ratio                how many pages fit into a frame there
@@ -182,6 +183,7 @@ class Config:
     max_sectors_kb: int = 4096
     min_free_kbytes: int = -1
     watermark_scale_factor: int = 10
+    pku: bool = False
     swap: int | str = "0"
     swap_rotational: bool = False
     zram: int | str = "0"
@@ -307,6 +309,8 @@ class Config:
             select.layout(self.arch, self.levels, self.granule, self.va_bits, self.vmsplit)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        if self.pku and self.arch != "x86_64":
+            raise ConfigError(f"pku: expected x86_64, which has protection keys, got {self.arch}")
         if self.arch == "riscv32" and int(self.ram) > 15 << 30:
             raise ConfigError(f"ram: Sv32 reaches 16G, of which 1G is no RAM here: at most 15G, got {self.ram} bytes")
         if self.arch == "x86_32" and not self.memory_map and int(self.ram) > 3 << 30:

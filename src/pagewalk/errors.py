@@ -77,7 +77,7 @@ class MemoryFault(PagewalkError):
 
 
 class SegmentationFault(MemoryFault):
-    """SIGSEGV: no mapping (SEGV_MAPERR) or no right (SEGV_ACCERR)."""
+    """SIGSEGV: no mapping (SEGV_MAPERR), no right (SEGV_ACCERR), a closed protection key (SEGV_PKUERR)."""
 
 
 class BusError(MemoryFault):

@@ -24,8 +24,9 @@ from pagewalk.mm import mlock as mm_mlock
 from pagewalk.mm import mprotect as mm_mprotect
 from pagewalk.mm import mremap as mm_mremap
 from pagewalk.mm import munmap as mm_munmap
+from pagewalk.mm import pkeys as mm_pkeys
 from pagewalk.mm.current import RLIMIT_STACK
-from pagewalk.mm.fault import FAULT_ACCERR, FAULT_BUS, FAULT_OOM, READ, WRITE
+from pagewalk.mm.fault import FAULT_ACCERR, FAULT_BUS, FAULT_OOM, FAULT_PKUERR, READ, WRITE
 from pagewalk.mm.file import File
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap import vm_mmap
@@ -43,6 +44,7 @@ __all__ = ["Process"]
 Size = int | str
 
 _SIGNED = 1 << 63
+_SEGV_CODES = {FAULT_ACCERR: (2, "SEGV_ACCERR"), FAULT_PKUERR: (4, "SEGV_PKUERR")}
 
 
 def _word(value: int) -> int:
@@ -121,6 +123,45 @@ class Process:
         self._enter()
         failed = mm_mprotect.mprotect(self._task.mm, _word(addr), _word(parse_size(length, "length")), int(prot))
         self._answer("mprotect", failed)
+
+    def pkey_alloc(self, rights: int = 0) -> int:
+        """pkey_alloc(2): a protection key, of which ``pkru`` then allows all but ``rights``: 1 closes it for accesses,
+        2 for writes. EINVAL on a machine whose CPU has no keys (``Config.pku``)."""
+        self._enter()
+        return self._answer("pkey_alloc", mm_pkeys.pkey_alloc(self._task.mm, 0, rights))
+
+    def pkey_free(self, key: int) -> None:
+        """pkey_free(2); mappings that have the key keep it."""
+        self._enter()
+        self._answer("pkey_free", mm_pkeys.mm_pkey_free(self._task.mm, key))
+
+    def pkey_mprotect(self, addr: int, length: Size, prot: int, key: int) -> None:
+        """pkey_mprotect(2): rights, and a protection key."""
+        self._enter()
+        size = _word(parse_size(length, "length"))
+        self._answer("pkey_mprotect", mm_mprotect.mprotect(self._task.mm, _word(addr), size, int(prot), key))
+
+    def pkey_set(self, key: int, rights: int) -> None:
+        """What pkey_set(3) does: changes what ``pkru`` says of one key. ConfigError for what is no key, or no right."""
+        if not 0 <= key < mm_pkeys.NR_PKEYS:
+            raise ConfigError(f"key: expected 0 to {mm_pkeys.NR_PKEYS - 1}, got {key!r}")
+        if not 0 <= rights <= mm_pkeys.PKEY_ACCESS_MASK:
+            raise ConfigError(f"rights: expected 0 (all), 1 (no access), 2 (no write) or 3, got {rights!r}")
+        self.pkru = self._task.pkru & ~(mm_pkeys.PKEY_ACCESS_MASK << 2 * key) | rights << 2 * key
+
+    @property
+    def pkru(self) -> int:
+        """The register PKRU: two bits for each protection key, no access and no write. It may be set, as WRPKRU does;
+        ConfigError where that is no 32-bit word, or the CPU has no keys."""
+        return self._task.pkru
+
+    @pkru.setter
+    def pkru(self, value: int) -> None:
+        if not self.machine.config.pku:
+            raise ConfigError("pkru: this machine's CPU has no protection keys; Config(pku=True) gives it some")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
+            raise ConfigError(f"pkru: expected a 32-bit word, got {value!r}")
+        self._task.pkru = value
 
     def mremap(self, addr: int, old: Size, new: Size, flags: int = 1, new_addr: int = 0) -> int:
         """mremap(2), by default with MREMAP_MAYMOVE (1). The address."""
@@ -230,7 +271,7 @@ class Process:
         tlb = self.machine.tlb
         entries = tlb.entries(self._task.mm, _word(addr)) if tlb is not None else None
         marks = tlb.config.marks if tlb is not None else "format"
-        return explain_address(self._task.mm, addr, self.maps(), self._owner, entries, marks)
+        return explain_address(self._task.mm, addr, self.maps(), self._owner, entries, marks, self._task.pkru)
 
     @property
     def minor_faults(self) -> int:
@@ -355,9 +396,11 @@ class Process:
             rights = "".join(letter if vma.vm_flags & bit else "-" for bit, letter in ((1, "r"), (2, "w"), (4, "x")))
             kind = "s" if vma.vm_flags & VM_MAYSHARE else "p"
             where = f"{rights}{kind}, vma {vma.vm_start:#x}-{vma.vm_end:#x}"
+        if outcome == FAULT_PKUERR and vma is not None:
+            where += f", protection key {mm_pkeys.vma_pkey(vma)}"
         if outcome == FAULT_BUS:
             raise BusError(f"bus error: {what} {addr:#x} ({where}): BUS_ADRERR", addr, what.split()[0], 2)
-        code, name = (2, "SEGV_ACCERR") if outcome == FAULT_ACCERR else (1, "SEGV_MAPERR")
+        code, name = _SEGV_CODES.get(outcome, (1, "SEGV_MAPERR"))
         raise SegmentationFault(f"segmentation fault: {what} {addr:#x} ({where}): {name}", addr, what.split()[0], code)
 
     def _owner(self, mm: MmStruct) -> tuple[int, str]:

@@ -97,6 +97,7 @@ class PageFormat:
     special      software: the frame has no struct page to account (the zero page, device memory)
     guard        software: the entry of a guard region (MADV_GUARD_INSTALL), not present
     swap         software: where in swap the page is
+    pkey_shift   lowest of the four bits of a leaf that are its protection key, 0 for none
     table        all the bits of an entry that points to a table of user memory
     root_table   the same in the root table
     protection_map  the bits of a leaf by (vm_flags & (READ|WRITE|EXEC|SHARED)): Linux's array of 16
@@ -157,6 +158,7 @@ class PageFormat:
         large_names: tuple[tuple[int, str], ...] = (),
         table_names: tuple[tuple[int, str], ...] = (),
         memory_types: MemoryTypes = NONE,
+        pkey_shift: int = 0,
     ) -> None:
         self.name = name
         self.levels = levels
@@ -213,6 +215,7 @@ class PageFormat:
         self.large_names = large_names if large_names else bit_names
         self.table_names = table_names if table_names else bit_names
         self.memory_types = memory_types
+        self.pkey_shift: i64 = pkey_shift
 
     def pfn(self, entry: i64) -> i64:
         """The frame that an entry names: a page's, or the next table's."""

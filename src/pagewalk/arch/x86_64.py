@@ -30,6 +30,8 @@ NX: Final = -(1 << 63)  # bit 63 of a signed word
 
 PFN_MASK: Final = 0x000F_FFFF_FFFF_F000
 
+PKEY_SHIFT: Final = 59  # bits 62:59; they count where CR4.PKE is set
+
 PAT: Final = 1 << 7  # of a last-level entry, where no PS can be
 PAT_LARGE: Final = 1 << 12
 
@@ -107,6 +109,7 @@ def page_format(levels: int) -> PageFormat:
         table_names=(*TABLE_NAMES, (NX, "NX")),
         kernel=x86_kernel_rights(RW, NX),
         memory_types=memory_types.X86,
+        pkey_shift=PKEY_SHIFT,
     )
 
 

@@ -16,4 +16,4 @@ def make_cpu(system: System) -> Cpu:
     from pagewalk.cpu.unicorn_x86 import UnicornX86
 
     segments = segments_of(system.layout.bits)
-    return UnicornX86(system.ram, system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min)
+    return UnicornX86(system.ram, system.format, user32_cs=segments.user_cs, tls_entry=segments.tls_min, pku=system.pku)

@@ -13,6 +13,7 @@ from pagewalk.cpu.tlb_model import Addrs, TlbModel
 from pagewalk.cpu.unicorn_cpu import UnicornCpu
 from pagewalk.cpu.unicorn_record import AccessHooks
 from pagewalk.errors import NotModelled
+from pagewalk.hw.walker import FETCH, PEEK, walk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,6 +77,9 @@ class Tap:
         """See AccessSink."""
         task = self._task
         assert task is not None
+        if task.mm.system.pku and self._is_granted(task, addr, access):
+            self._hooks.add_refused(addr)
+            return False
         if self._tlb is not None:
             if self._listener is not None:
                 self._listener.on_resumed()
@@ -90,6 +94,16 @@ class Tap:
             else:
                 self._listener.on_fault(self.position, task, addr, access)
         return False
+
+    def _is_granted(self, task: "Task", addr: int, access: int) -> bool:
+        """Whether the page table itself grants a load or store, so that a protection key must have refused it."""
+        if access == FETCH:
+            return False
+        system = task.mm.system
+        pkru = self._cpu.read_pkru()
+        root = int(task.mm.pgd_pfn)
+        granted = walk(system.ram, system.format, root, addr, PEEK).rights >> access & 1
+        return bool(granted and not walk(system.ram, system.format, root, addr, PEEK, pkru=pkru).rights >> access & 1)
 
     def after_fault(self) -> None:
         """See AccessSink."""

@@ -24,6 +24,7 @@ from pagewalk.cpu.unicorn_lib import (
 )
 from pagewalk.errors import PagewalkError
 from pagewalk.hw import fill as filling
+from pagewalk.hw import keys
 from pagewalk.hw.state import (
     STATE_CODE,
     STATE_FILLS,
@@ -34,6 +35,7 @@ from pagewalk.hw.state import (
     STATE_PAGES,
     STATE_PAGES_GEN,
     STATE_PEEK,
+    STATE_PKRU,
     STATE_RAM,
     STATE_ROOT,
     STATE_STATUS,
@@ -44,6 +46,7 @@ from pagewalk.hw.state import (
 )
 from pagewalk.hw.walker import (
     FETCH,
+    FORMAT_PKRU,
     NO_RIGHT,
     OK,
     OUT_PFN,
@@ -333,10 +336,14 @@ class Mmu:
         ram = self._ram
         root = self.state[STATE_ROOT]
         out = self._out
+        if self.state[STATE_PKRU]:
+            self._format[FORMAT_PKRU] = ctypes.c_uint32.from_address(self.state[STATE_PKRU]).value
         status = filling.fill(
             ram.quads, self._nr_words, self._format, root, addr, access, out, self._owners, ram.code_frames,
             self.state[STATE_PEEK],
         )  # fmt: skip
+        if self.state[STATE_PKRU] and status in _GRANTED:
+            keys.close(self._format, out)
         if status == OK:
             write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
         return status

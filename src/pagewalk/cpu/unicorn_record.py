@@ -5,7 +5,7 @@ told of each time that the CPU begins to run.
 
 Differs: a block of instructions is one fetch, of all its bytes. A locked read-modify-write is one write. An
 instruction that faults has had its fetch, and its accesses before the one that faulted, which is not recorded; where it
-is begun again, these are there twice.
+is begun again, these are there twice. One that only its protection key refuses is recorded as a load of one byte.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from pagewalk.cpu.unicorn_lib import (
     strerror,
 )
 from pagewalk.errors import PagewalkError
-from pagewalk.hw.walker import FETCH
+from pagewalk.hw.walker import FETCH, READ
 
 UC_HOOK_MEM_READ: Final = 1 << 10
 UC_HOOK_MEM_WRITE: Final = 1 << 11
@@ -93,6 +93,16 @@ class AccessHooks:
             self._words[self._record.RECORD_COUNT] = 0
             self._words[self._record.RECORD_INSTRUCTIONS] = 0
             self.sink.take(self._addr[:count], self._meta[:count], instructions)
+
+    def add_refused(self, addr: int) -> None:
+        """An access that the page table grants and a protection key refuses: the TLBs were looked up, as for a load."""
+        words, record = self._words, self._record
+        if self.count == ROOM:
+            self.flush()
+        at = self.count
+        self._addr[at] = addr
+        self._meta[at] = READ | 1 << 8
+        words[record.RECORD_COUNT] = at + 1
 
     def not_begun(self, rip: int) -> None:
         """The CPU was stopped before the block at ``rip``, which it will begin again."""

@@ -2,16 +2,18 @@
 
 The CPU model is Westmere: x86-64-v2 with AES and carry-less multiply, which is what the emulator carries out in full.
 It claims no AVX (there is none), no XSAVE, no ERMS (``rep movsb`` is slow here, and the C library would choose it) and
-no RDRAND (a run can be repeated). RDTSC reads the host's counter.
+no RDRAND (a run can be repeated). RDTSC reads the host's counter. A CPU with protection keys
+has XSAVE too (cpu/x86_pku.py).
 """
 
+import ctypes
 from typing import Any, Final
 
 import unicorn
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 
-from pagewalk.cpu import sse_flags
+from pagewalk.cpu import sse_flags, x86_pku
 from pagewalk.cpu.engine_memory import allocated, fault_address
 from pagewalk.cpu.engine_ram import put_ram
 from pagewalk.errors import PagewalkError
@@ -44,12 +46,13 @@ class Engine:
     fault_address   host address of the word that holds the exact address of the last fault, 0 where it is not known
     sse_flags       host addresses of what cpu/sse_flags.py needs, (0, 0) where they are not known
     context_64, context_32  saved contexts: the beginning of a 64-bit and of a 32-bit program
+    pkru_address    host address of PKRU, 0 where the CPU has no protection keys; pkru: the word there
     last_descriptor the number of the last one in the GDT
 
     ``user32_cs`` is the selector of 32-bit code. Raises PagewalkError where the emulator refuses.
     """
 
-    def __init__(self, ram_address: int, ram_size: int, user32_cs: int = USER32_CS) -> None:
+    def __init__(self, ram_address: int, ram_size: int, user32_cs: int = USER32_CS, *, pku: bool = False) -> None:
         self.uc = uc = _unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
         self.address: int = uc._uch.value
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_WESTMERE)
@@ -60,6 +63,8 @@ class Engine:
         self.fault_address = fault_address(uc, self.address, size, x86.UC_X86_REG_RAX, _SCRATCH, len(_LOAD))
         uc.reg_write(x86.UC_X86_REG_CR0, _CR0)
         uc.reg_write(x86.UC_X86_REG_CR4, _CR4)
+        self.pkru_address = x86_pku.enable(uc, self.address, size, _SCRATCH + 0x400, _CR4) if pku else 0
+        self.pkru = ctypes.c_uint32.from_address(self.pkru_address) if pku else None
         self.sse_flags = sse_flags.find(uc, self.address, size, _SCRATCH)
         kernel_mode = uc.context_save()
         self.last_descriptor = _GDT_LIMIT >> 3

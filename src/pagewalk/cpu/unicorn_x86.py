@@ -32,9 +32,10 @@ from pagewalk.hw.state import (
     EVENT_REFUSED,
     EVENT_SYSCALL,
     STATE_EVENT,
+    STATE_PKRU,
     STATE_VECTOR,
 )
-from pagewalk.hw.walker import FETCH, NO_RIGHT, NON_CANONICAL, WRITE
+from pagewalk.hw.walker import FETCH, NO_KEY, NO_RIGHT, NON_CANONICAL, WRITE
 from pagewalk.kernel.cpu import (
     DR6_STEP,
     EXIT_FAULT,
@@ -74,7 +75,7 @@ class UnicornX86(UnicornCpu):
     hwcap  CPUID 1's EDX: AT_HWCAP
 
     ``user32_cs`` and ``tls_entry`` are the kernel's choice: the selector of 32-bit code, and the first of the GDT's
-    descriptors that belong to the running thread.
+    descriptors that belong to the running thread. ``pku``: the CPU has protection keys.
 
     Raises PagewalkError where the emulator cannot be set up.
     """
@@ -86,13 +87,16 @@ class UnicornX86(UnicornCpu):
         compile_after: int = COMPILE_AFTER,
         user32_cs: int = USER32_CS,
         tls_entry: int = TLS_ENTRY,
+        *,
+        pku: bool = False,
     ) -> None:
-        self._owner = Engine(ram.address, ram.size, user32_cs)
+        self._owner = Engine(ram.address, ram.size, user32_cs, pku=pku)
         ram.programs_run()
         engine = self._owner.address
         self.hwcap = self._owner.hwcap
         self._sse = SseFlags(engine, *self._owner.sse_flags)
         mmu = X86Mmu(engine, ram, fmt, self._sse.on_new_code, compile_after if may_compile() else -1)
+        mmu.state[STATE_PKRU] = self._owner.pkru_address
         self._general = GeneralRegisters(engine)
         super().__init__(engine, ram, mmu, X86Events(engine, mmu.state, mmu.state_address, self._general.words))
         self._fx = FxState(engine, self._sse)
@@ -112,6 +116,18 @@ class UnicornX86(UnicornCpu):
     def reset(self) -> None:
         """The state after execve: FCW 0x37f, MXCSR 0x1f80, everything else zero."""
         self._fx.reset()
+
+    def read_pkru(self) -> int:
+        """See Cpu."""
+        pkru = self._owner.pkru
+        return 0 if pkru is None else pkru.value
+
+    def write_pkru(self, value: int) -> None:
+        """See Cpu. What the emulator's TLB holds was granted under the old one."""
+        pkru = self._owner.pkru
+        if pkru is not None and pkru.value != value:
+            pkru.value = value
+            self._mmu.flush()
 
     # Running.
 
@@ -184,8 +200,14 @@ class UnicornX86(UnicornCpu):
             self.vector = _SS if stack else _GP
             self.error_code = 0
             return EXIT_TRAP
-        # U, and P, W, I as they apply
-        self.error_code = 4 | (status == NO_RIGHT) | (access == WRITE) << 1 | (access == FETCH) << 4
+        # U, and PK, P, W, I as they apply
+        self.error_code = (
+            (status == NO_KEY) << 5
+            | 4
+            | (status in (NO_RIGHT, NO_KEY))
+            | (access == WRITE) << 1
+            | (access == FETCH) << 4
+        )
         return EXIT_FAULT
 
     def _step_to_fault(self, regs: PtRegs) -> int:

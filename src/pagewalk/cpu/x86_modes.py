@@ -101,7 +101,11 @@ class Modes:
 
     def _change(self, context: Any, wide: bool) -> None:
         image = self._fx.save()
+        pkru = self._owner.pkru
+        kept = 0 if pkru is None else pkru.value
         self._owner.uc.context_restore(context)
+        if pkru is not None:
+            pkru.value = kept
         self._fx.restore(image)
         self.clean = context
         self.wide = wide

@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import extending
 
 from pagewalk.hw import fill as filling
-from pagewalk.hw import jit, walker
+from pagewalk.hw import jit, keys, walker
+from pagewalk.hw.fill import FLUSH, NEW_CODE
 from pagewalk.hw.state import (
     EVENT_INTERRUPT,
     EVENT_NONE,
@@ -27,6 +28,7 @@ from pagewalk.hw.state import (
     STATE_OUT,
     STATE_OWNERS,
     STATE_PEEK,
+    STATE_PKRU,
     STATE_RAM,
     STATE_ROOT,
     STATE_SLICE,
@@ -37,7 +39,17 @@ from pagewalk.hw.state import (
     STATE_WORDS,
     WINDOW_MASK,
 )
-from pagewalk.hw.walker import FETCH, FORMAT_WORDS, OK, OUT_PFN, OUT_RIGHTS, OUT_WORDS, RIGHT_EXECUTE, RIGHT_READ
+from pagewalk.hw.walker import (
+    FETCH,
+    FORMAT_PKRU,
+    FORMAT_WORDS,
+    OK,
+    OUT_PFN,
+    OUT_RIGHTS,
+    OUT_WORDS,
+    RIGHT_EXECUTE,
+    RIGHT_READ,
+)
 
 numba: Any = _numba  # its types say too little
 carray: Any = numba.carray
@@ -80,6 +92,7 @@ def _call_with_engine() -> Any:
 call_with_engine = _call_with_engine()
 words_at = _pointer_to(_word)
 bytes_at = _pointer_to(types.uint8)
+words32_at = _pointer_to(types.uint32)
 
 
 def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any) -> int:
@@ -94,6 +107,8 @@ def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any)
         entry[0] = addr & WINDOW_MASK
         entry[1] = RIGHT_READ | RIGHT_EXECUTE
         return 1
+    if state[STATE_PKRU] != 0:
+        state[STATE_FORMAT + FORMAT_PKRU] = carray(words32_at(state[STATE_PKRU]), 1)[0]
     nr_words = state[STATE_NR_WORDS]
     out = state[STATE_OUT : STATE_OUT + OUT_WORDS]
     status = fill(
@@ -108,6 +123,8 @@ def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any)
         carray(bytes_at(state[STATE_CODE]), nr_words >> 9),
         state[STATE_PEEK],
     )
+    if state[STATE_PKRU] != 0 and (status == OK or status == NEW_CODE or status == FLUSH):
+        close_key(state[STATE_FORMAT : STATE_FORMAT + FORMAT_WORDS], out)
     state[STATE_STATUS] = status
     state[STATE_FILLS] += 1
     if status != OK:
@@ -145,8 +162,12 @@ fill = jit.compiled(
     _word(_words, _word, _words, _word, _word, _word, _words, _words, _bytes, _word),
     walk_table=walk_table,
 )
+close_key = jit.compiled(keys.close, types.void(_words, _words))
 on_tlb_fill = jit.callback(
-    _on_tlb_fill, types.uint8(types.voidptr, types.uint64, types.int32, _word_pointer, _word_pointer), fill=fill
+    _on_tlb_fill,
+    types.uint8(types.voidptr, types.uint64, types.int32, _word_pointer, _word_pointer),
+    fill=fill,
+    close_key=close_key,
 )
 on_syscall = jit.callback(_on_syscall, types.void(types.voidptr, _word_pointer))
 on_block = jit.callback(_on_block, types.void(types.voidptr, types.uint64, types.uint32, _word_pointer))

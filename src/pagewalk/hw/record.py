@@ -175,7 +175,7 @@ def claim_page(pages: Any, pfn: int, page: int, gen: int) -> bool:
 _words = types.CPointer(types.int64)
 _fill_signature = types.uint8(types.voidptr, types.uint64, types.int32, _words, _words)
 _array = types.Array(types.int64, 1, "C")
-fill_entry = jit.compiled(callbacks._on_tlb_fill, _fill_signature, fill=callbacks.fill)
+fill_entry = jit.compiled(callbacks._on_tlb_fill, _fill_signature, fill=callbacks.fill, close_key=callbacks.close_key)
 compiled_claim_page = jit.compiled(claim_page, types.boolean(_array, types.int64, types.int64, types.int64))
 on_tlb_fill = jit.callback(_on_tlb_fill, _fill_signature, fill_entry=fill_entry, claim_page=compiled_claim_page)
 on_access = jit.callback(

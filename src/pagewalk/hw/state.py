@@ -23,6 +23,7 @@ STATE_STOP: Final = 11  # address of the C function that stops the emulator
 STATE_PAGES: Final = 12  # while accesses are recorded: address of ``pages`` (hw/record.py)
 STATE_PAGES_GEN: Final = 13  # grows with each flush of the TLB
 STATE_PEEK: Final = 14  # 1 where fills leave no marks: modelled TLBs do (cpu/tlb_model.py)
+STATE_PKRU: Final = 15  # address of PKRU, a 32-bit word of the emulator's; 0 where the CPU has no protection keys
 STATE_OUT: Final = 16
 STATE_FORMAT: Final = STATE_OUT + OUT_WORDS
 STATE_SCRATCH: Final = STATE_FORMAT + FORMAT_WORDS  # a second STATE_OUT, for walks that are not the CPU's

@@ -9,10 +9,12 @@ An access is one of user mode. What a leaf grants is AND-ed with what the entrie
 hardware keeps the marks, Accessed is set on the way in entries that have it, and in the leaf Accessed and (for a write)
 Dirty once the access is granted. Where software keeps them, a clear mark ends the walk.
 
+A page's protection key takes away what PKRU closes of it; execution never asks (FORMAT_PKRU).
+
 Sources: AMD64 Architecture Programmer's Manual volume 2, section 5.3 to 5.6; Intel SDM volume 3, sections 4.3 to 4.8;
 Arm Architecture Reference Manual, D8 (VMSAv8-64); RISC-V Privileged Architecture, "Virtual Address Translation
 Process".
-Differs: protection keys are not read; Arm's top-byte-ignore is off; what a page grants to the kernel is said by
+Differs: Arm's top-byte-ignore is off; what a page grants to the kernel is said by
 hw/supervisor.py.
 """
 
@@ -38,9 +40,11 @@ NON_CANONICAL: Final = 3  # the address is not one: its high bits are not copies
 RESERVED: Final = 4  # an entry that the hardware refuses: a leaf where none may be, misaligned, or a frame beyond RAM
 NOT_ACCESSED: Final = 5  # granted, but for an Accessed mark that software is to set
 NOT_DIRTY: Final = 6  # a write that is granted, but for a Dirty mark that software is to set
+NO_KEY: Final = 7  # a load or store of a page whose protection key PKRU closes
 
 STATUS_NAMES: Final = (
     "ok", "not present", "no right", "non-canonical", "reserved bits", "accessed clear", "dirty clear",
+    "protection key",
 )  # fmt: skip
 
 # The packed format: single words, a mask and a value for each property, then _LEVEL_WORDS for each level.
@@ -71,7 +75,9 @@ FORMAT_ACCESSED: Final = 34
 FORMAT_DIRTY: Final = 36
 FORMAT_GLOBAL: Final = 38
 FORMAT_CONTIGUOUS: Final = 40
-FORMAT_LEVELS: Final = 42
+FORMAT_PKEY_SHIFT: Final = 42  # lowest bit of a leaf's protection key
+FORMAT_PKRU: Final = 43  # what the keys let the program do, two bits each (no access, no write); 0: they do not count
+FORMAT_LEVELS: Final = 44
 
 # Words of a level.
 LEVEL_SHIFT: Final = 0
@@ -214,6 +220,12 @@ def walk_table(
                 rights |= RIGHT_WRITE
             if executable and entry & fmt[FORMAT_EXECUTE] == fmt[FORMAT_EXECUTE + 1]:
                 rights |= RIGHT_EXECUTE
+            closed = 0
+            if fmt[FORMAT_PKRU] != 0 and rights != 0:
+                closed = (fmt[FORMAT_PKRU] >> (2 * ((entry >> fmt[FORMAT_PKEY_SHIFT]) & 15))) & 3
+                if closed & 1 != 0:  # no access; 2 is RIGHT_WRITE: no write
+                    closed = RIGHT_READ | RIGHT_WRITE
+                rights &= ~closed
             out[OUT_PFN] = paddr >> page_shift
             out[OUT_RIGHTS] = rights
             out[OUT_SHIFT] = size
@@ -224,7 +236,7 @@ def walk_table(
                 out[OUT_DIRTY] = 1
             if access != PEEK:
                 if rights & (1 << access) == 0:
-                    return NO_RIGHT
+                    return NO_RIGHT if closed & (1 << access) == 0 else NO_KEY
                 if entry & fmt[FORMAT_ACCESSED] != fmt[FORMAT_ACCESSED + 1]:
                     if fmt[FORMAT_SOFT_ACCESSED] != 0:
                         return NOT_ACCESSED
@@ -247,10 +259,11 @@ def walk_table(
     return RESERVED
 
 
-def pack_format(fmt: PageFormat, high_root: int = -1) -> list[int]:
+def pack_format(fmt: PageFormat, high_root: int = -1, pkru: int = 0) -> list[int]:
     """A format as the FORMAT_WORDS signed words that ``walk_table`` reads.
 
     high_root  frame of the root table of the upper half, for formats with two roots (TTBR1); -1: it has none
+    pkru       what the protection keys let the program do, two bits each; 0: all
     """
     halves = 0 if not fmt.halves else 2 if fmt.two_roots else 1
     packed = [
@@ -264,6 +277,7 @@ def pack_format(fmt: PageFormat, high_root: int = -1) -> list[int]:
         fmt.contiguous,
     ):  # fmt: skip
         packed += [int(bits.mask), int(bits.value)]
+    packed += [int(fmt.pkey_shift), pkru if fmt.pkey_shift else 0]
     for level in fmt.levels:
         low = (1 << level.shift - int(fmt.page_shift - fmt.pfn_shift)) - 1
         packed += [
@@ -310,15 +324,18 @@ class Walk:
         return self.status == OK
 
 
-def walk(ram: "Ram", fmt: PageFormat, root_pfn: int, addr: int, access: int, high_root: int = -1) -> Walk:
+def walk(
+    ram: "Ram", fmt: PageFormat, root_pfn: int, addr: int, access: int, high_root: int = -1, pkru: int = 0
+) -> Walk:
     """Walks for one user access to ``addr`` (signed), setting Accessed and Dirty in RAM as the hardware does.
 
     root_pfn   frame of the root table (what CR3, TTBR0 or satp holds)
     access     READ, WRITE or FETCH; PEEK to look without leaving a mark
     high_root  frame of the root table of the upper half where that has its own (TTBR1); -1 for none
+    pkru       what the protection keys let the program do, two bits each; 0: all
     """
     out = [0] * OUT_WORDS
-    status = walk_table(ram.quads, ram.size >> 3, pack_format(fmt, high_root), root_pfn, addr, access, out)
+    status = walk_table(ram.quads, ram.size >> 3, pack_format(fmt, high_root, pkru), root_pfn, addr, access, out)
     steps = tuple(
         Step(fmt.levels[at], out[OUT_ENTRIES + 2 * at], out[OUT_ENTRIES + 2 * at + 1])
         for at in range(out[OUT_LEVEL] + 1)

@@ -10,7 +10,8 @@ from pagewalk.kernel.abi import Abi
 from pagewalk.kernel.cpu import CLEAN_FXSAVE
 from pagewalk.kernel.entry_x86 import bad_area_signal, trap_signal
 from pagewalk.kernel.ptrace import PtRegs, TaskRegs
-from pagewalk.kernel.sigframe import MINSIGSTKSZ, restore_sigframe, setup_rt_frame, sigframe_size
+from pagewalk.kernel.sigframe import MINSIGSTKSZ, restore_sigframe, setup_rt_frame
+from pagewalk.kernel.sigframe_ia32 import sigframe_size
 from pagewalk.kernel.syscall.names import NAMES
 from pagewalk.kernel.syscall.table import SYSCALLS
 
@@ -20,16 +21,18 @@ if TYPE_CHECKING:
 
 
 class X86Abi(Abi):
-    """64-bit programs; what 32-bit ones have of their own is in the files that end in _ia32."""
+    """64-bit programs; what 32-bit ones have of their own is in the files that end in _ia32.
 
-    def __init__(self) -> None:
+    ``pku``: the CPU has protection keys."""
+
+    def __init__(self, pku: bool) -> None:
         super().__init__(
             SYSCALLS,
             NAMES,
             clean_fpu=CLEAN_FXSAVE,
             platform=b"x86_64\0",
             minsigstksz=MINSIGSTKSZ,
-            sigframe_size=sigframe_size(),
+            sigframe_size=sigframe_size(pku),
             stack_align_range=8192,
             syscall_prefix="__x64_sys_",
             entry_functions=["do_syscall_64", "entry_SYSCALL_64_after_hwframe"],

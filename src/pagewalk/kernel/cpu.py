@@ -124,6 +124,13 @@ class Cpu(Fpu):
         """
         raise NotImplementedError
 
+    def read_pkru(self) -> int:
+        """PKRU, while a program runs or after it has; 0 where there is none."""
+        return 0
+
+    def write_pkru(self, value: int) -> None:
+        """PKRU of the program that is to run."""
+
     def in_program(self) -> bool:
         """Whether ``run`` is under way: what is asked of the kernel now is a page fault, which may be taken again."""
         return False

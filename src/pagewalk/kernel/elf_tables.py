@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.kernel.binprm import LinuxBinprm
 from pagewalk.kernel.elf import ElfHeader
 from pagewalk.kernel.exec_setup import arch_align_stack
-from pagewalk.kernel.sigframe_ia32 import sigframe_size_32
 from pagewalk.mm.uaccess import copy_to_user
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def create_elf_tables(
     auxv = [(AT_SYSINFO, task.vdso_base + task.kernel.the_vdso_32().vsyscall)] if narrow else []
     auxv += [
         (AT_SYSINFO_EHDR, task.vdso_base),
-        (AT_MINSIGSTKSZ, sigframe_size_32() if narrow else abi.sigframe_size),
+        (AT_MINSIGSTKSZ, abi.sigframe_size),
         (AT_HWCAP, task.kernel.hwcap),
         (AT_PAGESZ, int(task.kernel.system.page_size)),
         (AT_CLKTCK, 100),

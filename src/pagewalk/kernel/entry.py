@@ -6,7 +6,7 @@ What an architecture has of its own (exceptions, the registers, what a signal is
 Sources: syscall(2); sigaction(2), si_code.
 
 Mirrors: kernel/entry/common.c, arch/x86/mm/fault.c, arch/arm64/mm/fault.c (6.18)
-Differs: no protection keys.
+Differs: nothing.
 """
 
 import errno
@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from pagewalk.errors import OutOfMemory
-from pagewalk.kernel.cpu import ACCESS_FETCH, ACCESS_READ
+from pagewalk.kernel.cpu import ACCESS_FETCH
 from pagewalk.kernel.signal_send import fatal_signal_pending
-from pagewalk.kernel.signal_types import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
-from pagewalk.mm.fault import FAULT_ACCERR, FAULT_BUS, FAULT_NONE, FAULT_OOM, FAULT_SERVED, do_user_addr_fault
+from pagewalk.kernel.signal_types import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGBUS, SIGSEGV
+from pagewalk.mm.fault import (
+    FAULT_ACCERR,
+    FAULT_BUS,
+    FAULT_NONE,
+    FAULT_OOM,
+    FAULT_PKUERR,
+    FAULT_SERVED,
+    TOUCH,
+    do_user_addr_fault,
+)
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.pkeys import vma_pkey
 
 if TYPE_CHECKING:
     from pagewalk.kernel.syscall.table import Syscall
@@ -108,18 +118,31 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
         )
     if outcome == FAULT_BUS:
         return bad_area(task, SIGBUS, BUS_ADRERR)
+    if outcome == FAULT_PKUERR:
+        vma = task.mm.vma_lookup(addr)
+        task.fault_pkey = 0 if vma is None else vma_pkey(vma)
+        return bad_area(task, SIGSEGV, SEGV_PKUERR)
     return bad_area(task, SIGSEGV, SEGV_ACCERR if outcome == FAULT_ACCERR else SEGV_MAPERR)
 
 
 def serve_fault(task: "Task", addr: i64, access: i64) -> int:
     """What becomes of a fault of the program: a FAULT_* value."""
+    if task.kernel.system.pku:
+        save_pkru(task)
     outcome = do_user_addr_fault(task.mm, addr, access)
     if outcome == FAULT_ACCERR and access == ACCESS_FETCH and not page_present(task, addr):
         # The hardware notices a missing right to execute only once the page is there.
-        outcome = do_user_addr_fault(task.mm, addr, ACCESS_READ)
+        outcome = do_user_addr_fault(task.mm, addr, TOUCH)
         if outcome == FAULT_SERVED:
             outcome = FAULT_ACCERR
     return outcome
+
+
+def save_pkru(task: "Task") -> None:
+    """PKRU as the program has it at its fault, where one runs: it changes that without telling anybody."""
+    cpu = task.kernel.cpu
+    if cpu is not None and cpu.in_program():
+        task.pkru = cpu.read_pkru()
 
 
 def bad_area(task: "Task", sig: int, code: int) -> bool:

@@ -22,6 +22,7 @@ from pagewalk.kernel.signal_types import (
     FPE_FLTUND,
     FPE_INTDIV,
     ILL_ILLOPN,
+    SEGV_PKUERR,
     SIGBUS,
     SIGFPE,
     SIGILL,
@@ -30,6 +31,7 @@ from pagewalk.kernel.signal_types import (
     TRAP_BRKPT,
     TRAP_TRACE,
     kernel_info,
+    pkuerr_info,
 )
 from pagewalk.kernel.word import signed
 from pagewalk.mm.uaccess import get_user_u64
@@ -42,6 +44,7 @@ X86_PF_PROT: Final = 1
 X86_PF_WRITE: Final = 2
 X86_PF_USER: Final = 4
 X86_PF_INSTR: Final = 16
+X86_PF_PK: Final = 32
 
 X86_TRAP_DE: Final = 0
 X86_TRAP_DB: Final = 1
@@ -78,6 +81,11 @@ def bad_area_signal(task: "Task", addr: int, access: int) -> None:
     task.error_code = error_code
     task.trap_nr = X86_TRAP_PF
     task.cr2 = addr
+    if task.fault_code == SEGV_PKUERR and task.fault_sig == SIGSEGV:
+        if error_code & X86_PF_PROT:
+            task.error_code |= X86_PF_PK
+        force_sig_info(task, pkuerr_info(addr, task.fault_pkey))
+        return
     force_sig_fault(task, task.fault_sig, task.fault_code, addr)
 
 

@@ -19,6 +19,7 @@ from pagewalk.kernel.posix_timers import exit_posix_timers
 from pagewalk.kernel.ptrace import PtRegs
 from pagewalk.kernel.segment import segments_of, setup_gdt
 from pagewalk.kernel.signal_types import SIGCHLD
+from pagewalk.kernel.xstate import init_pkru
 from pagewalk.mm.current import RLIMIT_STACK
 from pagewalk.mm.fork import mmput
 from pagewalk.mm.mm_types import MmStruct, mm_alloc
@@ -94,6 +95,7 @@ def begin_new_exec(task: "Task", bprm: LinuxBinprm) -> int:
     new.exe_file = bprm.file.get()
     new.coredump_filter = task.mm.coredump_filter
     exec_mmap(task, new)
+    task.pkru = init_pkru(task)
     task.reset_rseq()
     task.personality &= ~READ_IMPLIES_EXEC
     task.files.close_on_exec()

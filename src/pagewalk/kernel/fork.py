@@ -244,6 +244,7 @@ def copy_thread(task: Task, parent: Task, args: CloneArgs, regs: TaskRegs) -> No
     """What the CPU has of the child."""
     task.regs = regs
     task.fpu = parent.fpu.copy()
+    task.pkru = parent.pkru
     if not args.flags & CLONE_VM:
         task.rseq = parent.rseq
         task.rseq_len = parent.rseq_len

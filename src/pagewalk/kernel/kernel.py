@@ -86,7 +86,7 @@ class Kernel(KernelMemory):
         self.layout: Layout = system.layout
         self.task_size: int = system.layout.task_size
         self.cpu: Cpu | None = None
-        self.abi = abi_of(self.config.arch, int(system.page_size))
+        self.abi = abi_of(self.config.arch, int(system.page_size), system.pku)
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0
         self.known_syscalls = {"6.1": 451, "6.12": 463}.get(self.config.linux, 1 << 16)
@@ -418,10 +418,10 @@ class Kernel(KernelMemory):
             self.wake_write = -1
 
 
-def abi_of(arch: str, page_size: int) -> Abi:
+def abi_of(arch: str, page_size: int, pku: bool) -> Abi:
     """What an architecture has of its own."""
     if arch == "arm64":
         from pagewalk.kernel.abi_arm64 import Arm64Abi
 
         return Arm64Abi(page_size)
-    return X86Abi()
+    return X86Abi(pku)

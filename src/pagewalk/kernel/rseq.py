@@ -29,6 +29,12 @@ def rseq_handle_notify_resume(task: "Task") -> None:
             force_sig(task, SIGSEGV)
 
 
+def rseq_signal_deliver(task: "Task") -> bool:
+    """Before a handler's frame is written: a sequence that the program is in starts anew when that returns. False where
+    the area cannot be reached."""
+    return rseq_ip_fixup(task) and rseq_update_cpu(task)
+
+
 def rseq_update_cpu(task: "Task") -> bool:
     """cpu_id_start, cpu_id, and behind rseq_cs and flags node_id and mm_cid; False for EFAULT."""
     task.rseq_cpu = task.cpu

@@ -35,6 +35,7 @@ class Runner:
         self.task = task
         self.kernel = task.kernel
         self.sched = task.kernel.sched
+        self.pku = task.kernel.system.pku
 
     def on_fault(self, addr: int, access: int) -> bool:
         """The CPU's page fault; True where the page table grants the access now."""
@@ -57,8 +58,12 @@ class Runner:
                 sched.renew_slice(cpu)
         before = time.thread_time_ns()
         left = cpu.slice_left()
+        if self.pku:
+            cpu.write_pkru(task.pkru)
         reason = cpu.run(task.mm, task.regs, self.on_fault)
         entered = time.thread_time_ns()
+        if self.pku:
+            task.pkru = cpu.read_pkru()
         task.utime_ns += entered - before
         sched.account(task, cpu, left)
         if reason == EXIT_SYSCALL:

@@ -7,8 +7,8 @@ Sources: x86-64 psABI section 3.2.2 (red zone); sigaltstack(2); AMD64 manual vol
 Documentation/arch/x86/elf_auxvec.rst.
 
 Mirrors: arch/x86/kernel/signal.c, signal_64.c, arch/x86/kernel/fpu/signal.c (6.18)
-Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 512 bytes and uc_flags lacks
-UC_FP_XSTATE.
+Differs: a modelled CPU without protection keys has no XSAVE, so the floating-point state is FXSAVE's 512 bytes and
+uc_flags lacks UC_FP_XSTATE.
 """
 
 import errno
@@ -29,13 +29,21 @@ from pagewalk.kernel.signal_types import (
     sigmask,
 )
 from pagewalk.kernel.word import WORD, signed, signed32, unsigned
+from pagewalk.kernel.xstate import (
+    UC_FP_XSTATE,
+    fpstate_image,
+    fpstate_size,
+    init_pkru,
+    load_fpstate,
+    sig_done_pkru,
+    sig_prepare_pkru,
+)
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
 
 RED_ZONE: Final = 128
-FXSAVE_SIZE: Final = 512
 UCONTEXT_SIZE: Final = 304
 SIGINFO_SIZE: Final = 128
 MINSIGSTKSZ: Final = 2048
@@ -51,11 +59,6 @@ FIX_EFLAGS: Final = 0x40000 | 0x800 | DF | TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 |
 
 # uc_flags uc_link | ss_sp ss_flags ss_size | sigcontext | fpstate, reserved | uc_sigmask
 _UCONTEXT: Final = struct.Struct("<QQ" + "QiiQ" + "18Q" + "HHHH" + "QQQQ" + "Q64x" + "Q")
-
-
-def sigframe_size() -> int:
-    """The largest frame, with its paddings: AT_MINSIGSTKSZ."""
-    return (FRAME_SIZE + 15 + FXSAVE_SIZE + 63 + 15) & ~15
 
 
 def on_sig_stack(task: "Task", sp: int) -> bool:
@@ -83,7 +86,7 @@ def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
     nested = on_sig_stack(task, sp)
     entering = action.flags & SA_ONSTACK != 0 and sas_ss_flags(task, sp) == 0
     sp = task.sas_ss_sp + task.sas_ss_size if entering else (sp - RED_ZONE) & WORD
-    fpstate = (sp - FXSAVE_SIZE) & ~63 & WORD
+    fpstate = (sp - fpstate_size(task)) & ~63 & WORD
     frame = (((fpstate - FRAME_SIZE) & ~15) - 8) & WORD
     if (nested or entering) and not inside_sig_stack(task, frame):
         return -1, 0
@@ -92,15 +95,24 @@ def get_sigframe(task: "Task", action: SigAction) -> tuple[int, int]:
 
 def setup_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int) -> bool:
     """Writes the frame and points the registers at the handler; ``mask`` is what sigreturn restores. False: EFAULT."""
+    pkru = sig_prepare_pkru(task)
+    written = write_rt_frame(task, sig, action, info, mask, pkru)
+    sig_done_pkru(task, pkru, written=written)
+    return written
+
+
+def write_rt_frame(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int, pkru: int) -> bool:
+    """``setup_rt_frame`` with PKRU open; ``pkru`` is what the frame holds."""
     regs = x86_regs(task)
     frame, fpstate = get_sigframe(task, action)
     if frame < 0 or not action.flags & SA_RESTORER:
         return False
-    if not copy_to_user(task.mm, signed(fpstate), task.fpu.save()):
+    if not copy_to_user(task.mm, signed(fpstate), fpstate_image(task, task.fpu.save(), pkru)):
         return False
     altstack_flags = signed32(task.sas_ss_flags)
+    uc_flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (UC_FP_XSTATE if task.kernel.system.pku else 0)
     ucontext = _UCONTEXT.pack(
-        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0,
+        uc_flags, 0,
         task.sas_ss_sp, altstack_flags, 0, task.sas_ss_size,
         unsigned(regs.r8), unsigned(regs.r9), unsigned(regs.r10), unsigned(regs.r11),
         unsigned(regs.r12), unsigned(regs.r13), unsigned(regs.r14), unsigned(regs.r15),
@@ -149,8 +161,8 @@ def restore_sigframe(task: "Task") -> bool:
     fpstate = words[32]
     image: bytes | None = None
     if fpstate:
-        image = copy_from_user(task.mm, signed(fpstate), FXSAVE_SIZE)
-        if image is None or struct.unpack_from("<I", image, 24)[0] & ~0xFFFF:
+        image = load_fpstate(task, fpstate)
+        if image is None:
             return False
     task.set_blocked(words[33])
     regs.r8 = signed(words[6])
@@ -174,6 +186,7 @@ def restore_sigframe(task: "Task") -> bool:
     regs.syscallno = -1
     if image is None:
         task.fpu.reset()
+        task.pkru = init_pkru(task)
     else:
         task.fpu.restore(image)
     do_sigaltstack(task, words[2], words[3] & 0xFFFF_FFFF, words[5])

@@ -7,7 +7,7 @@ signal's number and a sigcontext.
 Sources: sigaction(2), sigaltstack(2); i386 psABI; Intel SDM volume 1, sections 8.1.10 (FNSAVE) and 10.5.1 (FXSAVE).
 
 Mirrors: arch/x86/kernel/signal_32.c, arch/x86/kernel/fpu/regset.c (6.18)
-Differs: the modelled CPU has no XSAVE, so the floating-point state is FXSAVE's 512 bytes.
+Differs: a modelled CPU without protection keys has no XSAVE, so the floating-point state is FXSAVE's 512 bytes.
 """
 
 import struct
@@ -18,7 +18,7 @@ from pagewalk.kernel.segment import segments_of
 from pagewalk.kernel.sigframe import (
     DF,
     FIX_EFLAGS,
-    FXSAVE_SIZE,
+    FRAME_SIZE,
     RF,
     TF,
     do_sigaltstack,
@@ -29,6 +29,18 @@ from pagewalk.kernel.sigframe import (
 from pagewalk.kernel.siginfo_ia32 import pack_siginfo_32
 from pagewalk.kernel.signal_types import SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SigAction, SigInfo
 from pagewalk.kernel.word import signed32
+from pagewalk.kernel.xstate import (
+    FP_XSTATE_MAGIC2_SIZE,
+    FXSAVE_SIZE,
+    UC_FP_XSTATE,
+    XSTATE_SIZE,
+    fpstate_image,
+    fpstate_size,
+    init_pkru,
+    load_fpstate,
+    sig_done_pkru,
+    sig_prepare_pkru,
+)
 from pagewalk.mm.uaccess import copy_from_user, copy_to_user
 
 if TYPE_CHECKING:
@@ -51,9 +63,11 @@ _FNSAVE: Final = struct.Struct("<7I")  # cw sw tag ip cs data_offset data_select
 _EMPTY: Final = 3
 
 
-def sigframe_size_32() -> int:
-    """The largest frame, with its paddings: AT_MINSIGSTKSZ."""
-    return (max(_FRAME_SIZE, _RT_FRAME_SIZE) + 15 + _FNSAVE_SIZE + FXSAVE_SIZE + 63 + 15) & ~15
+def sigframe_size(pku: bool) -> int:
+    """The largest frame, with its paddings: AT_MINSIGSTKSZ. It is a 32-bit program's, and 64-bit programs of a kernel
+    that runs such ones are told the same. ``pku``: the CPU has protection keys, and XSAVE."""
+    fpstate = XSTATE_SIZE + FP_XSTATE_MAGIC2_SIZE if pku else FXSAVE_SIZE
+    return (max(FRAME_SIZE, _FRAME_SIZE, _RT_FRAME_SIZE) + 15 + _FNSAVE_SIZE + fpstate + 63 + 15) & ~15
 
 
 def expand_tags(image: bytes) -> int:
@@ -119,7 +133,7 @@ def get_sigframe_32(task: "Task", action: SigAction, size: int) -> tuple[int, in
         and action.restorer
     ):
         sp = action.restorer
-    fpstate = ((sp - FXSAVE_SIZE) & ~63) - _FNSAVE_SIZE
+    fpstate = ((sp - fpstate_size(task)) & ~63) - _FNSAVE_SIZE
     frame = ((fpstate - size + 4) & ~15) - 4
     if frame < 0 or ((nested or entering) and not inside_sig_stack(task, frame)):
         return -1, 0
@@ -139,12 +153,20 @@ def sigcontext(task: "Task", fpstate: int, mask: int) -> bytes:
 
 def setup_frame_32(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int) -> bool:
     """Writes the frame and points the registers at the handler; ``mask`` is what sigreturn restores. False: EFAULT."""
+    pkru = sig_prepare_pkru(task)
+    written = write_frame_32(task, sig, action, info, mask, pkru)
+    sig_done_pkru(task, pkru, written=written)
+    return written
+
+
+def write_frame_32(task: "Task", sig: int, action: SigAction, info: SigInfo, mask: int, pkru: int) -> bool:
+    """``setup_frame_32`` with PKRU open; ``pkru`` is what the frame holds."""
     with_info = action.flags & SA_SIGINFO != 0
     frame, fpstate = get_sigframe_32(task, action, _RT_FRAME_SIZE if with_info else _FRAME_SIZE)
     if frame < 0:
         return False
     image = task.fpu.save()
-    if not copy_to_user(task.mm, fpstate, fnsave_of(image) + image):
+    if not copy_to_user(task.mm, fpstate, fnsave_of(image) + fpstate_image(task, image, pkru, _FNSAVE_SIZE)):
         return False
     vdso = task.kernel.the_vdso_32()
     restorer = task.vdso_base + (vdso.rt_sigreturn if with_info else vdso.sigreturn)
@@ -156,7 +178,10 @@ def setup_frame_32(task: "Task", sig: int, action: SigAction, info: SigInfo, mas
     if with_info:
         siginfo = frame + 16
         ucontext = frame + _RT_UCONTEXT_AT
-        stack = _UCONTEXT_HEAD.pack(0, 0, task.sas_ss_sp & _WORD, task.sas_ss_flags & _WORD, task.sas_ss_size & _WORD)
+        uc_flags = UC_FP_XSTATE if task.kernel.system.pku else 0
+        stack = _UCONTEXT_HEAD.pack(
+            uc_flags, 0, task.sas_ss_sp & _WORD, task.sas_ss_flags & _WORD, task.sas_ss_size & _WORD
+        )
         data = struct.pack("<IiII", restorer & _WORD, sig, siginfo, ucontext) + pack_siginfo_32(info)
         data += stack + context + struct.pack("<Q", mask) + _RT_RETCODE
     else:
@@ -186,10 +211,11 @@ def restore_sigcontext_32(task: "Task", data: bytes) -> bool:
     fpstate = fields[-3]
     image: bytes | None = None
     if fpstate:
-        saved = copy_from_user(task.mm, fpstate, _FNSAVE_SIZE + FXSAVE_SIZE)
-        if saved is None or struct.unpack_from("<I", saved, _FNSAVE_SIZE + 24)[0] & ~0xFFFF:
+        saved = copy_from_user(task.mm, fpstate, _FNSAVE_SIZE)
+        fxsave = load_fpstate(task, fpstate + _FNSAVE_SIZE)
+        if saved is None or fxsave is None:
             return False
-        image = fxsave_of(saved, saved[_FNSAVE_SIZE:])
+        image = fxsave_of(saved, fxsave)
     regs.gs, regs.fs, regs.es, regs.ds = fields[0], fields[1], fields[2] | 3, fields[3] | 3
     regs.rdi, regs.rsi, regs.rbp, regs.rsp, regs.rbx, regs.rdx, regs.rcx, regs.rax = fields[4:12]
     regs.rip = fields[14]
@@ -197,6 +223,7 @@ def restore_sigcontext_32(task: "Task", data: bytes) -> bool:
     regs.syscallno = -1
     if image is None:
         task.fpu.reset()
+        task.pkru = init_pkru(task)
     else:
         task.fpu.restore(image)
     return True

@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 from pagewalk.kernel.signal_types import (
+    SEGV_PKUERR,
     SI_TIMER,
     SI_USER,
     SIGBUS,
@@ -34,6 +35,7 @@ SIL_POLL: Final = 2  # band, fd
 SIL_FAULT: Final = 3  # address
 SIL_CHLD: Final = 4  # pid, uid, status, times
 SIL_RT: Final = 5  # pid, uid, value
+SIL_FAULT_PKUERR: Final = 7  # address, protection key
 SIL_SYS: Final = 6  # address, call, architecture
 
 
@@ -41,7 +43,7 @@ def siginfo_layout(sig: int, code: int) -> int:
     """Which fields a siginfo has: a SIL_* value."""
     if SI_USER < code < _SI_KERNEL:
         if sig in _FAULTS:
-            return SIL_FAULT
+            return SIL_FAULT_PKUERR if sig == SIGSEGV and code == SEGV_PKUERR else SIL_FAULT
         if sig == SIGCHLD:
             return SIL_CHLD
         if sig == SIGSYS:
@@ -67,6 +69,9 @@ def pack_siginfo_32(info: SigInfo) -> bytes:
         rest = struct.pack("<Ii", band & _WORD, fd)
     elif layout == SIL_FAULT:
         rest = struct.pack("<I", struct.unpack_from("<Q", fields)[0] & _WORD)
+    elif layout == SIL_FAULT_PKUERR:
+        addr, _, pkey = struct.unpack_from("<QQI", fields)
+        rest = struct.pack("<III", addr & _WORD, 0, pkey)
     elif layout == SIL_CHLD:
         pid, uid, status, utime, stime = struct.unpack_from("<iIi4xqq", fields)
         rest = struct.pack("<iIiII", pid, uid, status, utime & _WORD, stime & _WORD)
@@ -85,6 +90,9 @@ def siginfo_fields_of_32(data: bytes, sig: int, code: int) -> bytes:
         return struct.pack("<qi", band, fd)
     if layout == SIL_FAULT:
         return struct.pack("<Q", struct.unpack_from("<I", data, at)[0])
+    if layout == SIL_FAULT_PKUERR:
+        addr, _, pkey = struct.unpack_from("<III", data, at)
+        return struct.pack("<QQI", addr, 0, pkey)
     if layout == SIL_CHLD:
         pid, uid, status, utime, stime = struct.unpack_from("<iIiii", data, at)
         return struct.pack("<iIi4xqq", pid, uid, status, utime, stime)

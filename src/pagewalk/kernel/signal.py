@@ -10,6 +10,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.kernel.exit import do_group_exit, is_current_pgrp_orphaned, notify_parent_cldstop
+from pagewalk.kernel.rseq import rseq_signal_deliver
 from pagewalk.kernel.sigframe import signal_delivered
 from pagewalk.kernel.sigframe_ia32 import setup_frame_32
 from pagewalk.kernel.signal_send import force_fatal_sig, force_sig, signal_pending, wake_for_signal
@@ -174,6 +175,8 @@ def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
         elif result in (-ERESTARTSYS, -ERESTARTNOINTR):
             regs.restart_syscall()
         regs.syscallno = -1
+    if task.rseq and not rseq_signal_deliver(task):
+        force_sigsegv(task, info.signo)
     mask = task.saved_sigmask if task.saved_sigmask >= 0 else task.blocked
     if action.compat:
         written = setup_frame_32(task, info.signo, action, info, mask)
@@ -183,7 +186,13 @@ def handle_signal(task: "Task", info: SigInfo, action: SigAction) -> None:
         task.saved_sigmask = -1
         task.fpu.reset()  # the handler starts with a clean one; its frame holds the program's
         signal_delivered(task, info.signo, action)
-    elif info.signo == SIGSEGV:
+    else:
+        force_sigsegv(task, info.signo)
+
+
+def force_sigsegv(task: "Task", sig: int) -> None:
+    """The handler of ``sig`` cannot be run: a SIGSEGV, and where it was one, the end."""
+    if sig == SIGSEGV:
         force_fatal_sig(task, SIGSEGV)
     else:
         force_sig(task, SIGSEGV)

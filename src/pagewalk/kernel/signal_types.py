@@ -85,6 +85,7 @@ FPE_FLTRES: Final = 6
 FPE_FLTINV: Final = 7
 SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
+SEGV_PKUERR: Final = 4
 BUS_ADRALN: Final = 1
 BUS_ADRERR: Final = 2
 CLD_EXITED: Final = 1
@@ -225,6 +226,11 @@ class SigInfo:
 def fault_info(sig: int, code: int, addr: int) -> SigInfo:
     """siginfo of a fault at ``addr``."""
     return SigInfo(sig, code, struct.pack("<Q", addr & (1 << 64) - 1))
+
+
+def pkuerr_info(addr: int, pkey: int) -> SigInfo:
+    """siginfo of a fault at ``addr``, in a mapping whose protection key the thread's PKRU closes."""
+    return SigInfo(SIGSEGV, SEGV_PKUERR, struct.pack("<QQI", addr & (1 << 64) - 1, 0, pkey))
 
 
 def kill_info(sig: int, code: int, pid: int, uid: int) -> SigInfo:

@@ -16,6 +16,7 @@ from pagewalk.kernel.signal_types import SIG_KERNEL_ONLY, SIGCHLD, SigHand, SigI
 from pagewalk.kernel.syscall.names import NR_SYSCALLS
 from pagewalk.mm.current import Current
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.pkeys import INIT_PKRU
 
 if TYPE_CHECKING:
     from pagewalk.kernel.futex import FutexQ, PiState
@@ -50,7 +51,7 @@ class Task(Current):
     compat        the system call under way is a 32-bit one (TS_COMPAT); time32, narrow_offset: its times, and the file
                   positions that it points to, have 32 bits
     error_code, trap_nr, cr2    of the last fault that became a signal (arm64: fault_code, 0, fault_address); fault_sig,
-                  fault_code: what it is to become
+                  fault_code, fault_pkey: what it is to become
     sas_ss_sp, sas_ss_size, sas_ss_flags  the alternate signal stack
     pi_states     locks with priority inheritance that it owns and others wait for; pi_blocked_on: it waits for one
     sysvsem       what its System V semaphore operations are undone by at its end, None while there is nothing
@@ -74,6 +75,7 @@ class Task(Current):
     def __init__(self, kernel: "Kernel", pid: int, mm: MmStruct, fs: FsStruct) -> None:
         super().__init__()
         self.kernel = kernel
+        self.pkru = INIT_PKRU if kernel.system.pku else 0
         self.pid = pid
         self.tgid = pid
         self.signal = SignalStruct(self)
@@ -108,6 +110,7 @@ class Task(Current):
         self.cr2 = 0
         self.fault_sig = 0
         self.fault_code = 0
+        self.fault_pkey = 0
         self.sas_ss_sp = 0
         self.sas_ss_size = 0
         self.sas_ss_flags = 0

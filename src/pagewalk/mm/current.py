@@ -106,6 +106,7 @@ class Current:
     rss_pending, rss_events  what its faults have changed of its address space's counters and not told it yet, by MM_*;
                        how many faults that were (Linux 6.1, mm/split_rss.py)
     tagged_addr        its pointers in system calls may carry a tag in bits 63:56 (arm64's TIF_TAGGED_ADDR)
+    pkru               what its protection keys let it do, two bits each (mm/pkeys.py); 0 where the CPU has none
     il_prev, il_weight the node that interleaving took last, and how many turns it has left
     """
 
@@ -127,6 +128,7 @@ class Current:
         self.rss_events = 0
         self.tagged_addr = False
         self.mems_allowed: i64 = -1
+        self.pkru = 0
         self.mempolicy: MemPolicy | None = None
         self.il_prev = MAX_NUMNODES - 1
         self.il_weight = 0

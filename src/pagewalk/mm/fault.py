@@ -19,12 +19,14 @@ from pagewalk.mm.fault_types import (
 )
 from pagewalk.mm.memory import handle_mm_fault
 from pagewalk.mm.mm_types import MmStruct
+from pagewalk.mm.pkeys import arch_vma_access_permitted
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_GROWSDOWN, VM_READ, VM_WRITE, Vma
 
 # Kinds of access.
 READ: Final = 0
 WRITE: Final = 1
 FETCH: Final = 2
+TOUCH: Final = 3  # a fetch of a page that is not there yet: the hardware notices only then that it may not be executed
 
 # What became of a fault.
 FAULT_SERVED: Final = 0
@@ -33,12 +35,13 @@ FAULT_ACCERR: Final = 2  # SIGSEGV, SEGV_ACCERR: a mapping without that right
 FAULT_BUS: Final = 3  # SIGBUS, BUS_ADRERR: beyond the end of the file
 FAULT_OOM: Final = 4  # no frame to serve it
 FAULT_NONE: Final = 5  # there was none to serve
+FAULT_PKUERR: Final = 6  # SIGSEGV, SEGV_PKUERR: the thread's PKRU closes the mapping's protection key
 
 
 def do_user_addr_fault(mm: MmStruct, addr: i64, access: i64) -> int:
     """Serves an access of the program that the page table did not grant; a FAULT_* value.
 
-    ``addr``: any 64-bit address; ``access``: READ, WRITE or FETCH.
+    ``addr``: any 64-bit address; ``access``: READ, WRITE, FETCH or TOUCH.
     """
     if addr < 0 or addr >= mm.task_size:
         return FAULT_MAPERR
@@ -47,6 +50,8 @@ def do_user_addr_fault(mm: MmStruct, addr: i64, access: i64) -> int:
         return FAULT_MAPERR
     if addr < vma.vm_start and (not vma.vm_flags & VM_GROWSDOWN or expand_stack(vma, addr) != 0):
         return FAULT_MAPERR
+    if mm.system.pku and access <= WRITE and not arch_vma_access_permitted(vma, access == WRITE):
+        return FAULT_PKUERR
     if access_error(vma, access):
         return FAULT_ACCERR
     flags: i64 = FAULT_FLAG_USER

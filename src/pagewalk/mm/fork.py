@@ -76,7 +76,8 @@ def copy_fields(mm: MmStruct, oldmm: MmStruct) -> None:
     mm.start_data = oldmm.start_data
     mm.end_data = oldmm.end_data
     mm.start_brk = oldmm.start_brk
-    mm.pkey_taken = oldmm.pkey_taken
+    mm.pkey_map = oldmm.pkey_map
+    mm.execute_only_pkey = oldmm.execute_only_pkey
     mm.brk = oldmm.brk
     mm.start_stack = oldmm.start_stack
     mm.coredump_filter = oldmm.coredump_filter

@@ -14,6 +14,7 @@ from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.page import PG_anon, PG_dirty
 from pagewalk.mm.page_writeback import folio_mark_dirty
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.pkeys import arch_vma_access_permitted
 from pagewalk.mm.swap import folio_mark_accessed
 from pagewalk.mm.vma import (
     VM_IO,
@@ -80,6 +81,8 @@ def vma_permits(vma: Vma, write: bool, force: bool) -> bool:
     """check_vma_flags."""
     flags = vma.vm_flags
     if flags & (VM_IO | VM_PFNMAP):
+        return False
+    if vma.vm_mm.system.pku and not arch_vma_access_permitted(vma, write):
         return False
     if write:
         return flags & VM_WRITE != 0 or (force and flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE)

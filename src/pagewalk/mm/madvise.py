@@ -50,6 +50,7 @@ from pagewalk.mm.madvise_pages import (
 )
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmu_gather import zap_page_range
+from pagewalk.mm.pkeys import arch_vma_access_permitted
 from pagewalk.mm.readahead import force_page_cache_ra
 from pagewalk.mm.shmem import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from pagewalk.mm.vma import (
@@ -142,6 +143,8 @@ def madvise_populate(mm: MmStruct, start: i64, end: i64, beyond: bool, write: bo
         if vma.vm_flags & (VM_IO | VM_PFNMAP) or (write and not vma.vm_flags & VM_WRITE):
             return -errno.EINVAL
         if not write and not vma.vm_flags & 1:
+            return -errno.EINVAL
+        if mm.system.pku and not arch_vma_access_permitted(vma, write):
             return -errno.EINVAL
         failed = faultin_range(vma, at, upto, write, force=False)
         if failed:

@@ -96,6 +96,8 @@ class MmStruct:
     layout, task_size  where things go in it, and its end: the machine's, but for a 32-bit program of a 64-bit machine
     mmap_base, mmap_legacy_base, topdown  where the search for free space starts, and whether it goes down
     coredump_filter   which mappings a core dump would hold, as /proc/PID/coredump_filter has it
+    pkey_map          protection keys that are given out, a bit each; execute_only_pkey: the one of execute-only memory,
+                      -1 for none yet; both 0 where the CPU has no keys (mm/pkeys.py)
     randomized        its layout was randomised (PF_RANDOMIZE)
     oom_victim        the OOM killer has chosen its process; oom_skip: its memory is reaped (MMF_OOM_SKIP)
     """
@@ -154,7 +156,8 @@ class MmStruct:
         self.saved_auxv: bytes = b""
         self.coredump_filter = MMF_DUMP_FILTER_DEFAULT
         self.oom_victim = False
-        self.pkey_taken = False  # pkey_alloc(2) has been asked
+        self.pkey_map = 1 if system.pku else 0
+        self.execute_only_pkey = -1 if system.pku else 0
         self.oom_skip = False
         self.exe_file: File | None = None
         self.faults = FaultStats()

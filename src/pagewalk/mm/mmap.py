@@ -1,7 +1,7 @@
 """mmap(2): from arguments to a VMA.
 
 Mirrors: mm/mmap.c (do_mmap), mm/vma.c (mmap_region) (6.18)
-Differs: no hugetlb (no pool: MAP_HUGETLB answers ENOMEM as an empty pool does), no protection keys (a CPU without PKU).
+Differs: no hugetlb (no pool: MAP_HUGETLB answers ENOMEM as an empty pool does).
 """
 
 import errno
@@ -31,11 +31,13 @@ from pagewalk.mm.mmap_flags import (
     MAP_STACK,
     MAP_SYNC,
     MAP_TYPE,
+    PROT_EXEC,
     PROT_READ,
     PROT_WRITE,
     READ_IMPLIES_EXEC,
 )
 from pagewalk.mm.munmap import complete_munmap, gather_munmap, vm_stat_account
+from pagewalk.mm.pkeys import execute_only_pkey
 from pagewalk.mm.shmem import shmem_zero_setup
 from pagewalk.mm.system import System
 from pagewalk.mm.unmapped_area import get_unmapped_area, mmap_min_addr
@@ -55,6 +57,7 @@ from pagewalk.mm.vma import (
     VM_MAYWRITE,
     VM_NOHUGEPAGE,
     VM_NORESERVE,
+    VM_PKEY_SHIFT,
     VM_SHARED,
     VM_SPECIAL,
     VM_SYNC,
@@ -99,6 +102,9 @@ def do_mmap(mm: MmStruct, file: File | None, addr: i64, length: i64, prot: i64, 
     if mm.map_count() > system.config.max_map_count:
         return -errno.ENOMEM
     vm_flags: i64 = (prot & 7) | calc_vm_flag_bits(flags) | mm.def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    if system.pku and prot == PROT_EXEC:
+        key: i64 = execute_only_pkey(mm)
+        vm_flags |= max(key, 0) << VM_PKEY_SHIFT
     addr = get_unmapped_area(mm, file, addr, length, pgoff, flags)
     if addr < 0:
         return addr

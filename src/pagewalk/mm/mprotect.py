@@ -1,7 +1,7 @@
 """mprotect(2): other rights for a range.
 
 Mirrors: mm/mprotect.c (6.18)
-Differs: no protection keys (pkey_mprotect accepts key -1 only, as on a CPU without PKU).
+Differs: nothing.
 """
 
 import errno
@@ -24,9 +24,11 @@ from pagewalk.mm.mmap_flags import (
 from pagewalk.mm.munmap import vm_stat_account
 from pagewalk.mm.page import PG_anon, PG_anon_exclusive
 from pagewalk.mm.pgtable import next_table, pte_lookup
+from pagewalk.mm.pkeys import arch_override_mprotect_pkey, mm_pkey_is_allocated
 from pagewalk.mm.system import System
 from pagewalk.mm.util import vm_acct_memory, vm_enough_memory
 from pagewalk.mm.vma import (
+    ARCH_VM_PKEY_FLAGS,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_GROWSDOWN,
@@ -34,6 +36,7 @@ from pagewalk.mm.vma import (
     VM_LOCKED,
     VM_MAYEXEC,
     VM_NORESERVE,
+    VM_PKEY_SHIFT,
     VM_SEALED,
     VM_SHARED,
     VM_STICKY,
@@ -44,10 +47,10 @@ from pagewalk.mm.vma_merge import vma_modify_flags, vma_set_page_prot, vma_wants
 
 
 def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -> int:
-    """mprotect(2), and pkey_mprotect(2) where no key is allocated. What lies before a hole or a refusal keeps its new
-    rights.
+    """mprotect(2), and pkey_mprotect(2) with a key other than -1. What lies before a hole or a refusal keeps its new
+    rights and key.
 
-    0, -EINVAL (unaligned, unknown bits, GROWSDOWN elsewhere than on a stack), -ENOMEM (hole, limits), -EACCES (a
+    0, -EINVAL (unaligned, unknown bits or key, GROWSDOWN elsewhere than on a stack), -ENOMEM (hole, limits), -EACCES (a
     right that the mapping may never have), -EPERM (sealed).
     """
     read_implies_exec = mm.system.current.personality & READ_IMPLIES_EXEC != 0 and prot & PROT_READ != 0
@@ -63,7 +66,7 @@ def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -
         return -errno.EINVAL if not range_wraps(mm.system, start, length) else -errno.ENOMEM
     if range_wraps(mm.system, start, length):
         return -errno.ENOMEM
-    if pkey != -1:
+    if pkey != -1 and not mm_pkey_is_allocated(mm, int(pkey)):
         return -errno.EINVAL
     if start < 0 or start >= mm.task_size:
         return -errno.ENOMEM
@@ -87,10 +90,12 @@ def mprotect(mm: MmStruct, start: i64, length: i64, prot: i64, pkey: i64 = -1) -
         vma = mm.vma_lookup(at)
         if vma is None:
             return -errno.ENOMEM
-        wanted: i64 = prot & VM_ACCESS_FLAGS
         if read_implies_exec and vma.vm_flags & VM_MAYEXEC:
-            wanted |= PROT_EXEC
-        new_flags: i64 = wanted | (vma.vm_flags & ~VM_ACCESS_FLAGS)
+            prot |= PROT_EXEC
+        new_flags: i64 = prot & VM_ACCESS_FLAGS | (vma.vm_flags & ~(VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS))
+        if mm.system.pku:
+            key: i64 = arch_override_mprotect_pkey(vma, prot, int(pkey))
+            new_flags |= key << VM_PKEY_SHIFT
         if new_flags & ~(new_flags >> 4) & VM_ACCESS_FLAGS:
             return -errno.EACCES
         upto: i64 = min(vma.vm_end, end)

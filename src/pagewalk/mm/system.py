@@ -96,6 +96,8 @@ class System:
     init_mm             the kernel's page table, None where that is not modelled
     linux               the release as a number: 618 of "6.18"
     linux_6_1           the kernel is one of 6.1; split_rss: it counts resident pages late (mm/split_rss.py)
+    pku                 the CPU has protection keys, and the kernel uses them; foreign_access: the user memory that is
+                        being reached counts as another process's, also where it is the caller's (FOLL_REMOTE)
     gdt_pfn             frame of the GDT that 32-bit programs load segments from, -1 while there was none
     """
 
@@ -162,6 +164,8 @@ class System:
         self.nr_shmem_inodes = 0
         major, _, minor = config.linux.partition(".")
         self.linux: i64 = 100 * int(major) + int(minor)
+        self.pku = config.pku
+        self.foreign_access = False
         self.linux_6_1 = config.linux == "6.1"
         self.split_rss = self.linux_6_1
         self.init_mm: InitMm | None = InitMm(self) if has_kernel_map(config.arch) else None

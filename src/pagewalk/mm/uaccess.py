@@ -10,9 +10,10 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.fault import FAULT_ACCERR, FAULT_SERVED, READ, WRITE, do_user_addr_fault
+from pagewalk.mm.fault import FAULT_ACCERR, FAULT_PKUERR, FAULT_SERVED, READ, WRITE, do_user_addr_fault
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.pkeys import pte_access_permitted
 
 TAG_MASK: Final = 0x00FF_FFFF_FFFF_FFFF
 
@@ -48,6 +49,8 @@ def user_paddr(mm: MmStruct, addr: i64, access: i64) -> i64:
         if index >= 0:
             pte = words[index]
             if pte & fmt.present.mask == fmt.present.value:
+                if mm.system.pku and not pte_access_permitted(mm, pte, access == WRITE):
+                    return -FAULT_PKUERR
                 marked: i64 = fmt.accessed.set(pte)
                 if access != WRITE:
                     if fmt.execute_only and pte & fmt.hw_read.mask != fmt.hw_read.value:

@@ -48,6 +48,8 @@ VM_NOHUGEPAGE: Final = 0x40000000
 VM_MERGEABLE: Final = 0x80000000
 VM_DROPPABLE: Final = 1 << 40
 VM_SEALED: Final = 1 << 42
+VM_PKEY_SHIFT: Final = 32  # VM_HIGH_ARCH_BIT_0: four bits from there on are the protection key (x86-64)
+ARCH_VM_PKEY_FLAGS: Final = 15 << 32
 
 VM_ACCESS_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC
 VM_SPECIAL: Final = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP

@@ -13,12 +13,15 @@ from pagewalk.mm.filemap import link_file, unlink_file
 from pagewalk.mm.mempolicy import MemPolicy, mpol_equal
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.rmap import AnonVma, anon_vma_clone, is_fork_child, unlink_anon_vmas
-from pagewalk.mm.vma import VM_SHARED, VM_SPECIAL, VM_STICKY, VM_WRITE, Vma
+from pagewalk.mm.vma import VM_PKEY_SHIFT, VM_SHARED, VM_SPECIAL, VM_STICKY, VM_WRITE, Vma
 
 
 def vm_get_page_prot(mm: MmStruct, vm_flags: i64) -> i64:
-    """Bits of a page-table entry for a mapping's rights."""
-    return mm.system.format.protection_map[vm_flags & 15]
+    """Bits of a page-table entry for a mapping's rights, and its protection key."""
+    fmt = mm.system.format
+    prot: i64 = fmt.protection_map[vm_flags & 15]
+    key: i64 = (vm_flags >> VM_PKEY_SHIFT) & 15
+    return prot | (key << fmt.pkey_shift) if key else prot
 
 
 def vma_wants_writenotify(vma: Vma, vm_flags: i64) -> bool:

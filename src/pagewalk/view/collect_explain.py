@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from pagewalk.hw.walker import NON_CANONICAL, NOT_PRESENT, PEEK, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Walk, walk
 from pagewalk.mm.page import Page, PG_anon, PG_special, PG_swapbacked
+from pagewalk.mm.pkeys import pkru_allows, vma_pkey
 from pagewalk.mm.rmap import page_mappers
 from pagewalk.mm.swap_state import swap_cache_get_folio
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_FLAG_LETTERS, VM_GROWSDOWN, VM_SHARED, VM_WRITE, Vma
-from pagewalk.view.explain import Explanation, Frame, Sharer, TlbHolding, WalkStep
+from pagewalk.view.explain import Explanation, Frame, ProtectionKey, Sharer, TlbHolding, WalkStep
 
 if TYPE_CHECKING:
     from pagewalk.hw.mmu import Entry
@@ -28,22 +29,26 @@ def explain_address(
     owner: Owner,
     entries: "list[tuple[int, Entry]] | None" = None,
     marks: str = "format",
+    pkru: int = 0,
 ) -> Explanation:
     """What is behind ``addr`` (signed, or unsigned 64-bit) of ``mm``.
 
     maps     the /proc/PID/maps of ``mm``
     owner    the (pid, comm) of the process that an address space belongs to
     entries  (CPU, entry) of what the modelled TLBs hold of it; None where there are none
+    pkru     what the protection keys let the thread do
     marks    who sets Accessed and Dirty, as ``TlbConfig.marks`` says it
     """
     addr = (addr + (1 << 63)) % (1 << 64) - (1 << 63)
     system = mm.system
     vma = mm.vma_lookup(addr) if addr >= 0 else None
-    found = walk(system.ram, system.format, int(mm.pgd_pfn), addr, PEEK)
+    found = walk(system.ram, system.format, int(mm.pgd_pfn), addr, PEEK, pkru=pkru)
     explanation = Explanation(pid=owner(mm)[0], addr=addr, page_size=int(system.page_size))
     if vma is not None:
         explanation.vma = maps.splitlines()[mm.vmas.index(vma)]
         explanation.flags = [letters for bit, letters in VM_FLAG_LETTERS if vma.vm_flags & bit]
+    if vma is not None and system.pku:
+        explanation.key = _key(vma_pkey(vma), pkru, execute_only=vma_pkey(vma) == mm.execute_only_pkey)
     explanation.steps = _steps(system, found)
     pte = found.steps[-1].entry if found.steps else 0
     kept = found.pfn < 0 and vma is not None and system.format.protnone.test(pte)
@@ -52,8 +57,15 @@ def explain_address(
         explanation.frame = _frame(system, pfn, owner)
     if entries is not None:
         explanation.tlb = [_holding(system, cpu, entry) for cpu, entry in entries]
-    explanation.reason = _reason(mm, addr, vma, found, explanation.frame, marks)
+    explanation.reason = _reason(mm, addr, vma, found, explanation.frame, marks, pkru)
     return explanation
+
+
+def _key(pkey: int, pkru: int, *, execute_only: bool) -> ProtectionKey:
+    """A mapping's protection key, and what PKRU says of it."""
+    return ProtectionKey(
+        pkey, pkru, pkru_allows(pkru, pkey, write=False), pkru_allows(pkru, pkey, write=True), execute_only
+    )
 
 
 def _holding(system: "System", cpu: int, entry: "Entry") -> TlbHolding:
@@ -131,7 +143,7 @@ def _kind(page: Page) -> str:
     return f"{what}, page {int(page.index)} of its file"
 
 
-def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None, who: str) -> str:
+def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Frame | None, who: str, pkru: int) -> str:
     """What an access would find."""
     if found.status == NON_CANONICAL:
         if not mm.system.format.name.startswith("x86_64"):
@@ -147,7 +159,8 @@ def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Fram
         return f"the mapping grants no access: SIGSEGV (SEGV_ACCERR){kept}"
     if found.status == NOT_PRESENT:
         pte = found.steps[-1].entry
-        return _not_there(mm.system, vma, pte) if mm.system.format.is_swap_pte(pte) else _untouched(vma, addr)
+        there = _not_there(mm.system, vma, pte) if mm.system.format.is_swap_pte(pte) else _untouched(vma, addr)
+        return there + _closed(mm, vma, pkru)
     pte = found.steps[-1].entry
     fmt = mm.system.format
     by_hardware = who == "hardware" or (who == "format" and fmt.hw_accessed)
@@ -158,7 +171,20 @@ def _reason(mm: "MmStruct", addr: int, vma: Vma | None, found: Walk, frame: Fram
         marks = ", once the page is marked Dirty (a fault)"
     write = f"goes ahead{marks}" if found.rights & RIGHT_WRITE else _refused_write(mm.system, vma, pte, frame)
     execute = "allowed" if found.rights & RIGHT_EXECUTE else "SIGSEGV (SEGV_ACCERR)"
+    if mm.system.pku:
+        if not pkru_allows(pkru, vma_pkey(vma), write=False):
+            read = "raises SIGSEGV (SEGV_PKUERR)"
+        if not pkru_allows(pkru, vma_pkey(vma), write=True):
+            write = "raises SIGSEGV (SEGV_PKUERR)"
     return f"a read {read}; a write {write}; execution: {execute}"
+
+
+def _closed(mm: "MmStruct", vma: Vma, pkru: int) -> str:
+    """What PKRU adds to what is said of a page that is not there."""
+    if not mm.system.pku or pkru_allows(pkru, vma_pkey(vma), write=True):
+        return ""
+    what = "a write" if pkru_allows(pkru, vma_pkey(vma), write=False) else "a read or write"
+    return f"; but PKRU closes its protection key: {what} raises SIGSEGV (SEGV_PKUERR)"
 
 
 def _not_there(system: "System", vma: Vma, pte: int) -> str:

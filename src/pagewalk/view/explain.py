@@ -9,7 +9,7 @@ from typing import Any
 
 from pagewalk.view.units import size
 
-__all__ = ["Explanation", "Frame", "Sharer", "TlbHolding", "WalkStep"]
+__all__ = ["Explanation", "Frame", "ProtectionKey", "Sharer", "TlbHolding", "WalkStep"]
 
 WORD = (1 << 64) - 1
 
@@ -66,6 +66,29 @@ class Frame:
 
 
 @dataclass
+class ProtectionKey:
+    """A mapping's protection key.
+
+    number        0 to 15
+    pkru          the register that says what the thread may do, two bits each
+    may_read, may_write  whether it lets the thread load and store there
+    execute_only  the process keeps the key for memory that is to be executed only
+    """
+
+    number: int
+    pkru: int
+    may_read: bool
+    may_write: bool
+    execute_only: bool = False
+
+    def __str__(self) -> str:
+        closed = "reads and writes" if not self.may_read else "writes"
+        lets = "lets all accesses through" if self.may_write else f"closes it for {closed}"
+        kept = ", kept for execute-only memory" if self.execute_only else ""
+        return f"{self.number}{kept}; PKRU {self.pkru:#010x} {lets}"
+
+
+@dataclass
 class TlbHolding:
     """An entry of a CPU's translation caches that an access to the address would use.
 
@@ -97,6 +120,7 @@ class Explanation:
     frame   the frame behind it, None where there is none
     page_size  bytes of a page of the machine
     reason  why there is none, or what an access would do next
+    key     the VMA's protection key; None where the machine has none
     tlb     what the modelled TLBs hold of it; None where the machine has none
     """
 
@@ -109,6 +133,7 @@ class Explanation:
     reason: str = ""
     page_size: int = 4096
     tlb: list[TlbHolding] | None = None
+    key: ProtectionKey | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it; addresses and entries are "0x..." text."""
@@ -121,6 +146,8 @@ class Explanation:
         if data["frame"]:
             for row in data["frame"]["sharers"]:
                 row["addr"] = f"{row['addr'] & WORD:#x}"
+        if data["key"]:
+            data["key"]["pkru"] = f"{data['key']['pkru']:#010x}"
         for row in data["tlb"] or ():
             row["addr"] = f"{row['addr'] & WORD:#x}"
         return data
@@ -134,6 +161,8 @@ class Explanation:
         lines.append(f"vma      {self.vma or 'none: the address is not mapped'}")
         if self.flags:
             lines.append(f"         flags {' '.join(self.flags)}")
+        if self.key is not None:
+            lines.append(f"key      {self.key}")
         for step in self.steps:
             entry = f"{step.entry & WORD:#0{2 + 2 * step.size}x}"
             bits = " ".join(step.bits) or "-"

@@ -32,8 +32,12 @@ def remote_page(mm: MmStruct, addr: i64, write: bool) -> i64:
     if vma is None:
         return -1
     page: i64 = addr & mm.system.page_mask
-    if faultin_range(vma, page, page + mm.system.page_size, write, force=True) < 0:
-        return -1
+    try:
+        mm.system.foreign_access = True
+        if faultin_range(vma, page, page + mm.system.page_size, write, force=True) < 0:
+            return -1
+    finally:
+        mm.system.foreign_access = False
     index = pte_lookup(mm, addr)
     if index < 0:
         return -1

@@ -23,6 +23,7 @@ CPU_FLAGS: Final = (
     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm "
     "constant_tsc rep_good nopl cpuid pni pclmulqdq ssse3 cx16 sse4_1 sse4_2 popcnt aes hypervisor lahf_lm arat"
 )
+PKU_LEVEL: Final = 13
 _CPU_MHZ: Final = 1000.0
 
 
@@ -49,6 +50,10 @@ def cpuinfo(sb: ProcSuper) -> str:
         return str(sb.kernel.cpuinfo_text())
     cpus = sb.system.config.cpus
     bits = 48 if sb.system.config.levels == 4 else 57
+    level, flags = CPU_LEVEL, CPU_FLAGS
+    if sb.system.pku:
+        level = PKU_LEVEL
+        flags = flags.replace(" aes ", " aes xsave ") + " pku ospke"
     out = ""
     for cpu in range(cpus):
         out += (
@@ -56,8 +61,8 @@ def cpuinfo(sb: ProcSuper) -> str:
             f"model name\t: {CPU_NAME}\nstepping\t: {CPU_MODEL[2]}\n"
             f"cpu MHz\t\t: {_CPU_MHZ:.3f}\ncache size\t: 4096 KB\nphysical id\t: 0\nsiblings\t: {cpus}\n"
             f"core id\t\t: {cpu}\ncpu cores\t: {cpus}\napicid\t\t: {cpu}\ninitial apicid\t: {cpu}\n"
-            f"fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {CPU_LEVEL}\nwp\t\t: yes\n"
-            f"flags\t\t: {CPU_FLAGS}\nbugs\t\t:\nbogomips\t: {2 * _CPU_MHZ:.2f}\n"
+            f"fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {level}\nwp\t\t: yes\n"
+            f"flags\t\t: {flags}\nbugs\t\t:\nbogomips\t: {2 * _CPU_MHZ:.2f}\n"
             "clflush size\t: 64\ncache_alignment\t: 64\n"
             f"address sizes\t: 40 bits physical, {bits} bits virtual\npower management:\n\n"
         )

@@ -18,6 +18,7 @@ from pagewalk.mm.memory import vm_normal_page
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
 from pagewalk.mm.page import Page, PG_anon, PG_dirty, PG_referenced, PG_swapbacked
 from pagewalk.mm.pgtable import next_table, pte_lookup
+from pagewalk.mm.pkeys import vma_pkey
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_EXEC, VM_FLAG_LETTERS, VM_HUGEPAGE, VM_LOCKED, VM_MAYSHARE, VM_READ, VM_WRITE, Vma
 
@@ -256,13 +257,17 @@ def smaps_text(mm: MmStruct) -> str:
         parts.append(map_line(vma))
         parts.append(_smap_head(vma.vm_end - vma.vm_start, mm.system.page_size))
         parts.append(stats.lines(False, mm.system.linux_6_1))
-        parts.append(f"THPeligible:    {int(thp_eligible(vma)):{width}}\nVmFlags: {vm_flag_letters(vma)}\n")
+        parts.append(f"THPeligible:    {int(thp_eligible(vma)):{width}}\n")
+        if mm.system.pku:
+            parts.append(f"ProtectionKey:  {vma_pkey(vma):8}\n")
+        parts.append(f"VmFlags: {vm_flag_letters(vma)}\n")
     if not has_gate_vma(mm):
         return "".join(parts)
     parts.append(GATE_VMA)
     parts.append(_smap_head(mm.system.page_size, mm.system.page_size))
     parts.append(MemSizeStats().lines(False, mm.system.linux_6_1))
-    parts.append(f"THPeligible:    {0:{width}}\nVmFlags: ex \n")
+    key = f"ProtectionKey:  {0:8}\n" if mm.system.pku else ""
+    parts.append(f"THPeligible:    {0:{width}}\n{key}VmFlags: ex \n")
     return "".join(parts)
 
 

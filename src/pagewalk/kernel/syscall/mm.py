@@ -7,7 +7,7 @@ Differs: process_madvise and process_vm_* reach the caller alone.
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pagewalk.fs.fcntl import MFD_CLOEXEC
 from pagewalk.fs.memfd import MFD_NAME_MAX_LEN, memfd_create, memfd_flags_error
@@ -21,6 +21,7 @@ from pagewalk.mm import mlock as mm_mlock
 from pagewalk.mm import mprotect as mm_mprotect
 from pagewalk.mm import mremap as mm_mremap
 from pagewalk.mm import msync as mm_msync
+from pagewalk.mm import pkeys as mm_pkeys
 from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.mmap_flags import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_HUGETLB
 from pagewalk.mm.mseal import mseal as mm_mseal
@@ -31,8 +32,6 @@ from pagewalk.mm.vma import VM_LOCKED, VM_LOCKONFAULT
 
 if TYPE_CHECKING:
     from pagewalk.kernel.task import Task
-
-_PKEY_ACCESS_MASK: Final = 3  # PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE
 
 
 def sys_brk(task: "Task", new: int) -> int:
@@ -84,25 +83,18 @@ def sys_mprotect(task: "Task", addr: int, length: int, prot: int) -> int:
 
 
 def sys_pkey_mprotect(task: "Task", addr: int, length: int, prot: int, pkey: int) -> int:
-    """pkey_mprotect(2) on a CPU without protection keys: key -1 is the only one."""
+    """pkey_mprotect(2)."""
     return mm_mprotect.mprotect(task.mm, addr, length, prot, signed32(pkey))
 
 
 def sys_pkey_alloc(task: "Task", flags: int, rights: int) -> int:
-    """pkey_alloc(2) on a CPU without protection keys. Linux on x86 takes the one key that every page has before it
-    finds that nobody can set its rights (EINVAL), and does not give it back: from then on, in children too, there is
-    none (ENOSPC)."""
-    if flags or rights & ~_PKEY_ACCESS_MASK:
-        return -errno.EINVAL
-    if task.mm.pkey_taken or task.mm.system.config.arch == "arm64":
-        return -errno.ENOSPC
-    task.mm.pkey_taken = True
-    return -errno.EINVAL
+    """pkey_alloc(2)."""
+    return mm_pkeys.pkey_alloc(task.mm, flags, rights)
 
 
 def sys_pkey_free(task: "Task", pkey: int) -> int:
     """pkey_free(2)."""
-    return -errno.EINVAL
+    return mm_pkeys.mm_pkey_free(task.mm, signed32(pkey))
 
 
 def sys_mremap(task: "Task", addr: int, old_len: int, new_len: int, flags: int, new_addr: int) -> int:
@@ -215,18 +207,24 @@ def process_vm_rw(
     total = min(sum(length for _, length in mine), sum(length for _, length in theirs))
     source, source_mm = (mine, task.mm) if write else (theirs, other.mm)
     target, target_mm = (theirs, other.mm) if write else (mine, task.mm)
+    system = task.mm.system
     data = b""
-    for addr, length in source:
-        wanted = min(length, total - len(data))
-        part = copy_from_user_partial(source_mm, addr, wanted)
-        data += part
-        if len(part) < wanted:
-            break
     done = 0
-    for addr, length in target:
-        part = data[done : done + length]
-        stored = copy_to_user_partial(target_mm, addr, part)
-        done += stored
-        if stored < len(part):
-            break
+    try:
+        system.foreign_access = not write
+        for addr, length in source:
+            wanted = min(length, total - len(data))
+            part = copy_from_user_partial(source_mm, addr, wanted)
+            data += part
+            if len(part) < wanted:
+                break
+        system.foreign_access = write
+        for addr, length in target:
+            part = data[done : done + length]
+            stored = copy_to_user_partial(target_mm, addr, part)
+            done += stored
+            if stored < len(part):
+                break
+    finally:
+        system.foreign_access = False
     return done if done or total == 0 else -errno.EFAULT
