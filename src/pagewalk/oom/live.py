@@ -1,4 +1,4 @@
-"""This machine's processes as the OOM killer sees them, read from /proc.
+"""A machine's processes as the OOM killer sees them, read from /proc: this machine's, or a modelled one's.
 
 Sources: proc_pid_status(5), proc_pid_stat(5), proc_pid_oom_score(5), proc_meminfo(5).
 """
@@ -16,8 +16,9 @@ __all__ = ["live_ranking", "read_process"]
 _INIT_PID_NS = 4026531836  # the inode of the first namespace of process ids
 
 
-def read_process(directory: Path, page_kb: int) -> OomTask | None:
-    """One process; None where it has ended, or is a kernel thread or a zombie, which have no memory."""
+def read_process(directory: Path) -> OomTask | None:
+    """One process; None where it has ended, or is a kernel thread or a zombie, which have no memory. The page size is
+    that of the machine whose /proc it is: the text has sizes in kB and in pages."""
     try:
         status = (directory / "status").read_text(errors="surrogateescape")
         statm = (directory / "statm").read_text().split()
@@ -28,9 +29,11 @@ def read_process(directory: Path, page_kb: int) -> OomTask | None:
     if "VmRSS" not in fields or not statm:
         return None
     task = OomTask(int(directory.name), fields["Name"].strip())
+    total_vm = int(statm[0])
+    page_kb = kilobytes(fields, "VmSize") // total_vm if total_vm else getpagesize() >> 10
     task.tgid = int(fields["Tgid"])
     task.uid = int(fields["Uid"].split()[0])
-    task.total_vm = int(statm[0])
+    task.total_vm = total_vm
     task.rss_anon, task.rss_file, task.rss_shmem = [
         kilobytes(fields, name) // page_kb for name in ("RssAnon", "RssFile", "RssShmem")
     ]
@@ -59,18 +62,18 @@ def live_ranking(proc: Path = Path("/proc")) -> Ranking:
         pids = sorted(int(name.name) for name in proc.iterdir() if name.name.isdigit())
     except (OSError, ValueError) as error:
         raise ConfigError(f"oom --live: cannot read {proc}: {error}") from None
-    page_kb = getpagesize() >> 10
-    total = (kilobytes(meminfo, "MemTotal") + kilobytes(meminfo, "SwapTotal")) // page_kb
-    if total <= 0:
+    total_kb = kilobytes(meminfo, "MemTotal") + kilobytes(meminfo, "SwapTotal")
+    if total_kb <= 0:
         raise ConfigError(f"oom --live: {proc}/meminfo has no MemTotal")
     started: list[tuple[int, OomTask]] = []
     for pid in pids:
-        task = read_process(proc / str(pid), page_kb)
+        task = read_process(proc / str(pid))
         if task is not None:
             task.unkillable = pid == 1 and is_first_namespace(proc)
             started.append((start_time(proc / str(pid)), task))
     started.sort(key=lambda each: (each[0], each[1].pid))
-    return rank([task for _, task in started], total, f"{proc}/meminfo")
+    page_kb = started[0][1].page_kb if started else getpagesize() >> 10
+    return rank([task for _, task in started], total_kb // page_kb, f"{proc}/meminfo")
 
 
 def is_first_namespace(proc: Path) -> bool:
