@@ -5,7 +5,8 @@ count:
 
 - A hint names the first-level slot that granted such an access to the page before. It is believed where the slot still
   holds the same fill. A block of accesses to the data of one page asks once; where few accesses have one, nobody asks.
-- ``short`` (hw/short.py), then ``translate`` (hw/translate.py).
+- ``short`` (hw/short.py), then ``translate`` (hw/translate.py). Where it cannot be foreseen which caches answer,
+  ``looking_ahead`` (hw/ahead.py) asks them before.
 
 An access that reaches into the next page is two: to where it begins, and to where it ends. Batches are looked through
 for such ones, and for where another task or CPU goes on, BLOCK accesses at a time, just before these go through the
@@ -14,7 +15,8 @@ loop, so that they come through the caches once.
 
 from typing import Final
 
-from pagewalk.hw.short import BY_FIRST, BY_SECOND, BY_WALK, MISSED, NOT_DONE, short_data, short_fetch
+from pagewalk.hw.ahead import answered, can_look_ahead, looking_ahead
+from pagewalk.hw.short import BY_FIRST, BY_SECOND, BY_WALK, NOT_DONE, short_data, short_fetch
 from pagewalk.hw.survey import ALIKE, FETCHES, ODD, TALLY_MASK, BatchArrays, crosses, first_odd, of_another, survey
 from pagewalk.hw.tlb import touch
 from pagewalk.hw.tlb_state import (
@@ -49,7 +51,6 @@ from pagewalk.hw.tlb_state import (
     SLOT_MASK,
     STAMP,
 )
-from pagewalk.hw.translate import miss, translate
 from pagewalk.hw.walker import FETCH, OK, READ, WRITE, Words
 
 # All that ``replay_batch`` gets, as one block of words for its compiled twin: addresses and numbers.
@@ -65,9 +66,12 @@ BLOCK_WORDS: Final = 11
 BLOCK: Final = 128
 BAD_KIND: Final = 64  # a status beside the walk's: the access is of no kind
 
-# Where the first level does not answer one access in MANY, nobody asks hints in the next block: they would be one more
-# branch that the processor cannot foresee.
-MANY: Final = 2
+# What the first level does not answer of a block, in PARTS, says how the next one is best served. From MANY on nobody
+# asks hints: they would be one more branch that the processor cannot foresee. Up to NEARLY_ALL, where the caches answer
+# is not foreseen either: it is looked up an access ahead.
+PARTS: Final = 16
+MANY: Final = 8
+NEARLY_ALL: Final = 15
 
 # What ``refused`` answers: (address << 2) | kind of an access that was not granted, or ASK in the two lowest bits.
 ASK: Final = 3
@@ -122,14 +126,16 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
             about = survey(batch, start, at, stop, page)
         begin = at
         missed = first_level_misses(s)
-        if s[S_UNHINTED] == 0 or about & ALIKE != 0:
+        if s[S_UNHINTED] < MANY or about & ALIKE != 0:
             at = by_hints(s, words, nr_words, fmt, addrs, kinds, at, stop, about)
+        elif s[S_UNHINTED] < NEARLY_ALL and (about >> FETCHES) & TALLY_MASK == 0 and can_look_ahead(s) != 0:
+            at = looking_ahead(s, words, nr_words, fmt, addrs, kinds, at, stop)
         else:
             at = without_hints(s, words, nr_words, fmt, addrs, kinds, at, stop)
         if at < stop:
             status = s[0]
         missed = first_level_misses(s) - missed
-        s[S_UNHINTED] = (missed * MANY) // max(at - begin, 1)
+        s[S_UNHINTED] = (missed * PARTS) // max(at - begin, 1)
         if status != OK:
             about = survey(batch, start, begin, at, page)
         writes += about & TALLY_MASK
@@ -285,19 +291,7 @@ def unhinted(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acces
         answer = short_fetch(s, words, nr_words, addr, access, clock)
     else:
         answer = short_data(s, words, nr_words, addr, access, clock)
-    at = S_ANSWERS + 4 * (access >> 1) + max(answer, NOT_DONE)
-    s[at] += 1
-    if answer > NOT_DONE:
-        return OK
-    if answer == MISSED:
-        status = miss(s, words, nr_words, fmt, addr, access)
-    else:
-        status = translate(s, words, nr_words, fmt, addr, access)
-    if status != OK:
-        s[at] -= 1
-        s[S_FAULT_ADDR] = addr
-        s[S_FAULT_KIND] = access
-    return status
+    return answered(s, words, nr_words, fmt, addr, access, answer)
 
 
 def count(s: Words, side: int, accesses: int) -> None:

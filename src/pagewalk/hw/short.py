@@ -48,9 +48,12 @@ BY_FIRST: Final = 1
 BY_SECOND: Final = 2
 BY_WALK: Final = 3
 
+UNKNOWN: Final = -2  # which slot has a page
+
 # What is built in where this is compiled for one geometry.
 ARRAY: Final = NO_ARRAY
 LAST: Final[LastLevel] = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+HINTED: Final = True  # whether hints are left behind; in code that is called where nobody asks them they are not
 
 
 def first_of(s: Words, access: int) -> Geometry:
@@ -107,16 +110,29 @@ def constant_last_level(s: Words) -> LastLevel:
 def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:
     """``translate``, where all that is involved is plain, uncounted: BY_FIRST, BY_SECOND or BY_WALK says where the
     answer was found, NOT_DONE that nothing was done, MISSED that nothing was done and no array has it."""
-    high = addr >> 56
     first = first_of(s, access)
-    if s[S_ODD] != 0 or first[0] < 0 or (high != 0 and high != -1):
+    if first[0] < 0:
         return NOT_DONE
+    number = addr >> s[S_PAGE_SHIFT]
+    slot = scan(s, set_of(first, number), first[4], (number << TAG_NUMBER) | s[S_ASID])
+    return short_from(s, words, nr_words, addr, access, clock, slot, UNKNOWN)
+
+
+def short_from(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int, slot: int, found: int) -> int:
+    """``short`` where somebody has looked for the page.
+
+    slot   of the first level, which takes base pages in one array, that has it; -1 where none does
+    found  the same of the second level; UNKNOWN where nobody has looked
+    """
+    high = addr >> 56
+    if s[S_ODD] != 0 or (high != 0 and high != -1):
+        return NOT_DONE
+    first = first_of(s, access)
     column = first[6]
     answer = BY_FIRST
     number = addr >> s[S_PAGE_SHIFT]
     tag = (number << TAG_NUMBER) | s[S_ASID]
     base = set_of(first, number)
-    slot = scan(s, base, first[4], tag)
     if slot >= 0:
         ident = s[slot + IDENT * column]
         if (ident >> access) & 1 == 0:
@@ -124,11 +140,11 @@ def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: 
         use(s, first, slot, clock)
     else:
         second = second_of(s, access, number)
-        found = -1
         below = 0
         if second[0] >= 0:
             below = set_of(second, number)
-            found = scan(s, below, second[4], tag)
+            if found == UNKNOWN:
+                found = scan(s, below, second[4], tag)
         if found >= 0:
             rights = s[found + IDENT * column] & 7
             if (rights >> access) & 1 == 0:
@@ -150,9 +166,10 @@ def short(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: 
             if second[0] >= 0:
                 put(s, second, below, tag, pfn, rights, clock, 1)
         ident = put(s, first, base, tag, pfn, rights, clock, 1)
-    at = S_HINTS + access * HINT_WORDS + 2 * ((addr >> 12) & (HINTS - 1))
-    s[at] = addr >> 12
-    s[at + 1] = ident
+    if HINTED:
+        at = S_HINTS + access * HINT_WORDS + 2 * ((addr >> 12) & (HINTS - 1))
+        s[at] = addr >> 12
+        s[at + 1] = ident
     return answer
 
 
@@ -209,9 +226,10 @@ def tag_at(s: Words, addr: int, level: int) -> int:
     return (number_at(s, addr, level) << TAG_NUMBER) | (level << TAG_CLASS) | s[S_ASID]
 
 
-# What ``unhinted`` calls for data and for instructions: code for one geometry has one of each.
+# What the loops call for data and for instructions: code for one geometry has its own of each.
 short_data = short
 short_fetch = short
+short_ahead = short_from
 
 
 def short_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, clock: int) -> int:

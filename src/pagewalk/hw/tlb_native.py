@@ -11,7 +11,7 @@ import numba as _numba
 from llvmlite import ir
 from numba import extending
 
-from pagewalk.hw import jit, loop, short, survey, tlb, walker
+from pagewalk.hw import ahead, jit, loop, short, survey, tlb, walker
 from pagewalk.hw import leaf as leaves
 from pagewalk.hw import translate as translating
 from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, refused, replay_batch
@@ -228,8 +228,13 @@ def machine_code() -> MachineCode:
     code.make(short.root_walk, w, a, a, w, w, w, w)
     code.make(short.upper_walk, w, a, a, w, w, w, w, w, w)
     code.make(short.short_walk, w, a, a, w, w, w, w, inline=True)
+    code.make(short.short_from, w, a, a, w, w, w, w, w, w, inline=True)
     code.make(short.short, w, a, a, w, w, w, w)
     code.made["short_data"] = code.made["short_fetch"] = code["short"]
+    code.made["short_ahead"] = code["short_from"]
+    code.make(ahead.can_look_ahead, w, a, inline=True)
+    code.make(ahead.answered, w, a, a, w, a, w, w, w, inline=True)
+    code.make(ahead.looking_ahead, w, a, a, w, a, a, _bytes, w, w)
     code.make(loop.array_of, w, a, w, w)
     code.make(loop.count, types.void, a, w, w)
     code.made.update(eight=eight, prefetch=prefetch)
@@ -310,18 +315,30 @@ class Specialised:
         }  # fmt: skip
         same["upper_walk"] = make(short.upper_walk, w, a, a, w, w, w, w, w, w, **same)
         same["short_walk"] = make(short.short_walk, w, a, a, w, w, w, w, inline=True, **same)
-        data, fetch = (
-            make(short.short, w, a, a, w, w, w, w, inline=True, variant=(self._variant, side), **same,
-                 first_of=constant(short.constant_first, w, array=f"first{side}"),
-                 second_of=constant(short.constant_second, w, w, array=f"second{side}"))
+        sides = [
+            {"first_of": constant(short.constant_first, w, array=f"first{side}"),
+             "second_of": constant(short.constant_second, w, w, array=f"second{side}"), **same}
             for side in (0, 1)
-        )  # fmt: skip
+        ]  # fmt: skip
+
+        def shorts(*, hinted: bool) -> list[dict[str, Any]]:
+            """``short_from`` and ``short`` for data and for instructions."""
+            found = []
+            for side, uses in enumerate(sides):
+                more = {"variant": (self._variant, side, hinted), "inline": True, "HINTED": hinted, **uses}
+                more["short_from"] = make(short.short_from, w, a, a, w, w, w, w, w, w, **more)
+                found.append({"from": more["short_from"], "short": make(short.short, w, a, a, w, w, w, w, **more)})
+            return found
+
         unhinted, inlined = (
-            make(loop.unhinted, w, a, a, w, a, w, w, inline=inline, variant=(self._variant, inline), short_data=data,
-                 short_fetch=fetch) for inline in (False, True)
+            make(loop.unhinted, w, a, a, w, a, w, w, inline=not hinted, variant=(self._variant, hinted),
+                 short_data=data["short"], short_fetch=fetch["short"])
+            for hinted in (True, False) for data, fetch in [shorts(hinted=hinted)]
         )  # fmt: skip
         by_hints = make(loop.by_hints, w, a, a, w, a, a, _bytes, w, w, w, unhinted=unhinted)
         without_hints = make(loop.without_hints, w, a, a, w, a, a, _bytes, w, w, unhinted=inlined)
+        looking_ahead = make(ahead.looking_ahead, w, a, a, w, a, a, _bytes, w, w, **sides[0],
+                             short_ahead=shorts(hinted=False)[0]["from"])  # fmt: skip
         second_half = make(loop.second_half, w, a, a, w, a, w, w, w, unhinted=unhinted)
         replay = make(
             loop.replay_batch,
@@ -336,6 +353,7 @@ class Specialised:
             second_half=second_half,
             by_hints=by_hints,
             without_hints=without_hints,
+            looking_ahead=looking_ahead,
         )
         return make(_replay, w, w, replay_batch=replay)
 
