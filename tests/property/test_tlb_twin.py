@@ -12,6 +12,8 @@ from rig import Rig
 from tlb import NaiveMmu
 
 from pagewalk.arch.x86_64 import ACCESSED, DIRTY, GLOBAL, NX, PRESENT, PSE, RW, USER
+from pagewalk.hw import loop
+from pagewalk.hw.ahead import looking_ahead
 from pagewalk.hw.mmu import Accesses, Entry, Mmu
 from pagewalk.hw.tlb_config import Policy, TlbArray, TlbConfig, WalkCache
 from pagewalk.hw.tlb_presets import PRESETS, preset
@@ -97,8 +99,9 @@ def accesses(seed: int, spread: int, length: int) -> list[tuple[int, ...]]:
     ]
     found: list[tuple[int, ...]] = []
     sizes = rng.choice([1, 8, 8, 8, 64 if seed % 3 else 4000], length).tolist()
+    kinds = [0, 0, 0, 1, 2] if seed % 5 else [0, 0, 0, 1]
     for choice, pick, kind, size in zip(rng.integers(0, 64, length), rng.integers(0, 1 << 30, length),
-                                        rng.choice([0, 0, 0, 1, 2], length), sizes, strict=True):  # fmt: skip
+                                        rng.choice(kinds, length), sizes, strict=True):  # fmt: skip
         if choice == 0:
             found.append((WILD[pick % len(WILD)], int(kind), size))
         elif choice < 32 and found:
@@ -341,6 +344,40 @@ def test_code_for_one_geometry_counts_as_dictionaries_do(config: TlbConfig) -> N
         page = int(rng.choice(REGIONS)) + 4096 * int(rng.integers(PAGES))
         for mmu in (pair.fast, pair.naive):
             mmu.invalidate_pages(page, page + 3 * 4096, pair.space + 1)
+
+
+def two_levels(policy: str | Policy) -> TlbConfig:
+    """Of PAGES pages the first level answers about one access in three, the second one about as many."""
+    first = TlbArray("l1d", 1, "d", 2, 3, (K4,), policy)
+    fetched = TlbArray("l1i", 1, "i", 2, 2, (K4,), policy)
+    second = TlbArray("l2", 2, "id", 3, 4, (K4,), policy)
+    return TlbConfig("two levels", (first, fetched, second), (WalkCache("w", ("pmd",), 1, 1),))
+
+
+@pytest.mark.parametrize("how", ["interpreted", "compiled", "specialised"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "plru", "random", LFU], ids=lambda one: getattr(one, "name", one))
+def test_looking_ahead_counts_as_dictionaries_do(
+    policy: str | Policy, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if INTERPRETED and how != "interpreted":
+        pytest.skip("PAGEWALK_INTERPRETED is set: nothing is compiled")
+    ahead = []
+    monkeypatch.setattr(loop, "looking_ahead", lambda *args: ahead.append(args[-2:]) or looking_ahead(*args))
+    pair = Pair(two_levels(policy), interpreted=how == "interpreted")
+    if how == "specialised":
+        assert pair.fast.specialise() == (policy != "random")
+    rng = np.random.default_rng(1)
+    for number in range(6):
+        pair.load(number % 2)
+        pages = np.array(REGIONS)[3 * rng.integers(0, 2, 500)] + rng.integers(0, PAGES, 500) ** 2 // PAGES * 4096
+        pair.access([(int(page), int(kind)) for page, kind in zip(pages, rng.choice([0, 0, 1], 500), strict=True)])
+        pair.same()
+        pair.entries_are_true()
+        page = REGIONS[0] + 4096 * int(rng.integers(PAGES))
+        for mmu in (pair.fast, pair.naive):
+            mmu.invalidate_pages(page, page + 3 * 4096, pair.space + 1)
+    if how == "interpreted" and policy != "random":
+        assert sum(stop - start for start, stop in ahead) > 1000
 
 
 @pytest.mark.parametrize("name", ["none", "icelake-sp", "u74"])

@@ -54,7 +54,9 @@ class Cpus:
                 mmu.learn_from(next(iter(self.mmus.values())))
             self.mmus[cpu] = mmu
             state = self.states[cpu] = TlbState(pcid=self.config.tagged, exact=True)
-            self.flusher.cpus.append(FlushedCpu(cpu, state, mmu.invalidate_pages, mmu.invalidate_asid))
+            self.flusher.cpus.append(
+                FlushedCpu(cpu, state, mmu.page_invalidation, mmu.invalidate_pages, mmu.invalidate_asid)
+            )
         return mmu
 
     def learn_frame(self, pfn: int, number: int) -> None:

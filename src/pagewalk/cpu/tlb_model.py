@@ -56,9 +56,9 @@ def feed(
     failed  is told address, kind and what ``serve`` answered; True where it may be tried again all the same
     """
     mmu.begin(accesses, start, end)
-    resume = mmu.resume
+    resume, arguments = mmu.resume
     while True:
-        while (outcome := serve(resume())) == FAULT_SERVED:
+        while (outcome := serve(resume(*arguments))) == FAULT_SERVED:
             pass
         at = mmu.stopped_at()
         if mmu.status == OK:

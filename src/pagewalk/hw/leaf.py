@@ -1,4 +1,4 @@
-"""The last entry of a walk where it is plain: read directly, with the format's masks at hand.
+"""Entries on a walk where they are plain: read directly, with the format's masks at hand.
 
 Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Where it is not plain, or is to be marked,
 ``walker.walk_table`` has to say.
@@ -16,12 +16,19 @@ from pagewalk.hw.tlb_state import (
     S_GLOBALS,
     S_LEVEL_SHIFT,
     S_NR_LEVELS,
+    S_PAGE_SHIFT,
     S_PFN_MASK,
+    S_PFN_SHIFT,
     S_QUICK,
     S_QUICK_MASK,
     S_QUICK_VALUE,
+    S_TABLES,
     S_WRITE_MASK,
     S_WRITE_VALUE,
+    TABLE_INDEX,
+    TABLE_MASK,
+    TABLE_VALUE,
+    TABLE_WORDS,
 )
 from pagewalk.hw.walker import RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Words
 
@@ -70,3 +77,15 @@ def leaf(s: Words, words: Words, nr_words: int, last: LastLevel, addr: int, acce
     if entry & global_mask == global_ and s[S_GLOBALS] != 0:
         return -1
     return found
+
+
+def table_at(s: Words, words: Words, nr_words: int, table: int, addr: int, level: int) -> int:
+    """Where the entry for ``addr`` of a table of that level leads; -1 where it is not plain."""
+    about = S_TABLES + TABLE_WORDS * level
+    index = (table << (s[S_PAGE_SHIFT] - 3)) + (addr >> s[S_LEVEL_SHIFT + level] & s[about + TABLE_INDEX])
+    if index < 0 or index >= nr_words:
+        return -1
+    entry = words[index]
+    if entry & s[about + TABLE_MASK] != s[about + TABLE_VALUE]:
+        return -1
+    return (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]

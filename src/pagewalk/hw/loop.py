@@ -46,6 +46,9 @@ from pagewalk.hw.tlb_state import (
     S_NR_LEVELS,
     S_PAGE_SHIFT,
     S_PATH,
+    S_REST_ABOUT,
+    S_REST_AT,
+    S_REST_STOP,
     S_TALLY,
     S_UNHINTED,
     SLOT_MASK,
@@ -112,18 +115,22 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
         fetches += kind >> 1
         at += 1
     while at < end:
-        stop = min((at | (BLOCK - 1)) + 1, end)  # after a fault: what was left of the block
-        about = survey(batch, start, at, stop, page)
-        if about >= ODD:
-            stop = first_odd(batch, start, at, stop, page)
-            if of_another(batch, start, stop) != 0:
-                end = stop
-            elif kinds[stop] <= FETCH:
-                stop += 1
-            elif stop == at:
-                status = BAD_KIND
-                break
+        if s[S_REST_AT] == at:
+            stop = s[S_REST_STOP]
+            about = s[S_REST_ABOUT]
+        else:
+            stop = min((at | (BLOCK - 1)) + 1, end)
             about = survey(batch, start, at, stop, page)
+            if about >= ODD:
+                stop = first_odd(batch, start, at, stop, page)
+                if of_another(batch, start, stop) != 0:
+                    end = stop
+                elif kinds[stop] <= FETCH:
+                    stop += 1
+                elif stop == at:
+                    status = BAD_KIND
+                    break
+                about = survey(batch, start, at, stop, page)
         begin = at
         missed = first_level_misses(s)
         if s[S_UNHINTED] < MANY or about & ALIKE != 0:
@@ -134,10 +141,16 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
             at = without_hints(s, words, nr_words, fmt, addrs, kinds, at, stop)
         if at < stop:
             status = s[0]
-        missed = first_level_misses(s) - missed
-        s[S_UNHINTED] = (missed * PARTS) // max(at - begin, 1)
-        if status != OK:
-            about = survey(batch, start, begin, at, page)
+            passed = survey(batch, start, begin, at, page)
+            s[S_REST_AT] = at
+            s[S_REST_STOP] = stop
+            s[S_REST_ABOUT] = about - (passed & (ALIKE - 1))
+            if about >= ODD:
+                s[S_REST_AT] = -1
+            about = passed
+        else:
+            missed = first_level_misses(s) - missed
+            s[S_UNHINTED] = (missed * PARTS) // (at - begin)
         writes += about & TALLY_MASK
         fetches += (about >> FETCHES) & TALLY_MASK
         if status == OK and about >= ODD:  # the last one reaches into the next page

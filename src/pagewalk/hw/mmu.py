@@ -43,6 +43,7 @@ from pagewalk.hw.tlb_state import (
     S_HINTS,
     S_LEVEL_SHIFT,
     S_NR_FRAMES,
+    S_REST_AT,
     S_ROOT,
     S_SLOTS,
     S_TALLY,
@@ -155,16 +156,20 @@ class Mmu:
         packed = np.array(words, dtype=np.int64)
         if interpreted:
             addresses = {policy.name: interpreted_addresses(policy) for policy in policies}
-            functions: tuple[Any, ...] = (tlb.invalidate, translate.translate, loop.replay_batch)
+            functions: tuple[Any, ...] = (
+                tlb.invalidate, tlb.invalidate_page, translate.translate, loop.replay_batch,
+            )  # fmt: skip
         else:
             from pagewalk.hw.jit import entry
             from pagewalk.hw.tlb_native import machine_code, policy_addresses
 
             addresses = {policy.name: policy_addresses(policy) for policy in policies}
             code = machine_code()
-            functions = tuple(entry(code[name]) for name in ("_invalidate", "_translate", "_replay"))
-        self._invalidate, self._translate = functions[:2]
-        self._replay: Any = functions[2]
+            functions = tuple(
+                entry(code[name]) for name in ("_invalidate", "_invalidate_page", "_translate", "_replay")
+            )
+        self._invalidate, self._invalidate_page, self._translate = functions[:3]
+        self._replay: Any = functions[3]
         words = build_state(config, fmt, addresses)
         frames = ram.size >> fmt.page_shift if learns else 0
         self.state = _aligned_zeros(len(words) + frames)
@@ -231,11 +236,12 @@ class Mmu:
         self._now = accesses
         self._block[B_ARRAYS:] = [*accesses.addresses, start, end]
         self.words[S_HALF] = 0
-        self.words[S_FAULT_AT] = -1
+        self.words[S_FAULT_AT] = self.words[S_REST_AT] = -1
 
     def go_on(self) -> int:
         """``replay`` from where it stopped."""
-        self.resume()
+        resume, arguments = self.resume
+        resume(*arguments)
         return self.stopped_at()
 
     def stopped_at(self) -> int:
@@ -246,9 +252,9 @@ class Mmu:
         return at
 
     @property
-    def resume(self) -> Callable[[], int]:
-        """``go_on`` as a function for many faults, which answers as ``loop.refused`` does."""
-        return self._interpret if self._interpreted else functools.partial(self._replay, self._block_address)
+    def resume(self) -> tuple[Callable[..., int], tuple[int, ...]]:
+        """``go_on`` for many faults: a function, which answers as ``loop.refused`` does, and its arguments."""
+        return (self._interpret, ()) if self._interpreted else (self._replay, (self._block_address,))
 
     def _interpret(self) -> int:
         """``resume``, interpreted."""
@@ -329,6 +335,12 @@ class Mmu:
         """The pages that [first, last] touches, as ``count`` instructions such as INVLPG would."""
         dropped: int = self._invalidate(self._state, tlb.PAGES, first, last, asid, count)
         return dropped
+
+    @property
+    def page_invalidation(self) -> tuple[Callable[[Any, int, int], int], Any]:
+        """``invalidate_pages`` of one base page for many calls: a function of what comes with it, of the page's first
+        address, and of the ASID."""
+        return self._invalidate_page, self._state
 
     def invalidate_asid(self, asid: int) -> int:
         """All entries of one address space; global ones stay."""

@@ -7,7 +7,7 @@ Plain Python that Numba compiles (``hw/mmu.py``) and tests also run as it is. Wh
 
 from typing import Final
 
-from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, LastLevel, last_level, leaf
+from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, LastLevel, last_level, leaf, table_at
 from pagewalk.hw.tlb import NO_ARRAY, Geometry, geometry, put, scan, set_of, use
 from pagewalk.hw.tlb_state import (
     C_REFERENCE,
@@ -22,8 +22,6 @@ from pagewalk.hw.tlb_state import (
     S_LEVEL_SHIFT,
     S_ODD,
     S_PAGE_SHIFT,
-    S_PFN_MASK,
-    S_PFN_SHIFT,
     S_ROOT,
     S_SHORT,
     S_SHORT_SECOND,
@@ -33,9 +31,6 @@ from pagewalk.hw.tlb_state import (
     S_TABLES,
     S_TOP,
     TABLE_CACHE,
-    TABLE_INDEX,
-    TABLE_MASK,
-    TABLE_VALUE,
     TABLE_WORDS,
     TAG_CLASS,
     TAG_NUMBER,
@@ -202,18 +197,6 @@ def root_walk(s: Words, words: Words, nr_words: int, addr: int, access: int, clo
             put(s, cache, base, tag_at(s, addr, level), table, found & 7, s[S_CLOCK], 0)
     s[C_WALK_HIT + last[0] - 1] -= 1  # ``count`` takes it for one that began at the last table
     return found
-
-
-def table_at(s: Words, words: Words, nr_words: int, table: int, addr: int, level: int) -> int:
-    """Where the entry for ``addr`` of a table of that level leads; -1 where it is not plain."""
-    about = S_TABLES + TABLE_WORDS * level
-    index = (table << (s[S_PAGE_SHIFT] - 3)) + (addr >> s[S_LEVEL_SHIFT + level] & s[about + TABLE_INDEX])
-    if index < 0 or index >= nr_words:
-        return -1
-    entry = words[index]
-    if entry & s[about + TABLE_MASK] != s[about + TABLE_VALUE]:
-        return -1
-    return (entry & s[S_PFN_MASK]) >> s[S_PFN_SHIFT]
 
 
 def number_at(s: Words, addr: int, level: int) -> int:

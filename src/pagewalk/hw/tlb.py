@@ -48,6 +48,7 @@ from pagewalk.hw.tlb_state import (
     S_NR_CLASSES,
     S_NR_TLBS,
     S_ODD,
+    S_PAGE_SHIFT,
     S_RANDOM,
     SLOT_MASK,
     STAMP,
@@ -316,3 +317,8 @@ def invalidate(s: Words, what: int, first: int, last: int, asid: int, times: int
                 dropped += 1
     s[C_FLUSHED] += dropped
     return dropped
+
+
+def invalidate_page(s: Words, addr: int, asid: int) -> int:
+    """``invalidate`` of the base page that begins at ``addr``, by one instruction."""
+    return invalidate(s, PAGES, addr, addr + (1 << s[S_PAGE_SHIFT]) - 1, asid, 1)

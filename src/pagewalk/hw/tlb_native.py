@@ -15,7 +15,7 @@ from pagewalk.hw import ahead, jit, loop, short, survey, tlb, walker
 from pagewalk.hw import leaf as leaves
 from pagewalk.hw import translate as translating
 from pagewalk.hw.loop import B_ARRAYS, B_AT, B_END, B_FORMAT, B_NR_WORDS, B_STATE, B_WORDS, refused, replay_batch
-from pagewalk.hw.tlb import invalidate
+from pagewalk.hw.tlb import invalidate, invalidate_page
 from pagewalk.hw.tlb_config import Policy
 from pagewalk.hw.tlb_simd import oldest, oldest_of_many, scan, scan_many
 from pagewalk.hw.tlb_state import S_SHORT, S_SHORT_SECOND, S_SHORT_TURNS, S_SHORT_UPPER, S_SHORT_WALK, S_SLOTS
@@ -171,6 +171,10 @@ def _invalidate(s: int, what: int, first: int, last: int, asid: int, times: int)
     return invalidate(words_at(s), what, first, last, asid, times)
 
 
+def _invalidate_page(s: int, addr: int, asid: int) -> int:
+    return invalidate_page(words_at(s), addr, asid)
+
+
 @functools.cache
 def machine_code() -> MachineCode:
     """All of it: seconds the first time ever, then a fraction of one."""
@@ -199,10 +203,12 @@ def machine_code() -> MachineCode:
     code.make(tlb.insert, w, a, w, w, w, w, w, w)
     code.make(tlb.drop_range, w, a, w, w, w, w)
     code.make(tlb.invalidate, w, a, w, w, w, w, w)
+    code.make(tlb.invalidate_page, w, a, w, w)
     code.make(leaves.last_level, last, a, inline=True)
     code.make(leaves.leaf, w, a, a, w, last, w, w, w, w, inline=True)
+    code.make(leaves.table_at, w, a, a, w, w, w, w, inline=True)
     code.make(translating.quick, w, a, a, w, w, w, w, inline=True)
-    code.make(translating.absent, w, a, a, w, a, w, w, inline=True)
+    code.make(translating.absent, w, a, a, w, a, w, w, w)
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
     code.make(translating.fill_level, w, a, w, w, w, w, w, w, w)
@@ -222,7 +228,6 @@ def machine_code() -> MachineCode:
     code.make(short.second_of, g, a, w, w, inline=True)
     code.make(short.tables_of, g, a, inline=True)
     code.make(short.upper_tables_of, g, a, inline=True)
-    code.make(short.table_at, w, a, a, w, w, w, w, inline=True)
     code.make(short.number_at, w, a, w, w, inline=True)
     code.make(short.tag_at, w, a, w, w, inline=True)
     code.make(short.root_walk, w, a, a, w, w, w, w)
@@ -255,6 +260,7 @@ def machine_code() -> MachineCode:
     code.make(_replay, w, w)
     code.make(_translate, w, w, w, w, w, w, w)
     code.make(_invalidate, w, w, w, w, w, w, w)
+    code.make(_invalidate_page, w, w, w, w)
     return code
 
 

@@ -84,8 +84,12 @@ TABLE_WORDS: Final = 4
 S_FAULT_AT: Final = 292  # twice the access, and 1 for its part in the next page; -1: none
 S_ATTEMPTS: Final = 293
 S_TOP: Final = 294  # addresses with bits from here on are not of the lower half
-S_UNHINTED: Final = 295  # not 0: few accesses of the last block were to a page that the first level had
+S_UNHINTED: Final = 295  # how many accesses of the last block the first level has not answered, in 16 parts
 S_DOUBT: Final = 302  # 2 words: no hints for this side, see ``tlb_doubt.in_doubt``
+# After a fault: where its block goes on, where it ends, and what ``survey`` says of what is left.
+S_REST_AT: Final = 296  # -1: that is not known
+S_REST_STOP: Final = 297
+S_REST_ABOUT: Final = 298
 S_HALF: Final = 314
 S_FAULT_ADDR: Final = 315
 S_FAULT_KIND: Final = 316

@@ -6,7 +6,7 @@ configuration; hw/short.py has short ways for what most accesses are.
 
 from typing import Final
 
-from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, last_level, leaf
+from pagewalk.hw.leaf import LEAF_DIRTY, LEAF_FRAME, last_level, leaf, table_at
 from pagewalk.hw.tlb import drop, find, geometry, insert, probe, use
 from pagewalk.hw.tlb_config import MAX_LEVELS
 from pagewalk.hw.tlb_state import (
@@ -23,6 +23,8 @@ from pagewalk.hw.tlb_state import (
     C_WALK_HIT,
     C_WALKS,
     D_CLASSES,
+    D_NR_GLOBAL,
+    D_USED,
     FILL_WORDS,
     FRAME,
     HINT_WORDS,
@@ -105,10 +107,16 @@ def quick(s: Words, words: Words, nr_words: int, addr: int, access: int, slot: i
     return 1
 
 
-def absent(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, slot: int) -> int:
-    """Whether the leaf, in the table that walk-cache entry ``slot`` points to, is not present: 1 or 0."""
+def absent(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, slot: int, start: int) -> int:
+    """Whether the leaf is not present below the table of level ``start`` that walk-cache entry ``slot`` points to: 1,
+    or 0 where the whole walk has to say."""
     last = last_level(s)
-    index = (s[slot + FRAME * s[S_COLUMN]] << (last[1] - 3)) + ((addr >> last[1]) & last[2])
+    table = s[slot + FRAME * s[S_COLUMN]]
+    for level in range(start, last[0]):
+        table = table_at(s, words, nr_words, table, addr, level)
+        if table < 0:
+            return 0
+    index = (table << (last[1] - 3)) + ((addr >> last[1]) & last[2])
     if index >= 0 and index < nr_words and words[index] & fmt[FORMAT_PRESENT] != fmt[FORMAT_PRESENT + 1]:
         return 1
     return 0
@@ -151,12 +159,13 @@ def walk(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
             start = level + 1
             s[C_WALK_HIT + level] += 1
             break
-    if slot >= 0 and start == nr_levels - 1 and s[S_QUICK] != 0:
-        if quick(s, words, nr_words, addr, access, slot) != 0:
+    if slot >= 0 and s[S_QUICK] != 0:
+        if start == nr_levels - 1 and quick(s, words, nr_words, addr, access, slot) != 0:
             s[C_REFERENCE + start] += 1
             return OK
-        if absent(s, words, nr_words, fmt, addr, slot) != 0:
-            s[C_REFERENCE + start] += 1
+        if absent(s, words, nr_words, fmt, addr, slot, start) != 0:
+            for level in range(start, nr_levels):
+                s[C_REFERENCE + level] += 1
             return NOT_PRESENT
     status = full_walk(s, words, nr_words, fmt, addr, access)
     end = s[S_LEAF_LEVEL]
@@ -198,15 +207,18 @@ def fill_level(s: Words, side: int, level: int, addr: int, asid: int, reach: int
 
 def drop_page(s: Words, first: int, end: int, addr: int) -> None:
     """Empties every slot of arrays ``first`` to ``end - 1`` that translates ``addr`` for the present address space."""
-    asid = s[S_ASID]
-    nr_classes = s[S_NR_CLASSES]
-    if first >= s[S_NR_TLBS]:
-        nr_classes = s[S_NR_LEVELS] - 1
     for array in range(first, end):
-        slot = find(s, array, nr_classes, addr, asid)
-        while slot >= 0:
-            drop(s, array, slot)
-            slot = find(s, array, nr_classes, addr, asid)
+        d = S_ARRAYS + array * ARRAY_WORDS
+        if s[d + D_USED] == 0:
+            continue
+        classes = s[d + D_CLASSES]
+        cls = 0
+        while classes >> cls != 0:
+            for owner in range(1 if s[d + D_NR_GLOBAL] == 0 else 2):
+                slot = probe(s, array, cls, addr, s[S_ASID] * (1 - owner))
+                if slot >= 0:
+                    drop(s, array, slot)
+            cls += 1
 
 
 def reach_of(s: Words) -> int:

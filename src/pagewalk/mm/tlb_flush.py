@@ -29,6 +29,7 @@ UNTAGGED: Final = 1  # what entries are marked with where there are no ASIDs
 class FlushedCpu:
     """A CPU's TLBs as the kernel sees them.
 
+    page              a function of what comes with it, of an address and of a tag: entries of one base page
     invalidate_pages  (first address, last address, tag, instructions): entries of a range
     invalidate_asid   (tag): all entries of an address space
     """
@@ -37,11 +38,13 @@ class FlushedCpu:
         self,
         cpu: int,
         state: TlbState,
+        page: tuple[Callable[[object, int, int], int], object],
         invalidate_pages: Callable[[int, int, int, int], int],
         invalidate_asid: Callable[[int], int],
     ) -> None:
         self.cpu = cpu
         self.state = state
+        self.invalidate_page, self.page_of = page
         self.invalidate_pages = invalidate_pages
         self.invalidate_asid = invalidate_asid
 
@@ -96,7 +99,9 @@ class TlbFlusher:
             return
         shift = self.system.page_shift
         pages = (end - start + (1 << shift) - 1) >> shift
-        if pages <= self.ceiling:
+        if pages == 1 and start & ((1 << shift) - 1) == 0:
+            cpu.invalidate_page(cpu.page_of, int(start), tag)
+        elif pages <= self.ceiling:
             cpu.invalidate_pages(int(start), int(end - 1), tag, int(pages))
         else:
             cpu.invalidate_asid(tag)
