@@ -185,9 +185,6 @@ class Machine:
         if self.config.arch not in RUNS_PROGRAMS:
             known = ", ".join(RUNS_PROGRAMS)
             raise NotModelled(f"running programs on {self.config.arch} (on {known} they run; spawn() works on all)")
-        if int(self.system.page_size) != 4096:
-            size = int(self.system.page_size)
-            raise NotModelled(f"running programs with pages of {size} bytes (of 4096 they run; spawn() works on all)")
         path = program if program is not None else os.fsdecode(argv[0])
         recorder = None if procfs is None else ProcfsRecorder(self._proc, procfs)
         environment = os.environ if env is None else env
@@ -239,8 +236,10 @@ class Machine:
                     self._recording = record
             status = run(self.kernel, self._the_cpu(), task)
             report = self._report(task, command, status, time.monotonic() - start, detail)
-            report.cgroup = cgroup_record(self.system.memcg.groups[task.memcg])
-            report.oom_kills = [oom_record(kill) for kill in self.kernel.oom.kills[kills_before:]]
+            report.cgroup = cgroup_record(self.system.memcg.groups[task.memcg], int(self.system.page_size))
+            report.oom_kills = [
+                oom_record(kill, int(self.system.page_size)) for kill in self.kernel.oom.kills[kills_before:]
+            ]
             if dump_ram is not None:
                 self.dump_ram(dump_ram)
         finally:

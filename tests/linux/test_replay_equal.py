@@ -108,6 +108,33 @@ def test_random_tasks_of_arm64_count_alike(work: Path, seed: int, capfd: pytest.
     assert differences(work, tlb, command, "--ram", "64M", "--swap", "64M", "--cpus", "2") == {}
 
 
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="aarch64-linux-gnu-gcc is not installed")
+@pytest.mark.parametrize(
+    ("size", "seed", "unit"),
+    [("16K", 1, 16384), ("16K", 2, 4096), ("64K", 3, 4096), ("64K", 4, 65536)],
+)
+def test_random_calls_with_larger_pages_count_alike(
+    work: Path, size: str, seed: int, unit: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Programs that know the size of pages, and programs that take them for 4 KiB: many calls are refused."""
+    program = compiled(work, "random_calls", f"-DPAGE={unit}L", compiler="aarch64-linux-gnu-gcc")
+    options = ("--arch", "arm64", "--set", f"granule={size}", "--ram", "1G")
+    assert differences(work, "cortex-a76", [program, str(seed), "400"], *options) == {}
+    assert open_trace(work / "trace.pwt").info.page_size == {"16K": 16384, "64K": 65536}[size]
+
+
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="aarch64-linux-gnu-gcc is not installed")
+@pytest.mark.parametrize(("size", "seed"), [("16K", 5), ("64K", 6)])
+def test_random_tasks_with_larger_pages_count_alike(
+    work: Path, size: str, seed: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unit = {"16K": 16384, "64K": 65536}[size]
+    program = compiled(work, "random_tasks", "-pthread", f"-DPAGE={unit}L", compiler="aarch64-linux-gnu-gcc")
+    command = [program, str(seed), "10"]
+    options = ("--set", f"granule={size}", "--arch", "arm64", "--ram", "256M", "--swap", "64M", "--cpus", "2")
+    assert differences(work, "cortex-a76,coalesce=16", command, *options) == {}
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_random_calls_on_a_file_of_the_host_count_alike(
     work: Path, seed: int, capfd: pytest.CaptureFixture[str]

@@ -123,7 +123,7 @@ def test_no_field_offers_more_than_the_emulator_has() -> None:
     import mmap
 
     ram = mmap.mmap(-1, 1 << 20)
-    engine = Arm64Engine(ctypes.addressof(ctypes.c_char.from_buffer(ram)), 1 << 20)
+    engine = Arm64Engine(ctypes.addressof(ctypes.c_char.from_buffer(ram)), 1 << 20, 4096)
     assert engine.monitor
     assert engine.fault_address
     for crm, op2 in ((6, 0), (6, 1)):
@@ -209,8 +209,54 @@ def test_the_vdso_is_an_elf_file_with_versioned_functions() -> None:
     assert struct.unpack_from("<II", image, text.sigreturn) == (movz(8, 139), SVC)
 
 
-def test_a_program_on_larger_pages_is_refused(place: Path) -> None:
-    from pagewalk.errors import NotModelled
+SIZES = [("16K", 36), ("16K", 47), ("16K", 48), ("16K", 52), ("64K", 42), ("64K", 48), ("64K", 52), ("4K", 52)]
 
-    with pytest.raises(NotModelled, match="16384 bytes"):
-        run(place, [NOP, RET], granule="16K")
+
+@pytest.mark.parametrize(("granule", "va_bits"), SIZES)
+def test_a_program_runs_with_pages_of_every_size(place: Path, granule: str, va_bits: int) -> None:
+    words = [movz(0, 7), 0xF81F_0FE0, 0xF841_07E0, *call(94)]  # str x0, [sp, #-16]!; ldr x0, [sp], #16
+    report = run(place, words, granule=granule, va_bits=va_bits).report
+    assert report.status == 7
+    size = {"4K": 4096, "16K": 16384, "64K": 65536}[granule]
+    assert report.page_size == size
+    assert all(
+        mapping.start % size == mapping.end % size == mapping.resident % size == 0 for mapping in report.mappings
+    )
+    stack = report.mappings[-1]
+    assert (stack.name, stack.resident) == ("[stack]", size)
+
+
+@pytest.mark.parametrize("granule", ["4K", "16K", "64K"])
+def test_code_that_is_written_anew_within_a_page_is_executed_anew(place: Path, granule: str) -> None:
+    """The function at 0x401000, in the page of the code that writes it where pages are larger than 4 KiB, gives 5, then
+    9: the exit status is 14."""
+    words = [movz(1, 0x40, 16), 0xF282_0001, movz(3, RET & 0xFFFF), 0xF2A0_0003 | RET >> 16 << 5]
+    for value in (5, 9):
+        code = movz(0, value)
+        words += [movz(2, code & 0xFFFF), 0xF2A0_0002 | code >> 16 << 5]
+        words += [0xB900_0022, 0xB900_0423]  # str w2, [x1]; str w3, [x1, #4]
+        words += [0xD50B_7B21, 0xD503_3B9F, 0xD50B_7521, 0xD503_3FDF]  # dc cvau, x1; dsb ish; ic ivau, x1; isb
+        words += [0xD63F_0020]  # blr x1
+        words += [0xAA00_03F3] if value == 5 else [0x8B13_0000]  # mov x19, x0; add x0, x0, x19
+    assert run(place, [*words, *call(94)], granule=granule).status == 14
+
+
+def test_a_page_that_is_not_there_is_told_by_its_exact_address(place: Path) -> None:
+    """A load from the second 4 KiB of a page of 64 KiB behind the program's."""
+    report = run(place, [movz(1, 0x50, 16), 0xF282_4681, 0xF940_0020], granule="64K")  # movk x1, #0x1234; ldr x0, [x1]
+    assert report.signal == 11
+
+
+@pytest.mark.parametrize("granule", ["16K", "64K"])
+def test_modelled_tlbs_see_pages_of_the_machine(place: Path, granule: str) -> None:
+    """Stores to 256 KiB, 4 KiB apart: each page is missed twice, before its fault and behind it."""
+    words = [
+        movz(0, 0), movz(1, 0), movz(2, 4, 16), movz(3, 3), movz(4, 0x22), movz(5, 0), movz(6, 0),
+        0xAA02_03E1, movz(2, 3), movz(3, 0x22), 0x9280_0004, movz(5, 0), *call(222),  # mov x1, x2; mmap; x4 = -1
+        movz(1, 0x40), 0xF900_001F, 0x9140_0400, 0xF100_0421, 0x54FF_FFA1,  # str xzr, [x0]; add 4096; subs; b.ne
+        movz(0, 0), *call(94),
+    ]  # fmt: skip
+    report = run(place, words, granule=granule, tlb="l1d=512,l1i=512").report
+    pages = 262144 // report.page_size
+    assert report.status == 0
+    assert report.tlb["data"] == {"lookups": 64 + pages, "hits": [64 - pages], "misses": 2 * pages}

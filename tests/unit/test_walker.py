@@ -219,7 +219,7 @@ class Filler:
         return status, self.out[OUT_RIGHTS]
 
     def claim(self, addr: int) -> None:
-        claim(addr, self.out, self.owners, self.code)
+        claim(addr >> 12, self.out, self.owners, self.code)
 
 
 R, W, X = RIGHT_READ, RIGHT_WRITE, RIGHT_EXECUTE

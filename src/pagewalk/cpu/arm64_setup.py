@@ -34,14 +34,15 @@ _TBI0: Final = 1 << 37  # the highest byte of an address is a tag
 _EL0VCTEN: Final = 1 << 1  # CNTVCT_EL0; the physical counter is not theirs
 _FPEN: Final = 3 << 20  # floating point, and no SVE
 
-_SCRATCH: Final = 0x1000  # physical address of a page that exists while the engine is set up
+_SCRATCH: Final = 0x10000  # physical address of a page, of any size, that exists while the engine is set up
 _CODE: Final = {"load": 0xF940_0000, "ldxr": 0xC85F_7C01, "eret": 0xD69F_03E0, "nop": 0xD503_201F}
 _FIRST_REGISTERS: Final = (arm64.UC_ARM64_REG_X0, arm64.UC_ARM64_REG_X1, arm64.UC_ARM64_REG_X2, arm64.UC_ARM64_REG_X3)
 _STATE: Final = 1 << 16  # bytes from the general registers on in which the exclusive monitor is looked for
 
 
 class Arm64Engine:
-    """An engine with ``ram_size`` bytes at host address ``ram_address`` as its physical memory, in user mode.
+    """An engine with ``ram_size`` bytes at host address ``ram_address`` as its physical memory, in user mode; its TLB
+    holds pages of ``page_size`` bytes.
 
     uc              the ``unicorn.Uc`` that owns it
     address         the ``uc_engine *``
@@ -51,12 +52,12 @@ class Arm64Engine:
     Raises PagewalkError where the emulator refuses.
     """
 
-    def __init__(self, ram_address: int, ram_size: int) -> None:
+    def __init__(self, ram_address: int, ram_size: int, page_size: int) -> None:
         self.uc = uc = _unicorn.Uc(uc_const.UC_ARCH_ARM64, uc_const.UC_MODE_ARM)
         self.address: int = uc._uch.value
         uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
-        uc.ctl_set_page_size(4096)
-        uc.mem_map(_SCRATCH, 0x1000)
+        uc.ctl_set_page_size(page_size)
+        uc.mem_map(_SCRATCH, page_size)
         for at, word in enumerate(_CODE.values()):
             uc.mem_write(_SCRATCH + 4 * at, struct.pack("<I", word))
         size = allocated(self.address)
@@ -67,7 +68,7 @@ class Arm64Engine:
         self._write(_CNTKCTL_EL1, _EL0VCTEN)
         uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, _FPEN)
         self._enter_user_mode()
-        uc.mem_unmap(_SCRATCH, 0x1000)
+        uc.mem_unmap(_SCRATCH, page_size)
         put_ram(uc, self.address, ram_address, ram_size)
 
     def _read(self, register: tuple[int, ...]) -> int:

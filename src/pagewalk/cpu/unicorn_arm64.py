@@ -72,7 +72,7 @@ class UnicornArm64(UnicornCpu):
     """
 
     def __init__(self, ram: "Ram", fmt: PageFormat, compile_after: int = COMPILE_AFTER) -> None:
-        self._owner = Arm64Engine(ram.address, ram.size)
+        self._owner = Arm64Engine(ram.address, ram.size, int(fmt.page_size))
         ram.programs_run()
         engine = self._owner.address
         mmu = Arm64Mmu(engine, ram, fmt, _sees_nothing, compile_after if may_compile() else -1)
@@ -178,6 +178,6 @@ class UnicornArm64(UnicornCpu):
         elif self._owner.fault_address:
             exact = c_uint64.from_address(self._owner.fault_address).value
             exact = without_tag(exact - (1 << 64) if exact >> 63 else exact)
-            if exact >> 12 == page >> 12:
+            if exact >> self._ram.page_shift == page >> self._ram.page_shift:
                 self.addr = exact
         return EXIT_FAULT

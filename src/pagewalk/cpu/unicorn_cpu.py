@@ -119,7 +119,8 @@ class UnicornCpu(Cpu):
             self._use_machine_code()
         from pagewalk.hw import record
 
-        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> 12, self._mmu.state_address)
+        shift = int(self._ram.page_shift)
+        self._hooks = AccessHooks(self._engine, sink, self._ram.size >> shift, shift, self._mmu.state_address)
         self._mmu.record_pages(record, self._hooks.pages, sink.before_fault, sink.after_fault, peek=sink.sets_marks)
         self._mmu.forget_translations()
         return self._hooks

@@ -123,6 +123,8 @@ class Mmu:
         self._fmt = fmt
         self._format = pack_format(fmt)
         self._nr_words = ram.size >> 3
+        self._page_shift = int(fmt.page_shift)
+        self._page_size = int(fmt.page_size)
         self._owners_map = mmap.mmap(-1, max(ram.size >> 9, 4096), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
         self._owners = memoryview(self._owners_map).cast("q")
         self._state = (ctypes.c_int64 * STATE_WORDS)()
@@ -234,8 +236,9 @@ class Mmu:
             came_to = walk(self._ram, self._fmt, self._mm.pgd_pfn, at, PEEK)
             if came_to.status != OK:
                 break
-            start = (came_to.pfn << 12) + (at & 4095)
-            found += bytes(self._ram.bytes[start : start + min(length - len(found), 4096 - (at & 4095))])
+            in_page = at & (self._page_size - 1)
+            start = (came_to.pfn << self._page_shift) + in_page
+            found += bytes(self._ram.bytes[start : start + min(length - len(found), self._page_size - in_page)])
         return found
 
     def _forget_stale_code(self) -> None:
@@ -247,8 +250,8 @@ class Mmu:
         self.state[STATE_WINDOW] = 1
         try:
             for pfn in self._ram.stale_code:
-                start = WINDOW | pfn << 12
-                remove_cache(self._engine, CTL_TB_REMOVE_CACHE, start, start + 4096)
+                start = WINDOW | pfn << self._page_shift
+                remove_cache(self._engine, CTL_TB_REMOVE_CACHE, start, start + self._page_size)
         finally:
             self.state[STATE_WINDOW] = 0
         self._ram.stale_code.clear()
@@ -310,16 +313,18 @@ class Mmu:
     def _grant(self, addr: int, access: int, status: int, entry: int) -> None:
         """The TLB may have the entry: what is due before it gets it."""
         out = self._out
+        shift = self._page_shift
+        page = addr >> shift
         if status == filling.FLUSH:
             self.flush()
-            filling.claim(addr, out, self._owners, self._ram.code_frames)
+            filling.claim(page, out, self._owners, self._ram.code_frames)
         pfn = out[OUT_PFN]
-        if self._pages is not None and not self._claim_page(self._pages, pfn, addr >> 12, self.flushes):
+        if self._pages is not None and not self._claim_page(self._pages, pfn, page, self.flushes):
             self.flush()
-            self._claim_page(self._pages, pfn, addr >> 12, self.flushes)
+            self._claim_page(self._pages, pfn, page, self.flushes)
         if access == FETCH and status != OK:
-            self._on_new_code(addr, self._ram.bytes[pfn << 12 : (pfn + 1) << 12])
-        write_entry(entry, pfn << 12, out[OUT_RIGHTS])
+            self._on_new_code(addr, self._ram.bytes[pfn << shift : (pfn + 1) << shift])
+        write_entry(entry, pfn << shift, out[OUT_RIGHTS])
 
     def _fill(self, addr: int, access: int, entry: int) -> int:
         """The fill, called from here: compiled where it can be."""
@@ -345,7 +350,7 @@ class Mmu:
         if self.state[STATE_PKRU] and status in _GRANTED:
             keys.close(self._format, out)
         if status == OK:
-            write_entry(entry, out[OUT_PFN] << 12, out[OUT_RIGHTS])
+            write_entry(entry, out[OUT_PFN] << self._page_shift, out[OUT_RIGHTS])
         return status
 
     # What an architecture has of its own.

@@ -36,7 +36,7 @@ _FULL: Final = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 class AccessHooks:
     """The hooks of one engine, and their arrays."""
 
-    def __init__(self, engine: int, sink: AccessSink, nr_frames: int, state_address: int) -> None:
+    def __init__(self, engine: int, sink: AccessSink, nr_frames: int, page_shift: int, state_address: int) -> None:
         from pagewalk.hw import record
 
         self.sink = sink
@@ -49,7 +49,9 @@ class AccessHooks:
         self._block = TranslationBlock()
         self._full = _FULL(self._on_full)
         self._resolve = _FULL(self._on_unknown_block)
+        self._page_shift = page_shift
         self.exception: BaseException | None = None
+        self._words[record.RECORD_PAGE_SHIFT] = page_shift
         self._words[record.RECORD_ROOM] = ROOM
         self._words[record.RECORD_ADDR] = self._addr.ctypes.data
         self._words[record.RECORD_META] = self._meta.ctypes.data
@@ -83,7 +85,8 @@ class AccessHooks:
             return False
         first = int(self._addr[at])
         last = first + int(self._meta[at] >> 8) - 1
-        return first >> 12 != last >> 12 and addr >> 12 == last >> 12
+        shift = self._page_shift
+        return first >> shift != last >> shift and addr >> shift == last >> shift
 
     def flush(self) -> None:
         """Gives everything to the sink."""

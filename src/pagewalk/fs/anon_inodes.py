@@ -30,7 +30,7 @@ class AnonInodeFs(SuperBlock):
 
     def statfs(self) -> Statfs:
         """anon_inodefs."""
-        return Statfs(ANON_INODE_FS_MAGIC)
+        return self.simple_statfs(ANON_INODE_FS_MAGIC)
 
 
 class AnonInode(Inode):

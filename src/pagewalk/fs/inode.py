@@ -9,7 +9,7 @@ Differs: no inode cache of its own: each file system keeps what it needs.
 
 import errno
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pagewalk.fs.fsnotify import inode_gone
@@ -53,6 +53,9 @@ class Dirent:
         self.d_off = d_off
 
 
+PROC_BLOCK_SIZE: Final = 1024  # st_blksize of files in /proc
+
+
 class SuperBlock:
     """A mounted file system.
 
@@ -60,6 +63,7 @@ class SuperBlock:
     fstype      its name in /proc/mounts
     read_only   every change answers EROFS
     noexec      nothing on it can be executed or mapped so (SB_I_NOEXEC)
+    s_blocksize st_blksize of its files: a page; 1024 in /proc; the host's files have their own
     slab        the machine's slab caches, None while it belongs to no machine; inodes: the one of its inodes
     """
 
@@ -70,16 +74,26 @@ class SuperBlock:
         self.noexec = False
         self.slab: SlabCaches | None = None
         self.inodes: KmemCache | None = None
+        self.s_blocksize = 4096
 
     def belongs_to(self, slab: SlabCaches) -> None:
         """A machine uses it: its dentries and inodes are counted there from now on."""
         if self.slab is None:
             self.slab = slab
             self.inodes = slab.inodes_of(self.fstype)
+            if self.s_blocksize != PROC_BLOCK_SIZE:
+                self.s_blocksize = slab.page_size
 
     def statfs(self) -> Statfs:
         """statfs(2) of the file system."""
-        return Statfs(0)
+        return self.simple_statfs(0)
+
+    def simple_statfs(self, f_type: int) -> Statfs:
+        """Of a file system without blocks: its unit is the page, or what was told it."""
+        sf = Statfs(f_type)
+        if self.slab is not None:
+            sf.f_bsize = sf.f_frsize = self.slab.page_size
+        return sf
 
     def sync(self) -> int:
         """Writes everything dirty to the backing store; 0 or a negative errno."""
@@ -180,6 +194,7 @@ class Inode:
         st.st_gid = self.i_gid
         st.st_rdev = self.i_rdev
         st.st_size = self.size()
+        st.st_blksize = self.i_sb.s_blocksize
         st.st_atime_ns = self.i_atime
         st.st_mtime_ns = self.i_mtime
         st.st_ctime_ns = self.i_ctime

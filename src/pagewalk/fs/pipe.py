@@ -34,7 +34,7 @@ from pagewalk.fs.fcntl import (
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
 from pagewalk.fs.inode import Inode, InodeNumbers, SuperBlock, current_time
 from pagewalk.fs.ioctl import FIONREAD
-from pagewalk.fs.pipe_buffer import PAGE_SIZE, Pipe
+from pagewalk.fs.pipe_buffer import Pipe
 from pagewalk.fs.stat import Statfs
 from pagewalk.fs.wait import WaitQueueHead
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
@@ -78,7 +78,7 @@ class PipeFs(SuperBlock):
 
     def statfs(self) -> Statfs:
         """pipefs."""
-        return Statfs(PIPEFS_MAGIC)
+        return self.simple_statfs(PIPEFS_MAGIC)
 
 
 class PipeFile(VfsFile):
@@ -225,7 +225,7 @@ class PipeFile(VfsFile):
 
     def pipe_size(self) -> int:
         """Capacity in bytes."""
-        return self.pipe.max_usage * PAGE_SIZE
+        return self.pipe.max_usage * self.pipe.page_size
 
     def set_pipe_size(self, size: int) -> int:
         """Capacity; see ``Pipe.resize``."""

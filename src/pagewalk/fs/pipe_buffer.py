@@ -1,9 +1,9 @@
 """What is in a pipe: a ring of slots, each of which holds up to a page of bytes.
 
 A write puts whole pages into slots of their own, and first tries to put what is left over behind the last bytes in the
-pipe, if their page has room for all of it. Thus a pipe of 16 slots is full with 65536 bytes written at once, and with
-as little as 16 bytes where packets are written. Whatever is written in one piece of up to PIPE_BUF bytes goes into one
-page: it goes as a whole.
+pipe, if their page has room for all of it. Thus a pipe of 16 slots, of 4 KiB each, is full with 65536 bytes written at
+once, and with as little as 16 bytes where packets are written. Whatever is written in one piece of up to PIPE_BUF bytes
+goes into one page: it goes as a whole.
 
 Sources: pipe(7), splice(2), tee(2).
 
@@ -19,7 +19,6 @@ from pagewalk.fs.wait import WaitQueueHead
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
-PAGE_SIZE: Final = 4096
 PIPE_DEF_BUFFERS: Final = 16
 PIPE_MAX_SIZE: Final = 1 << 20  # sysctl fs.pipe-max-size
 _MOST_SLOTS: Final = 1 << 16  # a larger array of struct pipe_buffer is more than kmalloc gives
@@ -54,11 +53,13 @@ class Pipe:
     max_usage  slots that there are
     readers, writers      open ends
     r_counter, w_counter  ends ever opened, so that a waiting open of a FIFO notices one that came and went
+    page_size  bytes that a slot holds
     poll_usage somebody has asked for its readiness: every write tells the waiters, not only the one into an empty pipe
     """
 
     def __init__(self, system: "System") -> None:
         self.system = system
+        self.page_size = int(system.page_size)
         self.bufs: list[PipeBuffer] = []
         self.max_usage = PIPE_DEF_BUFFERS
         self.readers = 0
@@ -104,15 +105,15 @@ class Pipe:
         """As many of ``data`` as there is room for; how many. Tells nobody."""
         total = len(data)
         done = 0
-        chars = total & (PAGE_SIZE - 1)
+        chars = total & (self.page_size - 1)
         if chars and self.bufs:
             last = self.bufs[-1]
-            if last.flags & PIPE_BUF_FLAG_CAN_MERGE and len(last.data) + chars <= PAGE_SIZE:
+            if last.flags & PIPE_BUF_FLAG_CAN_MERGE and len(last.data) + chars <= self.page_size:
                 last.data += data[:chars]
                 done = chars
         flags = PIPE_BUF_FLAG_PACKET if packet else PIPE_BUF_FLAG_CAN_MERGE
         while done < total and not self.full():
-            page = bytearray(data[done : done + PAGE_SIZE])
+            page = bytearray(data[done : done + self.page_size])
             self.bufs.append(PipeBuffer(page, 0, flags))
             done += len(page)
         return done
@@ -134,9 +135,9 @@ class Pipe:
         if size > 1 << 31:
             return -errno.EINVAL
         slots = 1
-        while slots * PAGE_SIZE < size:
+        while slots * self.page_size < size:
             slots *= 2
-        if slots > self.max_usage and slots * PAGE_SIZE > PIPE_MAX_SIZE and not self.system.current.capable:
+        if slots > self.max_usage and slots * self.page_size > PIPE_MAX_SIZE and not self.system.current.capable:
             return -errno.EPERM
         if slots < len(self.bufs):
             return -errno.EBUSY
@@ -146,7 +147,7 @@ class Pipe:
         self.max_usage = slots
         if was_full and not self.full():
             self.wr_wait.wake_up(0, 1)
-        return slots * PAGE_SIZE
+        return slots * self.page_size
 
     def link_from(self, other: "Pipe", count: int) -> int:
         """tee(2): duplicates up to ``count`` bytes of ``other`` here; how many bytes. Slot by slot, as far as there

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
     from pagewalk.fs.unix_sock import UnixSock
 
-_PAGE_SIZE: Final = 4096
 _SHARED_INFO: Final = 320  # SKB_DATA_ALIGN(sizeof(struct skb_shared_info))
 _SK_BUFF: Final = 256  # SKB_DATA_ALIGN(sizeof(struct sk_buff))
-_STREAM_HEAD: Final = 4096 - _SHARED_INFO  # SKB_MAX_HEAD(0)
-_DGRAM_HEAD: Final = 16384 - _SHARED_INFO  # SKB_MAX_ALLOC
-_DGRAM_PAGES: Final = 17 * _PAGE_SIZE  # MAX_SKB_FRAGS
-STREAM_MOST: Final = _STREAM_HEAD + 32768  # the largest piece of a stream
+_DGRAM_HEAD_PAGES: Final = 4  # SKB_MAX_ALLOC
+_MAX_SKB_FRAGS: Final = 17
+_STREAM_FRAGS: Final = 32768  # at least a page (UNIX_SKB_FRAGS_SZ)
 
 Ucred = tuple[int, int, int]  # pid, uid, gid
 NOBODY: Final = (0, OVERFLOW_ID, OVERFLOW_ID)
@@ -35,24 +33,35 @@ def _kmalloc_size(size: int) -> int:
     return bucket
 
 
-def _page_align(size: int) -> int:
-    return (size + _PAGE_SIZE - 1) // _PAGE_SIZE * _PAGE_SIZE
+def _page_align(size: int, page_size: int) -> int:
+    return (size + page_size - 1) // page_size * page_size
 
 
-def _truesize(head: int, pages: int) -> int:
-    return _kmalloc_size((head + 63) // 64 * 64 + _SHARED_INFO) + _SK_BUFF + _page_align(pages)
+def _truesize(head: int, pages: int, page_size: int) -> int:
+    return _kmalloc_size((head + 63) // 64 * 64 + _SHARED_INFO) + _SK_BUFF + _page_align(pages, page_size)
 
 
-def stream_truesize(size: int) -> int:
-    """Of a piece of a stream of ``size`` bytes, at most STREAM_MOST."""
-    pages = min(size, _page_align(max(0, size - _STREAM_HEAD)))
-    return _truesize(size - pages, pages)
+def _stream_head(page_size: int) -> int:
+    """SKB_MAX_HEAD(0)."""
+    return page_size - _SHARED_INFO
 
 
-def dgram_truesize(size: int) -> int:
+def stream_most(page_size: int) -> int:
+    """The largest piece of a stream."""
+    return _stream_head(page_size) + max(_STREAM_FRAGS, page_size)
+
+
+def stream_truesize(size: int, page_size: int) -> int:
+    """Of a piece of a stream of ``size`` bytes, at most ``stream_most``."""
+    pages = min(size, _page_align(max(0, size - _stream_head(page_size)), page_size))
+    return _truesize(size - pages, pages, page_size)
+
+
+def dgram_truesize(size: int, page_size: int) -> int:
     """Of a datagram of ``size`` bytes."""
-    pages = _page_align(min(size - _DGRAM_HEAD, _DGRAM_PAGES)) if size > _DGRAM_HEAD else 0
-    return _truesize(size - pages, pages)
+    head = _DGRAM_HEAD_PAGES * page_size - _SHARED_INFO
+    pages = _page_align(min(size - head, _MAX_SKB_FRAGS * page_size), page_size) if size > head else 0
+    return _truesize(size - pages, pages, page_size)
 
 
 @final

@@ -39,7 +39,7 @@ class SockFs(SuperBlock):
 
     def statfs(self) -> Statfs:
         """sockfs."""
-        return Statfs(SOCKFS_MAGIC)
+        return self.simple_statfs(SOCKFS_MAGIC)
 
 
 class SockInode(Inode):

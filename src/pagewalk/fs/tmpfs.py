@@ -37,6 +37,7 @@ from pagewalk.mm.file import (
     F_SEAL_SHRINK,
     F_SEAL_WRITE,
     FMODE_WRITE,
+    AddressSpace,
 )
 from pagewalk.mm.page import PG_dirty, PG_uptodate
 from pagewalk.mm.shmem import ShmemSpace, shmem_evict, shmem_get_page, shmem_punch_hole, shmem_truncate
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 BOGO_DIRENT_SIZE: Final = 20
 _DIR_OFFSET_EOD: Final = 0x7FFFFFFF
 _F_ALL_SEALS: Final = 0x3F
-_PAGE_SIZE: Final = 4096
 
 
 class TmpBase(SuperBlock):
@@ -68,7 +68,7 @@ class TmpBase(SuperBlock):
 
     def statfs(self) -> Statfs:
         """As a mount with the default size, half of RAM."""
-        sf = Statfs(TMPFS_MAGIC)
+        sf = self.simple_statfs(TMPFS_MAGIC)
         sf.f_blocks = self.system.totalram_pages // 2
         sf.f_bfree = sf.f_bavail = max(0, sf.f_blocks - int(self.system.vmstat.nr_shmem))
         sf.f_files = self.system.totalram_pages // 2
@@ -142,7 +142,7 @@ class TmpInode(PagedInode):
             st.st_btime_ns = self.i_btime
             st.attributes_mask |= 0x70
             if self.mapping is not None:
-                st.st_blocks = (len(self.mapping.i_pages) + len(self.mapping.swapped)) * 8
+                st.st_blocks = (len(self.mapping.i_pages) + len(self.mapping.swapped)) * (self.i_sb.s_blocksize >> 9)
         return st
 
     def setattr_mode(self, mode: int) -> int:
@@ -330,7 +330,7 @@ class TmpInode(PagedInode):
         if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             return -errno.EPERM
         if seals & F_SEAL_GROW and pos + count > self.mapping.i_size:
-            room = int(self.mapping.i_size) // _PAGE_SIZE * _PAGE_SIZE - pos
+            room = (int(self.mapping.i_size) & int(self.system.page_mask)) - pos
             return room if room > 0 else -errno.EPERM
         return count
 
@@ -356,19 +356,20 @@ class TmpInode(PagedInode):
             shmem_punch_hole(self.system, mapping, offset, offset + length)
             self.touch()
             return 0
+        page_size = int(self.system.page_size)
         grows = not mode & FALLOC_FL_KEEP_SIZE and offset + length > mapping.i_size
         if mapping.seals & F_SEAL_GROW and offset + length > mapping.i_size:
             return -errno.EPERM
-        last = (offset + length + _PAGE_SIZE - 1) // _PAGE_SIZE
-        if last - offset // _PAGE_SIZE > self.system.totalram_pages:
+        last = (offset + length + page_size - 1) // page_size
+        if last - offset // page_size > self.system.totalram_pages:
             return -errno.ENOSPC
         new: list[int] = []
-        for index in range(offset // _PAGE_SIZE, last):
+        for index in range(offset // page_size, last):
             if index not in mapping.i_pages and index not in mapping.swapped:
                 page = shmem_get_page(self.system, mapping, index)
                 if page is None:
                     for start in new:
-                        shmem_punch_hole(self.system, mapping, start * _PAGE_SIZE, (start + 1) * _PAGE_SIZE)
+                        shmem_punch_hole(self.system, mapping, start * page_size, (start + 1) * page_size)
                     return -errno.ENOSPC
                 page.flags = page.flags & ~PG_uptodate | PG_dirty  # until somebody asks for it
                 new.append(index)
@@ -380,19 +381,27 @@ class TmpInode(PagedInode):
         return 0
 
     def seek_data(self, offset: int, whence: int) -> int:
-        """Pages are data, everything else is a hole."""
+        """Pages are data, everything else is a hole; so is what fallocate has given and nobody asked for yet."""
         mapping = self.mapping
         assert mapping is not None
-        index = offset // _PAGE_SIZE
-        end = (mapping.i_size + _PAGE_SIZE - 1) // _PAGE_SIZE
+        page_size = int(self.system.page_size)
+        index = offset // page_size
+        end = (mapping.i_size + page_size - 1) // page_size
         if whence == SEEK_DATA:
-            later = [page for page in (*mapping.i_pages, *mapping.swapped) if index <= page < end]
+            later = [at for at in (*mapping.i_pages, *mapping.swapped) if index <= at < end and _is_data(mapping, at)]
             if not later:
                 return -errno.ENXIO
-            return max(offset, min(later) * _PAGE_SIZE)
-        while index < end and (index in mapping.i_pages or index in mapping.swapped):
+            return max(offset, min(later) * page_size)
+        while index < end and _is_data(mapping, index):
             index += 1
-        return min(max(offset, index * _PAGE_SIZE), mapping.i_size)
+        return min(max(offset, index * page_size), mapping.i_size)
+
+
+def _is_data(mapping: AddressSpace, index: int) -> bool:
+    """Whether a page has contents."""
+    if index in mapping.swapped:
+        return True
+    return index in mapping.i_pages and mapping.i_pages[index].flags & PG_uptodate != 0
 
 
 def _position(entry: tuple[str, tuple[TmpInode, int]]) -> int:

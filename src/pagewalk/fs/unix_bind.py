@@ -29,6 +29,7 @@ class UnixTable:
 
     abstract       abstract names: by kind of socket and the whole address
     socks          all that are not closed; last_number: of the newest
+    page_size      of the machine, bytes
     tot_inflight   sockets may be on their way through sockets: closing one looks for circles
     """
 
@@ -38,12 +39,14 @@ class UnixTable:
         self.tot_inflight = False
         self.abstract: dict[tuple[int, bytes], UnixSock] = {}
         self.next_auto = 0
+        self.page_size = 4096
 
     def insert(self, sock: UnixSock) -> None:
         """A new socket."""
         self.last_number += 1
         sock.number = self.last_number
         sock.table = self
+        sock.page_size = self.page_size
         self.socks.append(sock)
 
     def unbind(self, sock: UnixSock) -> None:

@@ -65,7 +65,7 @@ def dgram_send(sock: UnixSock, msg: SendMsg, target: UnixSock | int | None) -> i
         return -errno.EPIPE
     if other is not sock and other.peer is not sock and other.recvq_full():
         return sock.wait_on(sock.wq if sock.peer is other else other.peer_wait)
-    skb = SkBuff(sock, msg.data, dgram_truesize(len(msg.data)))
+    skb = SkBuff(sock, msg.data, dgram_truesize(len(msg.data), sock.page_size))
     skb.files = msg.files
     skb.creds = msg.creds
     msg.files = []

@@ -57,6 +57,7 @@ class UnixSock:
     peer       the other end, or where a datagram socket sends; fans: datagram sockets that send here
     addr       struct sockaddr_un up to its end, b"" while it has none; path: what ``unix_bind.py`` made of it
     table, number  the machine's sockets, None for one of no machine; which of them it is
+    page_size  of the machine, bytes
     file       its open file, None for a connection that nobody has accepted
     queue      what has arrived; of a listening socket, connections that wait for accept(2)
     oob        the message of one urgent byte, which has not been taken; inq_lost: such bytes as were passed over, which
@@ -79,6 +80,7 @@ class UnixSock:
         self.path: Dentry | None = None
         self.table: UnixTable | None = None
         self.number = 0
+        self.page_size = 4096
         self.file: VfsFile | None = None
         self.queue: list[SkBuff] = []
         self.oob: SkBuff | None = None

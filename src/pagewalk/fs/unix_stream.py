@@ -16,7 +16,7 @@ Differs: no SIGURG for out-of-band data.
 import errno
 from typing import Final
 
-from pagewalk.fs.skbuff import NOBODY, STREAM_MOST, RecvMsg, SendMsg, SkBuff, Ucred, stream_truesize
+from pagewalk.fs.skbuff import NOBODY, RecvMsg, SendMsg, SkBuff, Ucred, stream_most, stream_truesize
 from pagewalk.fs.socket_types import (
     MSG_NOSIGNAL,
     MSG_OOB,
@@ -62,11 +62,12 @@ def stream_send(sock: UnixSock, msg: SendMsg) -> int:
             return sock.wait_on(sock.wq)
         left = len(msg.data) - msg.sent
         urgent = bool(msg.flags & MSG_OOB) and left == 1
-        size = min(left - 1 if msg.flags & MSG_OOB and left > 1 else left, (sock.sndbuf >> 1) - 64, STREAM_MOST)
+        wanted = left - 1 if msg.flags & MSG_OOB and left > 1 else left
+        size = min(wanted, (sock.sndbuf >> 1) - 64, stream_most(sock.page_size))
         if other.dead or other.shutdown & RCV_SHUTDOWN:
             return -errno.EPIPE
         piece = msg.data if size == len(msg.data) else msg.data[msg.sent : msg.sent + size]
-        skb = SkBuff(sock, piece, stream_truesize(size))
+        skb = SkBuff(sock, piece, stream_truesize(size, sock.page_size))
         skb.files = msg.files
         skb.creds = msg.creds
         msg.files = []

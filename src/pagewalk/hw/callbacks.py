@@ -41,6 +41,7 @@ from pagewalk.hw.state import (
 )
 from pagewalk.hw.walker import (
     FETCH,
+    FORMAT_PAGE_SHIFT,
     FORMAT_PKRU,
     FORMAT_WORDS,
     OK,
@@ -129,7 +130,7 @@ def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any)
     state[STATE_FILLS] += 1
     if status != OK:
         return 0
-    entry[0] = out[OUT_PFN] << 12
+    entry[0] = out[OUT_PFN] << state[STATE_FORMAT + FORMAT_PAGE_SHIFT]
     entry[1] = out[OUT_RIGHTS]
     return 1
 

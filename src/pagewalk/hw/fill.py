@@ -17,6 +17,7 @@ from typing import Final
 
 from pagewalk.hw.walker import (
     FETCH,
+    FORMAT_PAGE_SHIFT,
     NO_RIGHT,
     OK,
     OUT_DIRTY,
@@ -72,7 +73,7 @@ def fill(
     if status != OK:
         return status
     pfn = out[OUT_PFN]
-    page = addr >> 12
+    page = addr >> fmt[FORMAT_PAGE_SHIFT]
     owner = owners[pfn]
     held = owner & (_EXECUTE | _WRITE)
     may_write = out[OUT_RIGHTS] & RIGHT_WRITE != 0 and (out[OUT_DIRTY] != 0 or peek != 0)
@@ -107,15 +108,15 @@ def fill(
 
 
 def claim(
-    addr: int,
+    page: int,
     out: Words,
     owners: Words,
     code: Words,
 ) -> None:
-    """After ``fill`` answered FLUSH and the TLB is empty: the frame belongs to the page of ``addr`` alone."""
+    """After ``fill`` answered FLUSH and the TLB is empty: the frame belongs to that page (number) alone."""
     pfn = out[OUT_PFN]
     grant = out[OUT_RIGHTS]
-    owners[pfn] = addr >> 12 << 2
+    owners[pfn] = page << 2
     if grant & RIGHT_WRITE != 0:
         owners[pfn] |= _WRITE
     if grant & RIGHT_EXECUTE != 0:

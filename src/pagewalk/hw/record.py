@@ -34,7 +34,18 @@ from pagewalk.hw.state import (
     STATE_WINDOW,
     STATE_WORDS,
 )
-from pagewalk.hw.walker import FETCH, FORMAT_WORDS, OK, OUT_PFN, OUT_WORDS, PEEK, READ, WRITE, walk_table
+from pagewalk.hw.walker import (
+    FETCH,
+    FORMAT_PAGE_SHIFT,
+    FORMAT_WORDS,
+    OK,
+    OUT_PFN,
+    OUT_WORDS,
+    PEEK,
+    READ,
+    WRITE,
+    walk_table,
+)
 
 numba: Any = _numba
 carray: Any = numba.carray
@@ -53,6 +64,7 @@ RECORD_RESOLVE: Final = 9  # address of ``int resolve(engine)``, which sets RECO
 RECORD_LAST_ADDR: Final = 10  # the block that was begun last
 RECORD_LAST_SIZE: Final = 11
 RECORD_LAST_COUNT: Final = 12
+RECORD_PAGE_SHIFT: Final = 13  # log2 of the size of a page
 RECORD_WORDS: Final = 16
 
 BLOCKS: Final = 1 << 15  # entries, a power of two; 8 words each
@@ -73,7 +85,8 @@ def _on_access(engine: int, kind: int, address: int, size: int, value: int, user
     """``void mem(engine, type, address, size, value, words)``: a load or a store of a page that the TLB has is about to
     happen. (What the CPU reads of its descriptor table is no access of the program's.)"""
     words = carray(user_data, RECORD_WORDS)
-    pfn = types.int64(address) >> 12
+    shift = words[RECORD_PAGE_SHIFT]
+    pfn = types.int64(address) >> shift
     claim = carray(words_at(words[RECORD_PAGES]), pfn + 1)[pfn]
     if claim == 0:
         return
@@ -82,7 +95,7 @@ def _on_access(engine: int, kind: int, address: int, size: int, value: int, user
         call_with_engine(words[RECORD_FULL], engine)
         at = words[RECORD_COUNT]
     page = claim >> PAGES_SHIFT
-    carray(words_at(words[RECORD_ADDR]), at + 1)[at] = page << 12 | types.int64(address) & 4095
+    carray(words_at(words[RECORD_ADDR]), at + 1)[at] = page << shift | types.int64(address) & ((1 << shift) - 1)
     what = WRITE if kind == _UC_MEM_WRITE else READ
     carray(words_at(words[RECORD_META]), at + 1)[at] = what | types.int64(size) << 8
     words[RECORD_COUNT] = at + 1
@@ -140,8 +153,9 @@ def _block_sum(state: Any, addr: int, size: int) -> int:
     fmt = state[STATE_FORMAT : STATE_FORMAT + FORMAT_WORDS]
     if walk_table(ram, nr_words, fmt, state[STATE_ROOT], addr, PEEK, out) != OK:
         return -2
-    start = (out[OUT_PFN] << 12) + (addr & 4095)
-    end = min(start + size, (out[OUT_PFN] + 1) << 12)
+    shift = fmt[FORMAT_PAGE_SHIFT]
+    start = (out[OUT_PFN] << shift) + (addr & ((1 << shift) - 1))
+    end = min(start + size, (out[OUT_PFN] + 1) << shift)
     total = 0
     for at in range(start, end):
         byte = (ram[at >> 3] >> ((at & 7) << 3)) & 0xFF
@@ -157,7 +171,8 @@ def _on_tlb_fill(engine: int, vaddr: int, kind: int, entry: Any, user_data: Any)
     if state[STATE_WINDOW] != 0:
         return 1
     pages = carray(words_at(state[STATE_PAGES]), state[STATE_NR_WORDS] >> 9)
-    if claim_page(pages, state[STATE_OUT + OUT_PFN], types.int64(vaddr) >> 12, state[STATE_PAGES_GEN]):
+    page = types.int64(vaddr) >> state[STATE_FORMAT + FORMAT_PAGE_SHIFT]
+    if claim_page(pages, state[STATE_OUT + OUT_PFN], page, state[STATE_PAGES_GEN]):
         return 1
     state[STATE_STATUS] = FLUSH
     return 0

@@ -48,6 +48,7 @@ from pagewalk.kernel.exec_setup import (
     READ_IMPLIES_EXEC,
     arch_mmap_rnd,
     begin_new_exec,
+    page_size_of,
     randomize_page,
     setup_arg_pages,
     setup_new_exec,
@@ -99,7 +100,7 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
         return bprm.fail(ENOEXEC, problem)
     if not bprm.file.can_mmap():
         return bprm.fail(ENOEXEC, "its file system cannot map files")
-    headers = load_elf_phdrs(bprm, bprm.file, header)
+    headers = load_elf_phdrs(bprm, bprm.file, header, page_size_of(task))
     if headers is None:
         return -ENOEXEC
     interp: VfsFile | None = None
@@ -125,7 +126,7 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
         if not interp_header.has_magic() or (problem and interp_header.e_machine not in machines):
             interp.put()
             return bprm.fail(errno.ELIBBAD, f"its interpreter {interp.path} is {problem}")
-        found = load_elf_phdrs(bprm, interp, interp_header)
+        found = load_elf_phdrs(bprm, interp, interp_header, page_size_of(task))
         if found is None:
             bprm.reason = f"its interpreter {interp.path} has no usable program headers"
             interp.put()
@@ -137,15 +138,15 @@ def load_elf_binary(task: "Task", bprm: LinuxBinprm) -> int:
     return error
 
 
-def load_elf_phdrs(bprm: LinuxBinprm, file: "VfsFile", header: ElfHeader) -> list[ProgramHeader] | None:
-    """The program headers, or None where they are missing, cut, of another size or more than one page."""
+def load_elf_phdrs(bprm: LinuxBinprm, file: "VfsFile", header: ElfHeader, most: int) -> list[ProgramHeader] | None:
+    """The program headers, or None where they are missing, cut, of another size or more than ``most`` bytes, a page."""
     each = header.phdr_size()
     if header.e_phentsize != each:
         bprm.fail(ENOEXEC, f"its program headers have {header.e_phentsize} bytes each, not {each}")
         return None
     size = header.e_phnum * each
-    if size == 0 or size > 4096:
-        bprm.fail(ENOEXEC, f"it has {header.e_phnum} program headers; 1 to {4096 // each} can be")
+    if size == 0 or size > most:
+        bprm.fail(ENOEXEC, f"it has {header.e_phnum} program headers; 1 to {most // each} can be")
         return None
     data = elf_read(file, size, header.e_phoff)
     if isinstance(data, int):
@@ -237,7 +238,7 @@ def load_elf_image(
     mm.start_stack = bprm.p
     set_brk(task, image.elf_brk, moved=header.e_type == ET_DYN and interp is None)
     if task.personality & MMAP_PAGE_ZERO:
-        vm_mmap(mm, None, 0, 4096, PROT_READ | PROT_EXEC, MAP_FIXED | MAP_PRIVATE, 0)
+        vm_mmap(mm, None, 0, page_size_of(task), PROT_READ | PROT_EXEC, MAP_FIXED | MAP_PRIVATE, 0)
     start_thread(task, start, bprm.p)
     return 0
 
@@ -259,10 +260,10 @@ def map_segments(
         elif header.e_type == ET_EXEC:
             flags |= MAP_FIXED_NOREPLACE
         else:
-            total_size = total_mapping_size(headers)
+            total_size = total_mapping_size(headers, page_size_of(task))
             if total_size == 0:
                 return bprm.fail(errno.EINVAL, "its segments cover no memory")
-            alignment = maximum_alignment(headers)
+            alignment = maximum_alignment(headers, page_size_of(task))
             bias = 0
             if has_interp:
                 bias = task.mm.layout.et_dyn_base
@@ -271,14 +272,14 @@ def map_segments(
                 if alignment:
                     bias &= ~(alignment - 1)
                 flags |= MAP_FIXED_NOREPLACE
-            elif alignment > 4096:
+            elif alignment > page_size_of(task):
                 bias = elf_load(task, bprm.file, 0, phdr, flags, total_size)
                 if bias < 0 or bias >= task_size:
                     return bprm.fail(-bias if bias < 0 else errno.EINVAL, describe_segment(phdr, bias))
                 vm_munmap(task.mm, bias, total_size)
                 bias &= ~(alignment - 1)
                 flags |= MAP_FIXED_NOREPLACE
-            image.load_bias = page_start((bias - phdr.p_vaddr) & WORD)
+            image.load_bias = page_start((bias - phdr.p_vaddr) & WORD, page_size_of(task))
         addr = (image.load_bias + phdr.p_vaddr) & WORD
         mapped = elf_load(task, bprm.file, addr, phdr, flags, total_size)
         if mapped < 0 or mapped >= task_size:
@@ -286,7 +287,7 @@ def map_segments(
         if first:
             first = False
             if header.e_type == ET_DYN:
-                image.load_bias = (image.load_bias + mapped - page_start(addr)) & WORD
+                image.load_bias = (image.load_bias + mapped - page_start(addr, page_size_of(task))) & WORD
         if phdr.p_offset <= header.e_phoff < phdr.p_offset + phdr.p_filesz:
             image.phdr_addr = (header.e_phoff - phdr.p_offset + phdr.p_vaddr) & WORD
         vaddr = phdr.p_vaddr
@@ -327,7 +328,8 @@ def describe_segment(phdr: ProgramHeader, error: int) -> str:
 def elf_load(task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, flags: int, total_size: int) -> int:
     """Maps one segment at ``addr`` and zeros behind it; ``total_size`` reserves that much. The address or -errno."""
     prot = make_prot(phdr.p_flags)
-    in_page = phdr.p_vaddr & 4095
+    page_size = page_size_of(task)
+    in_page = phdr.p_vaddr & (page_size - 1)
     if phdr.p_filesz:
         mapped = elf_map(task, file, addr, phdr, prot, flags, total_size)
         if mapped < 0 or mapped >= int(task.mm.task_size):
@@ -336,18 +338,18 @@ def elf_load(task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, flag
             return mapped
         zero_start = mapped + in_page + phdr.p_filesz
         zero_end = mapped + in_page + phdr.p_memsz
-        rest = -zero_start & 4095
+        rest = -zero_start & (page_size - 1)
         # A segment that may not be written keeps the file's bytes behind its end.
         if rest and not copy_to_user(task.mm, zero_start, bytes(rest)) and prot & PROT_WRITE:
             return -errno.EFAULT
     else:
-        mapped = page_start(addr)
+        mapped = page_start(addr, page_size)
         if phdr.p_memsz == 0:
             return signed(mapped)
         zero_start = mapped
         zero_end = mapped + in_page + phdr.p_memsz
-    start = page_align(zero_start & WORD)
-    length = (page_align(zero_end & WORD) - start) & WORD
+    start = page_align(zero_start & WORD, page_size)
+    length = (page_align(zero_end & WORD, page_size) - start) & WORD
     error = brk_flags(task, start, length, bool(prot & PROT_EXEC))
     return error if error else signed(mapped)
 
@@ -356,15 +358,16 @@ def elf_map(
     task: "Task", file: "VfsFile", addr: int, phdr: ProgramHeader, prot: int, flags: int, total_size: int
 ) -> int:
     """Maps the part of a segment that the file holds. Its address or -errno."""
-    in_page = phdr.p_vaddr & 4095
-    size = page_align((phdr.p_filesz + in_page) & WORD)
+    page_size = page_size_of(task)
+    in_page = phdr.p_vaddr & (page_size - 1)
+    size = page_align((phdr.p_filesz + in_page) & WORD, page_size)
     offset = (phdr.p_offset - in_page) & WORD
-    addr = page_start(addr)
+    addr = page_start(addr, page_size)
     if size == 0:
         return signed(addr)
     if total_size == 0:
         return map_file(task, file, addr, size, prot, flags, offset)
-    total_size = page_align(total_size)
+    total_size = page_align(total_size, page_size)
     mapped = map_file(task, file, addr, total_size, prot, flags, offset)
     if 0 <= mapped < int(task.mm.task_size) and total_size > size:
         vm_munmap(task.mm, mapped + size, total_size - size)
@@ -373,7 +376,7 @@ def elf_map(
 
 def map_file(task: "Task", file: "VfsFile", addr: int, size: int, prot: int, flags: int, offset: int) -> int:
     """vm_mmap with numbers that may be anything: those that are no signed word are refused as Linux refuses them."""
-    if (offset + size) & WORD < offset or offset & 4095:
+    if (offset + size) & WORD < offset or offset & (page_size_of(task) - 1):
         return -errno.EINVAL
     if size > int(task.mm.task_size) or addr >= int(task.mm.task_size):
         return -errno.ENOMEM
@@ -397,7 +400,7 @@ def load_elf_interp(
     if header.e_type not in (ET_EXEC, ET_DYN) or not interp.can_mmap():
         problem = header.problem(task.kernel.elf_machines, task.kernel.elf_here) or "on a strange file system"
         return bprm.fail(errno.EPERM, f"its interpreter {interp.path} is {problem}")
-    total_size = total_mapping_size(headers)
+    total_size = total_mapping_size(headers, page_size_of(task))
     if total_size == 0:
         return bprm.fail(errno.EINVAL, f"its interpreter {interp.path} has no segments")
     load_addr = 0
@@ -416,7 +419,7 @@ def load_elf_interp(
             code = -mapped if mapped < 0 else errno.EINVAL
             return bprm.fail(code, f"its interpreter {interp.path}: {describe_segment(phdr, mapped)}")
         if not load_addr_set and header.e_type == ET_DYN:
-            load_addr = (mapped - page_start(phdr.p_vaddr)) & WORD
+            load_addr = (mapped - page_start(phdr.p_vaddr, page_size_of(task))) & WORD
             load_addr_set = True
         if segment_overflows(phdr, (load_addr + phdr.p_vaddr) & WORD, task_size):
             return bprm.fail(errno.ENOMEM, f"its interpreter {interp.path}: {describe_segment(phdr, -errno.ENOMEM)}")
@@ -427,7 +430,7 @@ def set_brk(task: "Task", elf_brk: int, moved: bool) -> None:
     """Puts the heap behind the program; a loader that runs by itself (``moved``) gets it where a PIE would be."""
     if moved:
         elf_brk = task.mm.layout.et_dyn_base
-    start = page_align(elf_brk)
+    start = page_align(elf_brk, page_size_of(task))
     if wants_randomize(task):
         start = randomize_page(task, start, task.mm.layout.brk_rnd_bytes)
     task.mm.start_brk = signed(start)

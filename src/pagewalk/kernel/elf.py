@@ -118,33 +118,33 @@ def parse_program_headers(data: bytes, narrow: bool) -> list[ProgramHeader]:
     return [ProgramHeader(data, at, narrow) for at in range(0, len(data) - size + 1, size)]
 
 
-def total_mapping_size(headers: list[ProgramHeader]) -> int:
+def total_mapping_size(headers: list[ProgramHeader], page_size: int) -> int:
     """Bytes from the first loaded page to the end of the last segment, modulo 2**64; 0 where nothing is loaded."""
     lowest = WORD
     highest = 0
     found = False
     for header in headers:
         if header.p_type == PT_LOAD:
-            lowest = min(lowest, header.p_vaddr & ~4095)
+            lowest = min(lowest, header.p_vaddr & -page_size)
             highest = max(highest, (header.p_vaddr + header.p_memsz) & WORD)
             found = True
     return (highest - lowest) & WORD if found else 0
 
 
-def maximum_alignment(headers: list[ProgramHeader]) -> int:
+def maximum_alignment(headers: list[ProgramHeader], page_size: int) -> int:
     """The largest alignment that a segment asks for, rounded up to pages; odd ones are ignored."""
     alignment = 0
     for header in headers:
         if header.p_type == PT_LOAD and header.p_align & (header.p_align - 1) == 0:
             alignment = max(alignment, header.p_align)
-    return page_align(alignment)
+    return page_align(alignment, page_size)
 
 
-def page_align(addr: int) -> int:
+def page_align(addr: int, page_size: int) -> int:
     """``addr`` rounded up to a page, modulo 2**64."""
-    return (addr + 4095) & ~4095 & WORD
+    return (addr + page_size - 1) & -page_size & WORD
 
 
-def page_start(addr: int) -> int:
+def page_start(addr: int, page_size: int) -> int:
     """``addr`` rounded down to a page."""
-    return addr & ~4095 & WORD
+    return addr & -page_size & WORD

@@ -111,7 +111,8 @@ def do_page_fault(task: "Task", addr: int, access: int) -> bool:
         if oom.take_retry(task):
             task.fault_sig = 0
             return False
-        free = task.kernel.system.node.nr_free_pages() << 12
+        system = task.kernel.system
+        free = system.node.nr_free_pages() << system.page_shift
         why = f"; {oom.panic}" if oom.panic else ""
         raise OutOfMemory(
             f"no page frame for {task.comm} (pid {task.pid}) at {addr:#x}; {free} bytes of RAM are free{why}"

@@ -59,14 +59,22 @@ def wants_randomize(task: "Task") -> bool:
     return task.kernel.system.config.aslr and not task.personality & ADDR_NO_RANDOMIZE
 
 
+def page_size_of(task: "Task") -> int:
+    """ELF_MIN_ALIGN: bytes of a page."""
+    return int(task.kernel.system.page_size)
+
+
 def arch_mmap_rnd(task: "Task") -> int:
     """A random offset for the mmap area or a PIE, in bytes."""
-    return task.kernel.system.random.getrandbits(task.mm.layout.mmap_rnd_bits) << 12
+    system = task.kernel.system
+    return system.random.getrandbits(task.mm.layout.mmap_rnd_bits) << int(system.page_shift)
 
 
 def randomize_page(task: "Task", start: int, length: int) -> int:
     """A random page in [start, start + length)."""
-    return start + (task.kernel.system.random.randrange(length >> 12) << 12)
+    system = task.kernel.system
+    shift = int(system.page_shift)
+    return start + (system.random.randrange(length >> shift) << shift)
 
 
 def arch_align_stack(task: "Task", sp: int) -> int:
@@ -199,14 +207,15 @@ def setup_arg_pages(task: "Task", bprm: LinuxBinprm, executable_stack: int) -> i
     layout = task.mm.layout
     stack_top = layout.stack_top
     if wants_randomize(task):
-        stack_top -= (kernel.system.random.getrandbits(64) & layout.stack_rnd_mask) << 12
-    stack_top = (arch_align_stack(task, stack_top) + 4095) & ~4095
+        stack_top -= (kernel.system.random.getrandbits(64) & layout.stack_rnd_mask) << int(kernel.system.page_shift)
+    stack_top = kernel.system.page_align(arch_align_stack(task, stack_top))
     shift = bprm.vma_end - stack_top
     bprm.p -= shift
     bprm.exec -= shift
     bprm.vma_end = stack_top
-    size = stack_top - (bprm.p & ~4095)
-    limit = task.rlimit(RLIMIT_STACK) & ~4095
+    mask = int(kernel.system.page_mask)
+    size = stack_top - (bprm.p & mask)
+    limit = task.rlimit(RLIMIT_STACK) & mask
     size = max(size, min(limit, size + STACK_EXPAND))
     prot = PROT_READ | PROT_WRITE
     if executable_stack == EXSTACK_ENABLE_X or task.personality & READ_IMPLIES_EXEC:

@@ -164,12 +164,12 @@ def get_futex_key(task: "Task", uaddr: int, *, shared: bool, write: bool = False
         if write or get_user_u32(mm, uaddr) is None:
             return -errno.EFAULT
         paddr = int(user_paddr(mm, uaddr, 0))
-    page = mm.system.page(paddr >> 12)
+    page = mm.system.page(paddr >> mm.system.page_shift)
     if page.flags & PG_anon:
         return (KEY_MMSHARED, mm.ident, uaddr)
     if page.mapping is None:
         return -errno.EFAULT
-    return (KEY_SHARED, id(page.mapping), int(page.index) << 12 | uaddr & 4095)
+    return (KEY_SHARED, id(page.mapping), int(page.index) << mm.system.page_shift | uaddr & (mm.system.page_size - 1))
 
 
 def futex_wake_user(task: "Task", uaddr: int) -> int:

@@ -86,6 +86,7 @@ class Kernel(KernelMemory):
         self.layout: Layout = system.layout
         self.task_size: int = system.layout.task_size
         self.cpu: Cpu | None = None
+        self.unix.page_size = int(system.page_size)
         self.abi = abi_of(self.config.arch, int(system.page_size), system.pku)
         self.hwcap = 0x078B_FBFD
         self.hwcap2 = 0

@@ -35,6 +35,11 @@ SHMALL: Final = (1 << 64) - 1 - (1 << 24)
 SHMMNI: Final = 4096
 
 
+def nr_pages(system: System, size: int) -> int:
+    """Pages that ``size`` bytes take; ``size`` is unsigned."""
+    return (size + int(system.page_size) - 1) >> int(system.page_shift)
+
+
 @final
 class Segment:
     """struct shmid_kernel.
@@ -100,8 +105,9 @@ class ShmNamespace:
     def _create(self, key: int, size: int, flags: int, pid: int, now: int) -> int:
         if size < 1 or size > SHMMAX:
             return -errno.EINVAL
-        pages = (size + 4095) >> 12
-        if pages << 12 < size or sum((s.size + 4095) >> 12 for s in self.segments.values()) + pages > SHMALL:
+        system = self.system
+        pages = nr_pages(system, size)
+        if pages > SHMALL or sum(nr_pages(system, s.size) for s in self.segments.values()) + pages > SHMALL:
             return -errno.ENOSPC
         if flags & SHM_HUGETLB:
             return -errno.ENOMEM if (flags >> 26) & 0x3F in (0, 21, 30) else -errno.EINVAL
@@ -133,7 +139,7 @@ class ShmNamespace:
     def release_lock(self, segment: Segment) -> None:
         """A locked segment counts no more for who has locked it (user_shm_unlock)."""
         if segment.locked_by >= 0:
-            self.locked[segment.locked_by] -= (segment.size + 4095) >> 12
+            self.locked[segment.locked_by] -= nr_pages(self.system, segment.size)
             segment.locked_by = -1
             segment.mapping().unevictable = False
 
@@ -213,10 +219,10 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
     if ident < 0:
         return -errno.EINVAL
     if addr:
-        if addr & 4095:
+        if addr & (mm.system.page_size - 1):
             if not flags & SHM_RND:
                 return -errno.EINVAL
-            addr &= ~4095
+            addr &= mm.system.page_mask
             if addr == 0 and flags & SHM_REMAP:
                 return -errno.EINVAL
         map_flags |= MAP_FIXED
@@ -228,7 +234,7 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
     segment = ns.find(ident)
     if segment is None:
         return -errno.EINVAL
-    size = (segment.size + 4095) & ~4095
+    size = int(mm.system.page_align(segment.size))
     if addr and not flags & SHM_REMAP:
         if addr < 0 <= addr + size:  # wraps around the end of the address space
             return -errno.EINVAL
@@ -248,7 +254,7 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
 
 def do_shmdt(mm: MmStruct, addr: int, pid: int, now: int) -> int:
     """shmdt(2): 0, or -EINVAL where nothing is attached at ``addr``. Unmaps all that is left of the attachment."""
-    if addr & 4095:
+    if addr & (mm.system.page_size - 1):
         return -errno.EINVAL
     if addr < 0 or addr >= mm.task_size:
         return -errno.EINVAL
@@ -256,11 +262,11 @@ def do_shmdt(mm: MmStruct, addr: int, pid: int, now: int) -> int:
     size = 0
     for vma in mm.vmas_in(addr, mm.task_size):
         ops = vma.vm_ops
-        if not isinstance(ops, ShmVmOps) or (vma.vm_start - addr) >> 12 != vma.vm_pgoff:
+        if not isinstance(ops, ShmVmOps) or (vma.vm_start - addr) >> mm.system.page_shift != vma.vm_pgoff:
             continue
         if file is None:
             file = vma.vm_file
-            size = (ops.segment.size + 4095) & ~4095
+            size = int(mm.system.page_align(ops.segment.size))
             ops.segment.dtime = now
             ops.segment.lpid = pid
         elif vma.vm_file is not file or vma.vm_end - addr > size:

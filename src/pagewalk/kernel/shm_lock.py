@@ -13,7 +13,7 @@ Differs: nothing.
 import errno
 from typing import TYPE_CHECKING
 
-from pagewalk.kernel.shm import SHM_LOCKED, Segment
+from pagewalk.kernel.shm import SHM_LOCKED, Segment, nr_pages
 from pagewalk.mm.current import RLIMIT_MEMLOCK
 from pagewalk.mm.swap import check_move_unevictable_folio
 
@@ -30,9 +30,9 @@ def shm_lock(task: "Task", segment: Segment) -> int:
     if mapping.unevictable:
         return 0
     ns = task.kernel.shm
-    pages = (segment.size + 4095) >> 12
+    pages = nr_pages(ns.system, segment.size)
     locked = ns.locked.get(task.uid, 0) + pages
-    if locked > task.rlimit(RLIMIT_MEMLOCK) >> 12 and not task.capable:
+    if locked > task.rlimit(RLIMIT_MEMLOCK) >> ns.system.page_shift and not task.capable:
         return -errno.ENOMEM
     ns.locked[task.uid] = locked
     segment.locked_by = task.uid

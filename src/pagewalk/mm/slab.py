@@ -184,11 +184,12 @@ class KmemCache:
 
 @final
 class SlabCaches:
-    """The caches of a machine."""
+    """The caches of a machine; ``page_size``: its pages, in bytes."""
 
     def __init__(self, node: Node, config: "Config") -> None:
+        self.page_size = int(node.ram.page_size)
         sizes = object_sizes(config.arch, config.linux)
-        rule = SlabRule(config.cpus, config.linux, int(node.ram.page_size)).configure(config)
+        rule = SlabRule(config.cpus, config.linux, self.page_size).configure(config)
         self.ext4_inode_cache = KmemCache("ext4_inode_cache", sizes["ext4_inode_cache"], node, rule)
         self.sock_inode_cache = KmemCache("sock_inode_cache", sizes["sock_inode_cache"], node, rule)
         self.proc_inode_cache = KmemCache("proc_inode_cache", sizes["proc_inode_cache"], node, rule)

@@ -49,9 +49,10 @@ class Run:
 
 
 class MemoryFiles:
-    """The files of a replay, by the numbers that the trace gives them."""
+    """The files of a replay, by the numbers that the trace gives them; ``page_size``: of the trace, bytes."""
 
-    def __init__(self, machine: "Machine") -> None:
+    def __init__(self, machine: "Machine", page_size: int) -> None:
+        self._larger = page_size.bit_length() - 1 - int(machine.system.page_shift)
         self._machine = machine
         self._files: dict[int, File] = {}
         self._segments: dict[int, int] = {}
@@ -81,7 +82,7 @@ class MemoryFiles:
         self._resize(mapping, event.size)
         if event.hole_length > 0 and 0 <= event.hole <= _LARGEST and event.hole_length <= _LARGEST:
             self._punch(mapping, event.hole, event.hole + event.hole_length)
-        for run in page_runs(event.gone):
+        for run in self._runs(event.gone):
             end = min(run.last, mapping.i_size >> self._shift)
             if any(index in mapping.i_pages for index in range(run.first, end + 1)):
                 self._punch(mapping, run.first << self._shift, end + 1 << self._shift)
@@ -104,7 +105,9 @@ class MemoryFiles:
             self._segments[event.file] = ident
         self._fill(segment.mapping(), event.size, event.pages)
         there = mm.vma_lookup(event.addr)
-        if event.offset or event.length != -(-event.size // 4096) * 4096:  # remap_file_pages(2) of what is attached
+        if event.offset or event.length != self._machine.system.page_align(
+            event.size
+        ):  # remap_file_pages(2) of what is attached
             file = there.vm_file if there is not None else None
             if file is None or file.mapping is not segment.mapping():
                 return -errno.EINVAL
@@ -114,6 +117,16 @@ class MemoryFiles:
     @property
     def _shift(self) -> int:
         return int(self._machine.system.page_shift)
+
+    def _runs(self, text: str) -> list[Run]:
+        """Pages of a file, in pages of this machine: those of the trace may be larger or smaller."""
+        found = page_runs(text)
+        if self._larger > 0:
+            more = self._larger
+            return [Run(run.first << more, (run.last + 1 << more) - 1, run.kind) for run in found]
+        if self._larger < 0:
+            return [Run(run.first >> -self._larger, run.last >> -self._larger, run.kind) for run in found]
+        return found
 
     def _memfd(self, number: int) -> File:
         made = memfd_create(self._machine.system, f"trace-{number}", 0)
@@ -141,7 +154,7 @@ class MemoryFiles:
 
     def _only(self, mapping: AddressSpace, pages: str) -> None:
         """Pages that the file had, and has no longer, are gone; nothing maps them."""
-        runs = page_runs(pages)
+        runs = self._runs(pages)
         starts = [run.first for run in runs]
         for index in list(mapping.i_pages):
             at = bisect_right(starts, index)
@@ -159,7 +172,7 @@ class MemoryFiles:
     def _fill(self, mapping: AddressSpace, size: int, pages: str) -> None:
         """The file has these pages."""
         system = self._machine.system
-        for run in page_runs(pages):
+        for run in self._runs(pages):
             last = min(run.last, size >> self._shift)
             for index in range(run.first, last + 1):
                 new = index not in mapping.i_pages

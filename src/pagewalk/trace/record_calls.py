@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CallRecorder"]
 
-_PAGE: Final = 4096
 _PROT: Final = mf.PROT_READ | mf.PROT_WRITE | mf.PROT_EXEC
 _MREMAP_FIXED: Final = 2
 _PUNCH_HOLE: Final = 2  # FALLOC_FL_PUNCH_HOLE
@@ -49,12 +48,14 @@ Words = tuple[int, ...]
 
 
 class CallRecorder:
-    """Turns calls into events, which it gives to ``note``. ``executed`` is told of a task that has a new program."""
+    """Turns calls into events, which it gives to ``note``. ``executed`` is told of a task that has a new program;
+    ``page_size`` is the machine's, in bytes."""
 
-    def __init__(self, note: Callable[[Event], None], executed: Callable[["Task"], None]) -> None:
+    def __init__(self, note: Callable[[Event], None], executed: Callable[["Task"], None], page_size: int) -> None:
         self._note = note
         self._executed = executed
-        self._files = FileWatch()
+        self._page = page_size
+        self._files = FileWatch(page_size)
         self._attached: dict[tuple[int, int], int] = {}  # lengths of System V segments, by address space and address
         self._served: dict[Any, Callable[[Task, Words, int], None]] = {
             mm.sys_mmap: self._mmap,
@@ -110,7 +111,7 @@ class CallRecorder:
                 self._files.hold(opened.mapping if opened is not None else None)
             return
         if function is mm.sys_remap_file_pages:
-            vma = task.mm.vma_lookup(words[0] & -_PAGE)
+            vma = task.mm.vma_lookup(words[0] & -self._page)
         elif function is mm.sys_mremap and words[1] == 0:
             vma = task.mm.vma_lookup(words[0])
         elif function is shm.sys_shmat and task.mm.def_flags & VM_LOCKED:
@@ -157,7 +158,7 @@ class CallRecorder:
             prot=int(vma.vm_flags) & _PROT,
             flags=flags,
             name=vma_name(vma),
-            offset=int(vma.vm_pgoff) << 12 if vma.vm_file is not None else 0,
+            offset=int(vma.vm_pgoff) * self._page if vma.vm_file is not None else 0,
             **self._files.about(vma),
         )
 
@@ -166,11 +167,15 @@ class CallRecorder:
         space = task.mm
         self._note(Brk(task=task.pid, cpu=task.cpu, addr=int(space.brk), start=int(space.start_brk)))
 
+    def _pages(self, length: int) -> int:
+        """Bytes of the pages that ``length`` bytes take."""
+        return -(-length // self._page) * self._page
+
     # Mappings.
 
     def _mmap(self, task: "Task", words: Words, result: int) -> None:
         addr, length, _, flags, _, offset = words
-        unit = 2 << 20 if flags & mf.MAP_HUGETLB else _PAGE
+        unit = 2 << 20 if flags & mf.MAP_HUGETLB else self._page
         length = -(-length // unit) * unit
         if result < 0:
             if flags & mf.MAP_FIXED:
@@ -204,18 +209,20 @@ class CallRecorder:
 
     def _munmap(self, task: "Task", words: Words, result: int) -> None:
         if result == 0:
-            self._note(Munmap(task=task.pid, cpu=task.cpu, addr=words[0], length=_pages(words[1])))
+            self._note(Munmap(task=task.pid, cpu=task.cpu, addr=words[0], length=self._pages(words[1])))
 
     def _lost(self, task: "Task", start: int, length: int) -> None:
-        """A call that failed may have unmapped a range before."""
+        """A call that failed may have unmapped a range before; not one that does not begin with a page."""
+        if start % self._page:
+            return
         if 0 < length <= task.mm.task_size and 0 <= start <= task.mm.task_size - length:
             for first, end in _holes(task, start, start + length):
                 self._note(Munmap(task=task.pid, cpu=task.cpu, addr=first, length=end - first))
 
     def _mprotect(self, task: "Task", words: Words, result: int) -> None:
         """All of the range has the new rights, or, where the call failed, its beginning."""
-        start, length = words[0], _pages(words[1])
-        first = task.mm.vma_lookup(start) if start % _PAGE == 0 else None
+        start, length = words[0], self._pages(words[1])
+        first = task.mm.vma_lookup(start) if start % self._page == 0 else None
         if first is None or length <= 0 or (result < 0 and result not in (-errno.ENOMEM, -errno.EACCES)):
             return
         prot = words[2] & _PROT
@@ -233,7 +240,7 @@ class CallRecorder:
             self._note(Mprotect(task=task.pid, cpu=task.cpu, addr=start, length=end - start, prot=prot))
 
     def _mremap(self, task: "Task", words: Words, result: int) -> None:
-        addr, old, new = words[0], _pages(words[1]), _pages(words[2])
+        addr, old, new = words[0], self._pages(words[1]), self._pages(words[2])
         if result < 0:
             if words[3] & _MREMAP_FIXED:
                 self._lost(task, words[4], new)
@@ -248,7 +255,7 @@ class CallRecorder:
 
     def _remap_file_pages(self, task: "Task", words: Words, result: int) -> None:
         """Its range is a mapping of its own now, and populated."""
-        start, length = words[0] & -_PAGE, words[1] & -_PAGE
+        start, length = words[0] & -self._page, words[1] & -self._page
         vma = task.mm.find_vma(start)
         if result < 0 or vma is None:
             return
@@ -294,8 +301,8 @@ class CallRecorder:
     # What is advised and locked.
 
     def _madvise(self, task: "Task", words: Words, result: int) -> None:
-        addr, length, advice = words[0], _pages(words[1]), words[2]
-        if length <= 0 or (result == -errno.EINVAL and addr % _PAGE):
+        addr, length, advice = words[0], self._pages(words[1]), words[2]
+        if length <= 0 or (result == -errno.EINVAL and addr % self._page):
             return
         self._note(Madvise(task=task.pid, cpu=task.cpu, addr=addr, length=length, advice=advice, failed=-result))
         if advice == MADV_REMOVE:
@@ -304,7 +311,7 @@ class CallRecorder:
 
     def _msync(self, task: "Task", words: Words, result: int) -> None:
         if words[1]:
-            self._note(Msync(task=task.pid, cpu=task.cpu, addr=words[0], length=_pages(words[1]), flags=words[2]))
+            self._note(Msync(task=task.pid, cpu=task.cpu, addr=words[0], length=self._pages(words[1]), flags=words[2]))
 
     def _mlock(self, task: "Task", words: Words, result: int) -> None:
         self._lock(task, words, 1, result)
@@ -316,8 +323,8 @@ class CallRecorder:
         self._lock(task, words, 0, result)
 
     def _lock(self, task: "Task", words: Words, flags: int, result: int) -> None:
-        start = words[0] & -_PAGE
-        length = _pages(words[0] + words[1] - start)
+        start = words[0] & -self._page
+        length = self._pages(words[0] + words[1] - start)
         if length > 0 and result not in (-errno.EPERM, -errno.EINVAL):
             locked = task.mm.vma_lookup(start)
             if result < 0 and flags and (locked is None or not locked.vm_flags & VM_LOCKED):
@@ -375,11 +382,6 @@ def _peek(task: "Task", addr: int, length: int) -> bytes:
         entry = int(space.system.ram.words[index]) if index >= 0 else 0
         if not fmt.present.test(entry):
             break
-        offset = (addr + len(found)) % _PAGE
+        offset = (addr + len(found)) % int(space.system.page_size)
         found += bytes(space.system.ram.page(int(fmt.pfn(entry)))[offset : offset + length - len(found)])
     return found
-
-
-def _pages(length: int) -> int:
-    """Bytes of the pages that ``length`` bytes take."""
-    return -(-length // _PAGE) * _PAGE

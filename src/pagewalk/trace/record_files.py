@@ -5,7 +5,7 @@ host below a directory that programs may write to. All others a replay finds und
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pagewalk.fs.host_inode import HostNode
 from pagewalk.fs.regular import RegularFile
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["FileWatch", "page_text"]
-
-PAGE: Final = 4096  # bytes; programs run on machines with pages of this size
 
 
 @dataclass
@@ -36,15 +34,16 @@ class _Known:
 
 
 class FileWatch:
-    """The files that were mapped, by their pages."""
+    """The files that were mapped, by their pages of ``page_size`` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int) -> None:
+        self._page_size = page_size
         self._known: dict[int, _Known] = {}
         self._held: tuple[int, set[int], set[int]] = (0, set(), set())
 
     def hold(self, mapping: AddressSpace | None) -> None:
         """A call is about to fill pages of this file, as its replay will: what ``about`` tells is what there is now."""
-        self._held = (id(mapping), *_pages_of(mapping)) if mapping is not None else (0, set(), set())
+        self._held = (id(mapping), *self._pages_of(mapping)) if mapping is not None else (0, set(), set())
 
     def about(self, vma: Vma) -> dict[str, Any]:
         """The fields of ``Mmap`` that tell of the file behind a mapping; {} where there is none to tell of."""
@@ -59,7 +58,7 @@ class FileWatch:
         if known is None:
             known = self._known[id(mapping)] = _Known(len(self._known) + 1, mapping, backed)
         known.size, known.warm = int(mapping.i_size), int(mapping.warm_end)
-        known.pages, known.raw = self._held[1:] if self._held[0] == id(mapping) else _pages_of(mapping)
+        known.pages, known.raw = self._held[1:] if self._held[0] == id(mapping) else self._pages_of(mapping)
         text = page_text(known.pages, known.raw, mapping)
         return {"file": known.number, "size": known.size, "pages": text, "backed": backed, "warm": known.warm,
                 "large": mapping.large_folios}  # fmt: skip
@@ -72,7 +71,7 @@ class FileWatch:
             if known is None or not known.mapping.i_mmap:
                 continue  # the next mmap tells all
             now = known.mapping
-            pages, raw = _pages_of(now)
+            pages, raw = self._pages_of(now)
             synced = synced and known.backed
             same = (int(now.i_size), int(now.warm_end), raw) == (known.size, known.warm, known.raw)
             if same and pages == known.pages and not synced and not hole_length:
@@ -89,7 +88,7 @@ class FileWatch:
         known = self._known.get(id(mapping))
         if known is None or not mapping.i_mmap:
             return
-        touched = set(range(start // PAGE, (end - 1) // PAGE + 1))
+        touched = set(range(start // self._page_size, (end - 1) // self._page_size + 1))
         pages = touched & mapping.i_pages.keys()
         raw = {index for index in pages if not mapping.i_pages[index].flags & PG_uptodate}
         new = (pages - known.pages) | known.raw & pages - raw
@@ -100,13 +99,12 @@ class FileWatch:
         known.raw -= pages - raw
         yield {"file": known.number, "size": known.size, "pages": page_text(new, raw, mapping), "warm": known.warm}
 
-
-def _pages_of(mapping: AddressSpace) -> tuple[set[int], set[int]]:
-    """The pages within a file's size, and those of them that nobody has asked for since fallocate."""
-    found = mapping.i_pages
-    end = -(-int(mapping.i_size) // PAGE)
-    pages = {index for index in found if index < end}
-    return pages, {index for index in pages if not found[index].flags & PG_uptodate}
+    def _pages_of(self, mapping: AddressSpace) -> tuple[set[int], set[int]]:
+        """The pages within a file's size, and those of them that nobody has asked for since fallocate."""
+        found = mapping.i_pages
+        end = -(-int(mapping.i_size) // self._page_size)
+        pages = {index for index in found if index < end}
+        return pages, {index for index in pages if not found[index].flags & PG_uptodate}
 
 
 def _may_change(file: File) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
 
 __all__ = ["Recorder"]
-
-_PAGE: Final = 4096
 
 
 @dataclass
@@ -67,19 +65,21 @@ class Recorder:
             arch=config.arch,
             program=" ".join(command),
             seed=config.seed,
+            page_size=int(config.granule),
             has_events=True,
             has_mappings=True,
             has_fetches=True,
             extra={"config": settings, "tables": "1"},
         )
         self._writer = NativeWriter(path, info)
+        self._page_shift = int(config.granule).bit_length() - 1
         self._kernel: Kernel | None = None
         self._tap: Tap | None = None
         self._events: list[tuple[int, Event]] = []
         self._turns: list[tuple[int, int, int]] = []  # (position, task, cpu): from there on it runs
         self._runs: dict[int, int] = {}  # which task a CPU runs
         self._new: set[int] = set()  # address spaces that execve is filling
-        self._calls = CallRecorder(self._note, self._executed)
+        self._calls = CallRecorder(self._note, self._executed, int(config.granule))
         self._watch: TableWatch | None = None
         self._waits = False  # with what has changed: a call is being told of
         self._served: dict[int, tuple[int, int]] = {}  # faults of each task that were told
@@ -182,7 +182,7 @@ class Recorder:
             tasks[start:end] = pid
             cpus[start:end] = cpu
         batch = Batch(addrs, kinds, sizes, tasks, cpus, self._events, instructions)
-        self._writer.write(replace(batch, events=told(batch)))
+        self._writer.write(replace(batch, events=told(batch, self._page_shift)))
         self._events = []
         self._turns = [(0, *self._turns[-1][1:])] if self._turns else []
 
@@ -220,7 +220,9 @@ class Recorder:
         current = self._kernel.current_task()
         owner = self._owner(mm)
         if owner is not None and current is not None:
-            self._note(Touch(task=owner.pid, cpu=current.cpu, addr=addr & -_PAGE, write=access == WRITE))
+            self._note(
+                Touch(task=owner.pid, cpu=current.cpu, addr=addr & int(mm.system.page_mask), write=access == WRITE)
+            )
             self._watch.near(mm, addr)
             self._since = self._position()
 
@@ -339,15 +341,15 @@ class Recorder:
         return self._tap.position if self._tap is not None else 0
 
 
-def told(batch: Batch) -> list[tuple[int, Event]]:
+def told(batch: Batch, page_shift: int) -> list[tuple[int, Event]]:
     """The events of a batch without the faults that the accesses behind them tell by themselves: where a fault stands
     alone, and the next access is of its task, kind and page."""
     faults = Counter(at for at, event in batch.events if isinstance(event, Fault))
     kept = []
     for at, event in batch.events:
         if isinstance(event, Fault) and faults[at] == 1 and at < len(batch):
-            access = (int(batch.task[at]), int(batch.kind[at]), int(batch.addr[at]) >> 12)
-            if access == (event.task, event.access, event.addr >> 12):
+            access = (int(batch.task[at]), int(batch.kind[at]), int(batch.addr[at]) >> page_shift)
+            if access == (event.task, event.access, event.addr >> page_shift):
                 continue
         kept.append((at, event))
     return kept

@@ -114,18 +114,19 @@ def recorded_config(info: TraceInfo | None, **settings: Any) -> Config:
 class Replay:
     """One replay: feed it batches, then ask for the report.
 
+    page_size     of the trace, bytes
     map_on_fault  an access to memory that no event has mapped gets a mapping at once, instead of being refused
     """
 
     follows: ClassVar[bool] = False
 
-    def __init__(self, machine: Machine, tlb: TlbConfig, *, map_on_fault: bool = False) -> None:
+    def __init__(self, machine: Machine, tlb: TlbConfig, *, map_on_fault: bool = False, page_size: int = 4096) -> None:
         self.machine = machine
         machine.kernel.oom.enabled = False  # the trace says who lives
         machine.system.ram.unread = True
         machine.system.ram.replayed()
         self.report = ReplayReport(tlb.name, follows=self.follows)
-        self.spaces = Spaces(machine, map_on_fault=map_on_fault)
+        self.spaces = Spaces(machine, page_size, map_on_fault=map_on_fault)
         self.cpus = Cpus(tlb, machine.system, machine.config.cpus, learns=True)
         self._coalesces = tlb.coalesce > 1
         self._ahead: list[Frames | Tables] = []
@@ -259,6 +260,12 @@ class Replay:
         return report
 
 
+def page_size_of(info: TraceInfo | None) -> int:
+    """Of the recorded machine, in bytes; 4096 where the trace does not tell, or tells what is no such size."""
+    size = info.page_size if info is not None else 4096
+    return size if 4096 <= size <= 1 << 30 and size & (size - 1) == 0 else 4096
+
+
 def replay(
     batches: Iterable[Batch],
     tlb: TlbConfig | None = None,
@@ -286,7 +293,10 @@ def replay(
     tlb = tlb if tlb is not None else preset("skylake-sp")
     follows = not simulate and not map_on_fault and can_follow(info, config)
     with Machine(config) as machine:
-        run = Following(machine, tlb) if follows else Replay(machine, tlb, map_on_fault=map_on_fault)
+        if follows:
+            run: Replay = Following(machine, tlb)
+        else:
+            run = Replay(machine, tlb, map_on_fault=map_on_fault, page_size=page_size_of(info))
         try:
             for batch in batches:
                 run.feed(batch)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Space", "Spaces"]
 
-_PAGE: Final = 4096
 MAP_CHUNK: Final = 64 << 10  # what is mapped around an access that nothing has mapped
 _FIXED: Final = 0x10
 _VDSO: Final = ("[vdso]", "[vvar]", "[vvar_vclock]")
@@ -58,14 +57,14 @@ class Space:
 
 
 class Spaces:
-    """All of them, by the numbers that the trace gives its tasks."""
+    """All of them, by the numbers that the trace gives its tasks; ``page_size``: of the trace, bytes."""
 
-    def __init__(self, machine: "Machine", *, map_on_fault: bool) -> None:
+    def __init__(self, machine: "Machine", page_size: int, *, map_on_fault: bool) -> None:
         self._machine = machine
-        self._files = MemoryFiles(machine)
+        self._files = MemoryFiles(machine, page_size)
         self._map_on_fault = map_on_fault
         self._page = int(machine.system.page_size)
-        self._wide = self._page > _PAGE  # the trace's pages are taken to be of 4 KiB
+        self._wide = self._page > page_size
         self._spaces: dict[int, Space] = {}
         self._gone = [0, 0]  # faults of processes that have ended
         self._counts = {"inferred": 0, "on fault": 0, "stand-in": 0, "refused": 0}

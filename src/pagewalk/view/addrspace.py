@@ -6,7 +6,7 @@ one row, with their size.
 
 import os
 
-from pagewalk.view.report import PAGE, Mapping, Report
+from pagewalk.view.report import Mapping, Report
 from pagewalk.view.units import Line, size
 
 __all__ = ["address_space", "shades"]
@@ -16,10 +16,10 @@ STYLES = {"r": "blue", "w": "green", "x": "red"}
 MAX_ROWS = 120
 
 
-def shades(mapping: Mapping, width: int) -> str:
+def shades(mapping: Mapping, width: int, page_size: int = 4096) -> str:
     """The bar of ``mapping`` in ``width`` cells: untouched, less than half, most, all of it resident."""
     cells = mapping.cells or [0]
-    pages = mapping.size // PAGE
+    pages = mapping.size // page_size
     bar = []
     for column in range(width):
         first, last = (
@@ -46,10 +46,10 @@ def _label(mapping: Mapping, again: bool) -> str:
     return f"{'″' if again else os.path.basename(mapping.name)} {role}"
 
 
-def _scale(mappings: list[Mapping], columns: int) -> int:
+def _scale(mappings: list[Mapping], columns: int, page_size: int) -> int:
     """Bytes per cell: the largest mapping fills ``columns``; a power of two, at least a page."""
-    largest = max((mapping.size for mapping in mappings), default=PAGE)
-    scale = PAGE
+    largest = max((mapping.size for mapping in mappings), default=page_size)
+    scale = page_size
     while scale * columns < largest:
         scale *= 2
     return scale
@@ -59,7 +59,7 @@ def address_space(report: Report, width: int = 100) -> list[Line]:
     """The lines of the picture, for a terminal of ``width`` columns."""
     mappings = report.mappings
     columns = max(8, min(32, width - 64))
-    scale = _scale(mappings, columns)
+    scale = _scale(mappings, columns, report.page_size)
     total = sum(mapping.size for mapping in mappings)
     legend = f"{len(mappings)} mappings, {size(total)}; one cell is {size(scale)}: █ resident ▓ ▒ partly ░ untouched"
     lines: list[Line] = [[("Address space", "bold"), (f"  {legend}", "dim")]]
@@ -84,7 +84,7 @@ def address_space(report: Report, width: int = 100) -> list[Line]:
             [
                 (f"  {mapping.start:0{digits}x} ", ""),
                 (f"{size(mapping.size):>7} {mapping.rights} ", ""),
-                (shades(mapping, cells).ljust(columns), _style(mapping)),
+                (shades(mapping, cells, report.page_size).ljust(columns), _style(mapping)),
                 (f" {resident:>7}", ""),
                 (f"  {label}", _style(mapping)),
             ]

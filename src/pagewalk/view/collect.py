@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
-from pagewalk.view.report import PAGE, Mapping, Report, Rss, Zone, resident_cells
+from pagewalk.view.report import Mapping, Report, Rss, Zone, resident_cells
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pagewalk.mm.vma import Vma
 
 __all__ = ["collect_machine", "collect_mm", "resident_pages"]
-
-TABLE_SHIFT = 21  # one last-level table maps 2 MiB
 
 
 def resident_pages(mm: "MmStruct", vma: "Vma") -> list[int]:
@@ -36,12 +34,12 @@ def resident_pages(mm: "MmStruct", vma: "Vma") -> list[int]:
         here = (entries & fmt.present.mask) == fmt.present.value
         if level + 1 < len(fmt.levels):
             for index in np.flatnonzero(here).tolist():
-                pfn = (int(entries[index]) & fmt.pfn_mask) >> 12
+                pfn = (int(entries[index]) & fmt.pfn_mask) >> int(fmt.pfn_shift)
                 visit(pfn, level + 1, base + ((first + index) << shift))
             return
         here |= (entries & fmt.protnone.mask) == fmt.protnone.value
         here &= (entries & fmt.special.mask) != fmt.special.value
-        start = (base - vma.vm_start >> 12) + first
+        start = (base - vma.vm_start >> int(fmt.page_shift)) + first
         found.extend((np.flatnonzero(here) + start).tolist())
 
     if mm.pgd_pfn >= 0:
@@ -53,6 +51,7 @@ def collect_mm(report: Report, mm: "MmStruct", maps: str) -> None:
     """What an address space looks like now; ``maps`` is its /proc/PID/maps."""
     report.maps = maps
     report.task_size = int(mm.task_size)
+    page_size = report.page_size = int(mm.system.page_size)
     report.mappings = []
     for vma, line in zip(mm.vmas, maps.splitlines(), strict=False):
         words = line.split(None, 5)
@@ -63,7 +62,7 @@ def collect_mm(report: Report, mm: "MmStruct", maps: str) -> None:
                 end=int(vma.vm_end),
                 rights=words[1],
                 name=words[5] if len(words) > 5 else "",
-                resident=len(there) * PAGE,
+                resident=len(there) * page_size,
                 faults=int(vma.nr_faults),
                 cells=resident_cells(int(vma.nr_pages()), there),
             )
@@ -71,13 +70,13 @@ def collect_mm(report: Report, mm: "MmStruct", maps: str) -> None:
     mm.update_hiwater()
     rss = mm.rss_stat
     report.rss = Rss(
-        anon=rss[MM_ANONPAGES] * PAGE,
-        file=rss[MM_FILEPAGES] * PAGE,
-        shmem=rss[MM_SHMEMPAGES] * PAGE,
-        peak=int(mm.hiwater_rss) * PAGE,
+        anon=rss[MM_ANONPAGES] * page_size,
+        file=rss[MM_FILEPAGES] * page_size,
+        shmem=rss[MM_SHMEMPAGES] * page_size,
+        peak=int(mm.hiwater_rss) * page_size,
     )
-    report.virtual = int(mm.total_vm) * PAGE
-    report.virtual_peak = int(mm.hiwater_vm) * PAGE
+    report.virtual = int(mm.total_vm) * page_size
+    report.virtual_peak = int(mm.hiwater_vm) * page_size
     report.tables = {level.name: int(n) for level, n in zip(mm.system.format.levels, mm.nr_tables, strict=True)}
     report.vm_pte = mm.pgtables_bytes()
     report.faults = {name: int(number) for name, number in mm.faults.as_dict().items()}

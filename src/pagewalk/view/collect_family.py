@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
-from pagewalk.view.report import PAGE, ProcessRecord, Rss
+from pagewalk.view.report import ProcessRecord, Rss
 
 if TYPE_CHECKING:
     from pagewalk.kernel.kernel import Kernel
@@ -40,7 +40,7 @@ def mapped_frames(mm: "MmStruct") -> Frames:
         if level + 1 == len(fmt.levels):
             here |= (entries & fmt.protnone.mask) == fmt.protnone.value
             here &= (entries & fmt.special.mask) != fmt.special.value
-        tables = (entries[here] & fmt.pfn_mask) >> 12
+        tables = (entries[here] & fmt.pfn_mask) >> int(fmt.pfn_shift)
         if level + 1 == len(fmt.levels):
             found.append(tables)
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
@@ -55,13 +55,14 @@ def user_entries(mm: "MmStruct") -> int:
 def proportional_size(mm: "MmStruct", frames: Frames) -> tuple[int, int]:
     """(PSS, USS) in bytes, as smaps_rollup adds them up."""
     page_of = mm.system.mem_map.page
+    page_size = int(mm.system.page_size)
     pss = uss = 0
     for pfn in frames.tolist():
         users = page_of(pfn).mapcount
         if users < 2:
-            uss += PAGE
+            uss += page_size
         else:
-            pss += (PAGE << PSS_SHIFT) // users
+            pss += (page_size << PSS_SHIFT) // users
     return uss + (pss >> PSS_SHIFT), uss
 
 
@@ -203,14 +204,15 @@ class FamilyRecorder:
         record.memory_of = self._memory_of(task)
         mm.update_hiwater()
         rss = mm.rss_stat
+        page_size = int(mm.system.page_size)
         record.rss = Rss(
-            anon=rss[MM_ANONPAGES] * PAGE,
-            file=rss[MM_FILEPAGES] * PAGE,
-            shmem=rss[MM_SHMEMPAGES] * PAGE,
-            peak=int(mm.hiwater_rss) * PAGE,
+            anon=rss[MM_ANONPAGES] * page_size,
+            file=rss[MM_FILEPAGES] * page_size,
+            shmem=rss[MM_SHMEMPAGES] * page_size,
+            peak=int(mm.hiwater_rss) * page_size,
         )
-        record.virtual = int(mm.total_vm) * PAGE
-        record.virtual_peak = int(mm.hiwater_vm) * PAGE
+        record.virtual = int(mm.total_vm) * page_size
+        record.virtual_peak = int(mm.hiwater_vm) * page_size
         record.vm_pte = mm.pgtables_bytes()
         record.pss, record.uss = proportional_size(mm, mapped_frames(mm))
         if not record.memory_of:
@@ -223,14 +225,16 @@ class FamilyRecorder:
         table = frames_in_common([mapped_frames(task.mm) for task in alive])
         self.told = {task.tgid for task in alive}
         for row, task in enumerate(alive):
-            shared = {other.tgid: int(table[row, at]) * PAGE for at, other in enumerate(alive)}
+            shared = {other.tgid: int(table[row, at]) * int(task.mm.system.page_size) for at, other in enumerate(alive)}
             self._record(task).shared = {pid: size for pid, size in shared.items() if size and pid != task.tgid}
 
     def _compare_with(self, record: ProcessRecord, task: "Task", alive: "list[Task]") -> None:
         """What one process has in common with those that live."""
         mine = np.unique(mapped_frames(task.mm))
         for other in alive:
-            size = int(np.isin(np.unique(mapped_frames(other.mm)), mine, assume_unique=True).sum()) * PAGE
+            size = int(np.isin(np.unique(mapped_frames(other.mm)), mine, assume_unique=True).sum()) * int(
+                task.mm.system.page_size
+            )
             if size and other.tgid != task.tgid:
                 record.shared[other.tgid] = size
 

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 __all__ = [
-    "FAULT_KINDS", "FAULT_NOTES", "PAGE", "CgroupRecord", "FaultKind", "Mapping", "OomRecord",
+    "FAULT_KINDS", "FAULT_NOTES", "CgroupRecord", "FaultKind", "Mapping", "OomRecord",
     "ProcessRecord", "Report", "Rss", "Zone",
     "resident_cells",
 ]  # fmt: skip
 
-PAGE = 4096
 CELLS = 32
 
 
@@ -206,6 +205,7 @@ class Report:
     machine     ram (bytes), linux, levels, aslr, seed
     mappings    the address space as it was at the end, ascending
     task_size   first address above user space
+    page_size   of the machine, bytes
     faults      counts by key of FAULT_KINDS and FAULT_NOTES
     minor, major  as getrusage counts them
     tables      pages of page tables by level, root first
@@ -227,6 +227,7 @@ class Report:
     pid: int = 0
     machine: dict[str, Any] = field(default_factory=dict)
     task_size: int = 1 << 47
+    page_size: int = 4096
     mappings: list[Mapping] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     faults_by_mapping: dict[str, int] = field(default_factory=dict)

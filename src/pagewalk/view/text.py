@@ -10,7 +10,7 @@ from typing import TextIO
 
 from pagewalk.view.addrspace import address_space
 from pagewalk.view.family import family
-from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, PAGE, FaultKind, Report
+from pagewalk.view.report import FAULT_KINDS, FAULT_NOTES, FaultKind, Report
 from pagewalk.view.tlb import tlb
 from pagewalk.view.units import Line, bar, count, plain, plural, size
 
@@ -108,10 +108,16 @@ def memory(report: Report) -> list[Line]:
     kinds = f"anonymous {size(rss.anon)}, file {size(rss.file)}, shared {size(rss.shmem)}; peak {size(rss.peak)}"
     row("resident", size(rss.total), kinds)
     levels = ", ".join(f"{number} {name}" for name, number in report.tables.items())
-    row("page tables", size(sum(report.tables.values()) * PAGE), f"{levels}; VmPTE {size(report.vm_pte)}")
+    row("page tables", size(sum(report.tables.values()) * report.page_size), f"{levels}; VmPTE {size(report.vm_pte)}")
     used = sum(zone.managed_pages - zone.free_pages for zone in report.zones)
-    free = ", ".join(f"{zone.name} {size(zone.free_pages * PAGE)}" for zone in report.zones if zone.managed_pages)
-    row("frames used", count(used), f"{size(used * PAGE)}, page cache {size(report.page_cache_pages * PAGE)}")
+    free = ", ".join(
+        f"{zone.name} {size(zone.free_pages * report.page_size)}" for zone in report.zones if zone.managed_pages
+    )
+    row(
+        "frames used",
+        count(used),
+        f"{size(used * report.page_size)}, page cache {size(report.page_cache_pages * report.page_size)}",
+    )
     row("frames free", count(sum(zone.free_pages for zone in report.zones)), free)
     if report.swap:
         swap = report.swap

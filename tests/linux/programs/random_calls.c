@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PAGE
 #define PAGE 4096L
+#endif
 #define AREA 256 /* pages that everything happens in */
 
 static unsigned long long state;

@@ -16,7 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PAGE
 #define PAGE 4096L
+#endif
 #define AREA 1024 /* pages that everything happens in */
 
 static __thread unsigned long long state;

@@ -19,7 +19,7 @@ from pagewalk.fs.fcntl import (
     SEEK_SET,
 )
 from pagewalk.fs.file import DirFile, VfsFile
-from pagewalk.fs.inode import Dirent, Inode, SuperBlock, current_time
+from pagewalk.fs.inode import PROC_BLOCK_SIZE, Dirent, Inode, SuperBlock, current_time
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.stat import Statfs
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE
@@ -41,6 +41,7 @@ class ProcSuper(SuperBlock):
     def __init__(self, s_dev: tuple[int, int], fstype: str, magic: int, kernel: TaskRegistry, ns: "Namespace") -> None:
         super().__init__(s_dev, fstype)
         self.noexec = True
+        self.s_blocksize = PROC_BLOCK_SIZE if fstype == "proc" else 4096
         self.kernel = kernel
         self.ns = ns
         self.system: System = ns.system
@@ -60,7 +61,7 @@ class ProcSuper(SuperBlock):
 
     def statfs(self) -> Statfs:
         """An empty file system."""
-        return Statfs(self.magic)
+        return self.simple_statfs(self.magic)
 
 
 class ProcInode(Inode):

@@ -47,7 +47,7 @@ class NsFs(SuperBlock):
 
     def statfs(self) -> Statfs:
         """nsfs."""
-        return Statfs(NSFS_MAGIC)
+        return self.simple_statfs(NSFS_MAGIC)
 
 
 class NsInode(Inode):

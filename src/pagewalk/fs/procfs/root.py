@@ -75,10 +75,12 @@ def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
     proc.root = proc_root
     ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
     sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
+    config = ns.system.config
+    tree = as_of(sysfs_tree(config.lmk, len(ns.system.nodes), int(ns.system.page_size)), config.linux)
     ns.mount(
         "/sys",
         sysfs,
-        TreeDir(sysfs, "", as_of(sysfs_tree(ns.system.config.lmk, len(ns.system.nodes)), ns.system.config.linux), ""),
+        TreeDir(sysfs, "", tree, ""),
         "sysfs",
         "rw,relatime",
     )

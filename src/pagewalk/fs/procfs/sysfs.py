@@ -33,7 +33,6 @@ from pagewalk.mm.system import System
 _CONSTANTS: Final = (
     ("kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never"),
     ("kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force"),
-    ("kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152"),
     ("kernel/mm/transparent_hugepage/use_zero_page", "1"),
     ("kernel/mm/transparent_hugepage/shrink_underused", "1"),
     ("kernel/mm/ksm/run", "0"),
@@ -65,6 +64,10 @@ def _cpus(sb: ProcSuper) -> str:
 
 def _no_cpus(sb: ProcSuper) -> str:
     return "\n"
+
+
+def _hpage_pmd_size(sb: ProcSuper) -> str:
+    return f"{int(sb.system.format.pmd_size)}\n"
 
 
 def _kernel_max(sb: ProcSuper) -> str:
@@ -130,9 +133,9 @@ def add_nodes(tree: Tree, nr_nodes: int) -> None:
         tree.add(f"kernel/mm/mempolicy/weighted_interleave/node{nid}", TextSpec(0o644, weight.make, weight.store))
 
 
-def sysfs_tree(lmk: str = "", nr_nodes: int = 1) -> Tree:
-    """The tree below /sys; ``lmk``: the low memory killer that the machine has."""
-    tree = Tree(4096)
+def sysfs_tree(lmk: str = "", nr_nodes: int = 1, page_size: int = 4096) -> Tree:
+    """The tree below /sys; ``lmk``: the low memory killer that the machine has; ``page_size`` in bytes."""
+    tree = Tree(page_size)
     add_zswap(tree)
     add_thp_switch(tree)
     if lmk == "driver":
@@ -144,6 +147,7 @@ def sysfs_tree(lmk: str = "", nr_nodes: int = 1) -> Tree:
         tree.add(f"devices/system/cpu/{name}", TextSpec(0o444, make))
     add_nodes(tree, nr_nodes)
     tree.add_dir("fs/cgroup")
+    tree.add("kernel/mm/transparent_hugepage/hpage_pmd_size", TextSpec(0o444, _hpage_pmd_size))
     for path, value in _CONSTANTS:
         constant = Constant(value)
         tree.add(path, TextSpec(0o644 if path.startswith("kernel") else 0o444, constant.make, constant.store))

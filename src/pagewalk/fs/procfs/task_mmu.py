@@ -213,7 +213,8 @@ def shmem_swap_usage(vma: Vma) -> i64:
     if mapping is None or not mapping.swapped:
         return 0
     first, last = int(vma.vm_pgoff), int(vma.vm_pgoff + vma.nr_pages())
-    return sum([4096 for index in mapping.swapped if first <= index < last])
+    size = int(vma.vm_mm.system.page_size)
+    return sum([size for index in mapping.swapped if first <= index < last])
 
 
 def page_is_dirty(page: Page) -> bool:

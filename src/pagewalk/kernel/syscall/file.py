@@ -305,16 +305,17 @@ def sys_fadvise64(task: "Task", fd: int, offset: int, length: int, advice: int) 
     mapping = file.mapping
     if mapping is None or mapping.is_shmem or offset < 0:
         return 0
+    system = task.mm.system
+    shift, last_byte = int(system.page_shift), int(system.page_size) - 1
     end = offset + length if length and offset + length < 1 << 62 else 1 << 62
     if advice == POSIX_FADV_DONTNEED:
-        last = end >> 12 if end < mapping.i_size else 1 << 50
-        system = task.mm.system
+        last = end >> shift if end < mapping.i_size else 1 << 50
         busy = set(mapping.dirty)  # written now, and not dropped
-        filemap_write_and_wait_range(system, mapping, offset >> 12, (end - 1) >> 12)
-        invalidate_mapping_pages(system, mapping, (offset + 4095) >> 12, last - 1, busy)
+        filemap_write_and_wait_range(system, mapping, offset >> shift, (end - 1) >> shift)
+        invalidate_mapping_pages(system, mapping, (offset + last_byte) >> shift, last - 1, busy)
     elif advice == POSIX_FADV_WILLNEED:
-        pages = ((end + 4095) >> 12) - (offset >> 12)
-        force_page_cache_ra(task.mm.system, mapping, file.f_ra, offset >> 12, pages)
+        pages = ((end + last_byte) >> shift) - (offset >> shift)
+        force_page_cache_ra(system, mapping, file.f_ra, offset >> shift, pages)
     elif advice <= POSIX_FADV_SEQUENTIAL:
         file.f_ra.random = advice == POSIX_FADV_RANDOM
         if advice != POSIX_FADV_RANDOM:
@@ -345,8 +346,9 @@ def sys_cachestat(task: "Task", fd: int, where: int, result: int, flags: int) ->
     if flags:
         return -errno.EINVAL
     offset, length = struct.unpack("<QQ", data)
-    last = (offset + length - 1) >> 12 if length else 1 << 52
-    first = min(offset >> 12, 1 << 52)
+    shift = int(task.mm.system.page_shift)
+    last = (offset + length - 1) >> shift if length else 1 << 52
+    first = min(offset >> shift, 1 << 52)
     counts = (
         bytes(40)
         if file.mapping is None

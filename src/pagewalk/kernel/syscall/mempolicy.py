@@ -248,7 +248,8 @@ def sys_move_pages(task: "Task", pid: int, nr_pages: int, pages: int, nodes: int
                 return -errno.ENODEV
             if not mems_allowed(task.mm.system, other) >> signed32(nid) & 1:
                 return -errno.EACCES
-            found = move_one(other.mm, addr & -4096, signed32(nid), move_all=flags & MPOL_MF_MOVE_ALL != 0)
+            page = addr & task.mm.system.page_mask
+            found = move_one(other.mm, page, signed32(nid), move_all=flags & MPOL_MF_MOVE_ALL != 0)
         else:
             found = page_status(other.mm, addr)
         if not put_user_u32(task.mm, status + place * 4, found & 0xFFFF_FFFF):

@@ -41,7 +41,7 @@ def sys_brk(task: "Task", new: int) -> int:
 
 def sys_mmap(task: "Task", addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     """mmap(2)."""
-    if offset & 4095:
+    if offset & (task.mm.system.page_size - 1):
         return -errno.EINVAL
     if flags & MAP_ANONYMOUS:
         if flags & MAP_HUGETLB:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pagewalk.fs.fcntl import O_APPEND, O_NONBLOCK, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from pagewalk.fs.file import WOULD_BLOCK, VfsFile
 from pagewalk.fs.pipe import PipeFile
-from pagewalk.fs.pipe_buffer import PAGE_SIZE, Pipe
+from pagewalk.fs.pipe_buffer import Pipe
 from pagewalk.kernel.signal import ERESTARTSYS
 from pagewalk.kernel.signal_send import send_signal, signal_pending
 from pagewalk.kernel.signal_types import SI_USER, SIGPIPE, kill_info
@@ -180,12 +180,13 @@ def file_to_pipe(task: "Task", source: VfsFile, at: int, pipe: Pipe, length: int
     if error < 0:
         return error
     free = pipe.max_usage - len(pipe.bufs)
+    page_size = pipe.page_size
     start = 0
     if source.mapping is not None:
-        start = (at if at >= 0 else int(source.f_pos)) % PAGE_SIZE
+        start = (at if at >= 0 else int(source.f_pos)) % page_size
     data: bytes | int
     while True:
-        data = source.read(min(length, free * PAGE_SIZE, free * PAGE_SIZE - start), at)
+        data = source.read(min(length, free * page_size, free * page_size - start), at)
         if data != WOULD_BLOCK:
             break
         if nonblock:
@@ -197,7 +198,7 @@ def file_to_pipe(task: "Task", source: VfsFile, at: int, pipe: Pipe, length: int
         return data
     done = 0
     while done < len(data):
-        part = data[done : done + PAGE_SIZE - (start if done == 0 else 0)]
+        part = data[done : done + page_size - (start if done == 0 else 0)]
         pipe.put_page(part)
         done += len(part)
     if done:
@@ -235,7 +236,7 @@ def user_to_pipe(task: "Task", pipe: Pipe, vectors: list[tuple[int, int]], nonbl
     for base, length in vectors:
         at = base
         while at < base + length and not pipe.full():
-            size = min(PAGE_SIZE - at % PAGE_SIZE, base + length - at)
+            size = min(pipe.page_size - at % pipe.page_size, base + length - at)
             data = copy_from_user_partial(task.mm, at, size)
             if len(data) < size:
                 return done or -errno.EFAULT
