@@ -295,7 +295,7 @@ def test_a_prefetch_into_the_first_level_may_take_the_slot_of_the_page_just_used
     run(TlbConfig("one set", (array,), (), prefetch=True), [("access", accesses)])
 
 
-@pytest.mark.parametrize("first", ["ud", "du", "udi", "uu", "ddu", "d"])
+@pytest.mark.parametrize("first", ["ud", "du", "udi", "uu", "ddu", "d", "i", ""])
 @pytest.mark.parametrize("second", [(), ("id", "d"), ("d", "id"), ("i", "id"), ("d", "i", "id")], ids="-".join)
 def test_a_page_that_data_and_instructions_bring_to_different_arrays_of_a_level(
     first: str, second: tuple[str, ...]

@@ -18,8 +18,8 @@ def in_doubt(words: list[int], config: TlbConfig, side: int, nr_classes: int, co
         return False
     asked = arrays_of(words, level_of(side, 0))
     for reach in range(nr_classes):
-        own = _fills(words, config, side, reach, coalesced)
-        others = _fills(words, config, 1 - side, reach, coalesced) - own
+        own = _fills(words, config, side, reach, coalesced)[0]
+        others: set[int] = set().union(*_fills(words, config, 1 - side, reach, coalesced)) - own
         for held in own:
             for later in own | others:
                 if later in own and later & 15 <= held & 15:
@@ -30,19 +30,17 @@ def in_doubt(words: list[int], config: TlbConfig, side: int, nr_classes: int, co
     return False
 
 
-def _fills(words: list[int], config: TlbConfig, side: int, reach: int, coalesced: int) -> set[int]:
-    """The ways in which a page, or a run of pages, of class ``reach`` may come to a side's first level: words of
+def _fills(words: list[int], config: TlbConfig, side: int, reach: int, coalesced: int) -> list[set[int]]:
+    """The ways in which a page, or a run of pages, of class ``reach`` may come to each level of a side: words of
     S_FILL. A second level may tell less than the page table does, and a run is one when all of its pages are alike."""
     reaches = {reach} | ({0} if reach == coalesced else set())
-    levels = len(config.path("di"[side]))
+    starts = [S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS for level in range(len(config.path("di"[side])))]
     known = 0
     while known != len(reaches):
         known = len(reaches)
-        for level in range(1, levels):
-            at = S_FILL + (side * MAX_LEVELS + level) * FILL_WORDS
+        for at in starts[1:]:
             reaches |= {words[at + each] & 15 for each in reaches if words[at + each] >= 0}
-    found = {words[S_FILL + side * MAX_LEVELS * FILL_WORDS + each] for each in reaches} if levels else set()
-    return found - {-1}
+    return [{words[at + each] for each in reaches} - {-1} for at in starts]
 
 
 def takers_of(fill: int) -> list[int]:
