@@ -13,9 +13,10 @@ from pagewalk.check import check_machine
 from pagewalk.fs.procfs.array import status_text
 from pagewalk.fs.procfs.newer import as_of
 from pagewalk.fs.procfs.sysctl import sysctl_tree
-from pagewalk.fs.procfs.sysfs import sysfs_tree
+from pagewalk.fs.procfs.sysfs import add_pools, sysfs_tree
 from pagewalk.fs.procfs.task_mmu import smaps_text, statm_text
 from pagewalk.kernel.entry import call
+from pagewalk.mm.hugetlb import huge_sizes_kb
 from pagewalk.mm.memcg_stat import memory_stat_text
 from pagewalk.mm.node_texts import node_meminfo, node_vmstat
 from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
@@ -158,13 +159,27 @@ def test_zoneinfo_is_that_of_the_booted_release(name: str) -> None:
 def test_no_file_is_there_that_the_booted_release_does_not_have(name: str) -> None:
     real = set(real_names(name, "files"))
     linux = name.split("-")[1]
-    trees = {"/proc/sys/": as_of(sysctl_tree(), linux), "/sys/": as_of(sysfs_tree("", 2), linux)}
+    sysfs = add_pools(sysfs_tree("", 2), Config(nodes=("64M", "64M")), 2)
+    trees = {"/proc/sys/": as_of(sysctl_tree(), linux), "/sys/": as_of(sysfs, linux)}
     shown = ("/proc/sys/vm/", "/proc/sys/kernel/", "/proc/sys/fs/", "/sys/kernel/mm/")
     ours = {root + path for root, tree in trees.items() for path in tree.files}
     of_the_host = {"/proc/sys/vm/shrink_inodes_with_pagecache"}  # later than 6.18.15
-    found = {path for path in ours - of_the_host if path.startswith(shown) and "hugepages-" not in path}
+    found = {path for path in ours - of_the_host if path.startswith(shown)}
     assert len(found) > 100
     assert found - real == set()
+
+
+@pytest.mark.parametrize("name", BOOTED)
+def test_pools_of_huge_pages_are_those_of_the_booted_machine(name: str) -> None:
+    real = {path for path in real_names(name, "files") if "/hugepages/" in path}
+    with booted_machine(name) as machine:
+        config = machine.config
+        tree = add_pools(sysfs_tree("", config.nr_nodes), config, config.nr_nodes)
+        ours = {f"/sys/{path}" for path in tree.files if "/hugepages/" in path}
+        assert ours == real
+        assert len(ours) >= 5
+        sizes = {int(size) for size in re.findall(r"hugepages-(\d+)kB/nr_hugepages", " ".join(real))}
+        assert huge_sizes_kb(config) == sorted(sizes, reverse=True)
 
 
 def test_6_12_lies_between_6_1_and_6_18() -> None:

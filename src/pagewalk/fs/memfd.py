@@ -22,13 +22,12 @@ from pagewalk.fs.file import VfsFile
 from pagewalk.fs.hugetlbfs import HugetlbFile, HugetlbInode
 from pagewalk.fs.tmpfs import TmpBase, TmpFile, TmpInode
 from pagewalk.mm.file import F_SEAL_EXEC, F_SEAL_SEAL
+from pagewalk.mm.hugetlb import default_shift, huge_page_shifts
 from pagewalk.mm.shmem import SHMEM_DEV
 
 if TYPE_CHECKING:
     from pagewalk.mm.system import System
 
-PMD_SHIFT: Final = 21  # huge pages of 2 MiB and of 1 GiB
-PUD_SHIFT: Final = 30
 MFD_NAME_MAX_LEN: Final = 249  # NAME_MAX - len("memfd:")
 
 
@@ -64,8 +63,8 @@ def memfd_create(system: "System", name: str, flags: int, uid: int = 0, gid: int
     if len(name.encode("utf-8", "surrogateescape")) > MFD_NAME_MAX_LEN:
         return -errno.EINVAL
     if flags & MFD_HUGETLB:
-        shift = (flags >> 26) & 0x3F or PMD_SHIFT
-        if shift not in (PMD_SHIFT, PUD_SHIFT):
+        shift = (flags >> 26) & 0x3F or default_shift(system.config)
+        if shift not in huge_page_shifts(system.config):
             return -errno.ENODEV
         inode: TmpInode = HugetlbInode(ShmMount(system), S_IFREG | 0o777, uid, gid, 1 << shift)
     else:

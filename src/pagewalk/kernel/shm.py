@@ -10,6 +10,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from pagewalk.mm.file import FMODE_READ, FMODE_WRITE, AddressSpace, File
+from pagewalk.mm.hugetlb import huge_page_shifts
 from pagewalk.mm.mm_types import MmStruct
 from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.mmap_flags import MAP_FIXED, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE
@@ -110,7 +111,9 @@ class ShmNamespace:
         if pages > SHMALL or sum(nr_pages(system, s.size) for s in self.segments.values()) + pages > SHMALL:
             return -errno.ENOSPC
         if flags & SHM_HUGETLB:
-            return -errno.ENOMEM if (flags >> 26) & 0x3F in (0, 21, 30) else -errno.EINVAL
+            return (
+                -errno.ENOMEM if (flags >> 26) & 0x3F in (0, *huge_page_shifts(self.system.config)) else -errno.EINVAL
+            )
         if len(self.segments) >= SHMMNI:
             return -errno.ENOSPC
         if size >> 63:

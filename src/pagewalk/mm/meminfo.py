@@ -10,6 +10,7 @@ Differs: what the model does not have (huge pages, zswap, balloons, buffers) pri
 from typing import Final
 
 from pagewalk.arch.zone_limits import MAX_DMA32_PFN, lowmem_pfns, vmalloc_total
+from pagewalk.mm.hugetlb import default_shift
 from pagewalk.mm.lru_names import NR_LRU_LISTS
 from pagewalk.mm.show_mem import file_lru_pages, kernel_stack_kb
 from pagewalk.mm.system import System
@@ -92,7 +93,7 @@ def meminfo_text(system: System) -> str:
         f"{name + ':':<16}{0:8d}\n"
         for name in ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
     ]
-    tail = [("Hugepagesize", int(system.format.pmd_size) >> 10), ("Hugetlb", 0)]
+    tail = [("Hugepagesize", 1 << default_shift(system.config) - 10), ("Hugetlb", 0)]
     tail += direct_map_rows(system)
     lines += [f"{name + ':':<15} {value:8d} kB\n" for name, value in tail]
     return "".join(lines)

@@ -15,6 +15,7 @@ from pagewalk.mm.gfp import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
 )
+from pagewalk.mm.hugetlb import huge_sizes_kb
 from pagewalk.mm.node_stat import key_of
 from pagewalk.mm.oom_report import NODE_FIELDS, HugePages, MemInfo, NodeState, ZoneState
 from pagewalk.mm.show_mem import all_zone_stats, node_stats
@@ -43,19 +44,6 @@ _LETTERS: tuple[tuple[str, int], ...] = (
     ("U", MIGRATE_UNMOVABLE), ("M", MIGRATE_MOVABLE), ("E", MIGRATE_RECLAIMABLE), ("H", MIGRATE_HIGHATOMIC),
     ("I", MIGRATE_ISOLATE),
 )  # fmt: skip
-
-# Sizes of huge pages in KiB, in the order in which the kernel knows them; arm64's by the size of its pages.
-_HUGE: dict[str, tuple[int, ...]] = {
-    "x86_64": (1 << 20, 2048), "x86_pae": (2048,), "x86_32": (4096,), "riscv64": (1 << 20, 2048), "riscv32": (4096,),
-    "arm64/4": (1 << 20, 32 << 10, 2048, 64), "arm64/16": (1 << 20, 32 << 10, 2048),
-    "arm64/64": (16 << 20, 512 << 10, 2048),
-}  # fmt: skip
-
-
-def huge_sizes(system: "System") -> tuple[int, ...]:
-    """The sizes of huge pages that the machine's kernel has, in KiB."""
-    arch = system.config.arch
-    return _HUGE[f"{arch}/{int(system.page_size) >> 10}" if arch == "arm64" else arch]
 
 
 def mem_info(system: "System", gfp_mask: i64 = 0, nodes: int = -1) -> MemInfo:
@@ -87,7 +75,7 @@ def mem_info(system: "System", gfp_mask: i64 = 0, nodes: int = -1) -> MemInfo:
         state.shown = any(zone.shown for zone in info.zones if zone.nid == state.nid)
         if not nodes >> state.nid & 1:
             continue
-        info.huge += [HugePages(state.nid, size_kb) for size_kb in huge_sizes(system)]
+        info.huge += [HugePages(state.nid, size_kb) for size_kb in huge_sizes_kb(system.config)]
     info.swapcache_pages = int(system.vmstat.nr_swapcached)
     info.free_swap_kb = int(system.swap.nr_swap_pages) * kb
     info.total_swap_kb = int(system.swap.total_swap_pages) * kb

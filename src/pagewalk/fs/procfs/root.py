@@ -17,7 +17,7 @@ from pagewalk.fs.procfs.newer import as_of
 from pagewalk.fs.procfs.page import FRAME_TABLES, FrameTable
 from pagewalk.fs.procfs.registry import TaskRegistry
 from pagewalk.fs.procfs.sysctl import sysctl_tree
-from pagewalk.fs.procfs.sysfs import sysfs_tree
+from pagewalk.fs.procfs.sysfs import add_pools, sysfs_tree
 from pagewalk.fs.procfs.system_texts import SYSTEM_TEXTS
 from pagewalk.fs.procfs.tree import TextSpec, TreeDir, TreeText
 
@@ -75,15 +75,10 @@ def attach(ns: "Namespace", kernel: TaskRegistry) -> ProcSuper:
     proc.root = proc_root
     ns.mount("/proc", proc, proc_root, "proc", "rw,relatime")
     sysfs = ProcSuper(ns.anon_dev(), "sysfs", SYSFS_MAGIC, kernel, ns)
-    config = ns.system.config
-    tree = as_of(sysfs_tree(config.lmk, len(ns.system.nodes), int(ns.system.page_size)), config.linux)
-    ns.mount(
-        "/sys",
-        sysfs,
-        TreeDir(sysfs, "", tree, ""),
-        "sysfs",
-        "rw,relatime",
-    )
+    config, nr_nodes = ns.system.config, len(ns.system.nodes)
+    tree = sysfs_tree(config.lmk, nr_nodes, int(ns.system.page_size))
+    tree = as_of(add_pools(tree, config, nr_nodes), config.linux)
+    ns.mount("/sys", sysfs, TreeDir(sysfs, "", tree, ""), "sysfs", "rw,relatime")
     cgroups = ProcSuper(ns.anon_dev(), "cgroup2", CGROUP2_SUPER_MAGIC, kernel, ns)
     ns.mount("/sys/fs/cgroup", cgroups, CgroupDir(cgroups, "", ns.system.memcg.root), "cgroup2", "rw,relatime")
     return proc

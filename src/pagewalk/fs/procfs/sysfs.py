@@ -7,7 +7,7 @@ Differs: of huge pages only whether they are enabled can be changed; the rest, a
 
 import errno
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.procfs.array import cpu_list
 from pagewalk.fs.procfs.inodes import ProcSuper
@@ -16,6 +16,7 @@ from pagewalk.fs.procfs.sysctl import Constant
 from pagewalk.fs.procfs.thp_switch import add_thp_switch
 from pagewalk.fs.procfs.tree import TextSpec, Tree
 from pagewalk.fs.procfs.zswap_params import add_zswap
+from pagewalk.mm.hugetlb import pool_files
 from pagewalk.mm.node_texts import (
     node_cpulist,
     node_cpumap,
@@ -29,6 +30,9 @@ from pagewalk.mm.node_texts import (
     nodes_with_cpu,
 )
 from pagewalk.mm.system import System
+
+if TYPE_CHECKING:
+    from pagewalk.config import Config
 
 _CONSTANTS: Final = (
     ("kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never"),
@@ -131,6 +135,18 @@ def add_nodes(tree: Tree, nr_nodes: int) -> None:
             tree.add(f"devices/system/node/node{nid}/{name}", TextSpec(0o444, NodeText(nid, text).make))
         weight = NodeWeight(nid)
         tree.add(f"kernel/mm/mempolicy/weighted_interleave/node{nid}", TextSpec(0o644, weight.make, weight.store))
+
+
+def add_pools(tree: Tree, config: "Config", nr_nodes: int) -> Tree:
+    """/sys/kernel/mm/hugepages, and the same of each node."""
+    folders = ["kernel/mm/hugepages"]
+    if config.arch not in ("x86_32", "x86_pae", "riscv32"):
+        folders += [f"devices/system/node/node{nid}/hugepages" for nid in range(nr_nodes)]
+    for folder in folders:
+        for path, (mode, value) in pool_files(config, folder.startswith("devices")).items():
+            constant = Constant(value)
+            tree.add(f"{folder}/{path}", TextSpec(mode, constant.make, constant.store))
+    return tree
 
 
 def sysfs_tree(lmk: str = "", nr_nodes: int = 1, page_size: int = 4096) -> Tree:

@@ -22,6 +22,7 @@ from pagewalk.mm import mprotect as mm_mprotect
 from pagewalk.mm import mremap as mm_mremap
 from pagewalk.mm import msync as mm_msync
 from pagewalk.mm import pkeys as mm_pkeys
+from pagewalk.mm.hugetlb import default_shift, huge_page_shifts
 from pagewalk.mm.mmap import vm_mmap
 from pagewalk.mm.mmap_flags import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_HUGETLB
 from pagewalk.mm.mseal import mseal as mm_mseal
@@ -56,13 +57,14 @@ def sys_mmap(task: "Task", addr: int, length: int, prot: int, flags: int, fd: in
 
 
 def hugetlb_error(task: "Task", addr: int, length: int, flags: int) -> int:
-    """What a machine with empty pools of 2 MiB and 1 GiB pages answers.
+    """What a machine whose pools of huge pages are empty answers.
 
     EINVAL for other sizes, for no length (or one that rounds to none), and for a fixed address that is not aligned to
     the page; ENOMEM for the rest.
     """
-    shift = (flags >> 26) & 0x3F or 21
-    if shift not in (21, 30):
+    config = task.kernel.config
+    shift = (flags >> 26) & 0x3F or default_shift(config)
+    if shift not in huge_page_shifts(config):
         return -errno.EINVAL
     mask = (1 << shift) - 1
     if not ((length & 0xFFFF_FFFF_FFFF_FFFF) + mask) & ~mask & 0xFFFF_FFFF_FFFF_FFFF:
