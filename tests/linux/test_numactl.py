@@ -62,9 +62,10 @@ def test_a_bound_program_has_its_memory_on_that_node(config: Config, capfd: pyte
 
 def test_interleaving_takes_every_node_in_turn(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
     text = told(config, capfd, "numactl", "--interleave=0,2", "cat", "/proc/self/numa_maps")
-    pages = {nid: sum(int(n) for n in re.findall(rf" N{nid}=(\d+)", text)) for nid in range(3)}
+    anonymous = "\n".join([line for line in text.splitlines() if " anon=" in line])  # libc's pages were there before
+    pages = {nid: sum(int(n) for n in re.findall(rf" N{nid}=(\d+)", anonymous)) for nid in range(3)}
     assert text.count(" interleave:0,2") == len(text.splitlines())
-    assert pages[1] == 0 and abs(pages[0] - pages[2]) < pages[0] / 4
+    assert pages[1] == 0 and pages[0] > 5 and abs(pages[0] - pages[2]) <= pages[0] / 2
 
 
 def test_a_program_on_a_nodes_cpu_allocates_there(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
