@@ -11,6 +11,8 @@ import harness
 import pytest
 
 from pagewalk import Machine
+from pagewalk.fs.procfs.memcg_files import parse_limit
+from pagewalk.mm.mem_cgroup import PAGE_COUNTER_MAX
 
 pytestmark = pytest.mark.linux
 
@@ -140,3 +142,22 @@ def test_a_file_larger_than_the_group_is_read_again_as_often(group: tuple[Path, 
     assert 0.85 < ratio < 1.15, (ours["workingset_refault_file"], theirs["workingset_refault_file"])
     cached = "cache" if "cache" in theirs else "file"
     assert 0.7 < ours["file"] / theirs[cached] < 1.3, (ours["file"], theirs[cached])
+
+
+LIMITS = [
+    "", "K", "1", "0x", "08", "010", "0x1000", "0xe", "0x10e", "1e", "5000", "99999999999999999999", "16E", "17E", "1P",
+    "1 M", "1m", "18446744073709551615", "-2", "1x", "0xfffffffffffff000", "07777", "1KK", "+1",
+]  # fmt: skip
+
+
+def test_limits_are_read_as_the_kernel_reads_them(group: tuple[Path, str]) -> None:
+    made, _ = group
+    file = made / ("memory.soft_limit_in_bytes" if (made / "memory.soft_limit_in_bytes").exists() else "memory.low")
+    for text in LIMITS:
+        try:
+            file.write_text(text + "\n")
+            told = file.read_text().strip()
+            pages = PAGE_COUNTER_MAX if told == "max" else int(told) // 4096
+        except OSError as error:
+            pages = -int(error.errno or 0)
+        assert parse_limit(text, 4096) == pages, text

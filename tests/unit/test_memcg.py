@@ -279,10 +279,18 @@ def test_the_groups_are_files(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("text", "pages"), [
     ("max", 0x7FFFFFFFFFFFF), ("4096", 1), ("8191", 1), ("64M", 16384), ("1g", 1 << 18), ("0x10000", 16), ("010000", 1),
-    ("0", 0), ("", -22), ("-1", -22), ("1x", -22), ("M", -22), ("99999999999999999999", 0x7FFFFFFFFFFFF),
+    ("0", 0), ("", 0), ("-1", -22), ("1x", -22), ("M", 0), ("18446744073709551615", 0x7FFFFFFFFFFFF), ("16E", 0),
+    ("99999999999999999999", 7766279631452237824 >> 12), ("0x10e", 0), ("0x", -22), ("08", -22),
 ])  # fmt: skip
 def test_limits_are_read_as_linux_reads_them(text: str, pages: int) -> None:
     assert parse_limit(text, 4096) == pages
+
+
+def test_requests_have_nothing_to_read(capfd: pytest.CaptureFixture[str]) -> None:
+    with Machine(ram="256M") as machine:
+        done = machine.run(["/bin/sh", "-c", "cd /sys/fs/cgroup; mkdir a; cat a/cgroup.kill a/memory.reclaim"])
+        assert done.status != 0
+    assert capfd.readouterr().err.count("Invalid argument") == 2
 
 
 def test_what_cannot_be_is_one_line(machine: Machine) -> None:

@@ -120,6 +120,8 @@ class CgroupFile(ProcInode):
         """What it says now."""
         if not self.group.online:
             return -errno.ENODEV
+        if not self.i_mode & 0o444:
+            return -errno.EINVAL  # root may open what there is nothing to read from
         return read_file(self.proc, self.group, self.name).encode()
 
     def store(self, data: bytes) -> int:

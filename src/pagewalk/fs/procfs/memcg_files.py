@@ -25,6 +25,7 @@ MEMORY_FILES: Final = {
 ROOT_FILES: Final = {
     "memory.stat": 0o444, "memory.reclaim": 0o200, "memory.zswap.writeback": 0o644,
 }  # fmt: skip
+_WORD: Final = (1 << 64) - 1
 _UNITS: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 
 
@@ -68,16 +69,20 @@ def read_memory(sb: ProcSuper, group: MemCgroup, name: str) -> str:
 
 
 def parse_limit(text: str, page_size: int) -> int:
-    """page_counter_memparse: "max", or bytes with a suffix K, M, G, ..., in pages; or -EINVAL."""
+    """page_counter_memparse: "max", or bytes with a suffix K, M, G, ..., in pages; or -EINVAL. As memparse has it,
+    no digits are 0, and what 64 bits do not hold is cut off."""
     if text == "max":
         return PAGE_COUNTER_MAX
     unit = _UNITS.get(text[-1:].lower(), 0)
-    digits = text[:-1] if unit else text
-    base = 16 if digits.lower().startswith("0x") else 8 if len(digits) > 1 and digits.startswith("0") else 10
+    digits = (text[:-1] if unit else text).lower()
+    if unit == _UNITS["e"] and digits.startswith("0x"):
+        unit, digits = 0, text.lower()  # a digit
+    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
     digits = digits[2:] if base == 16 else digits
-    if not digits or any(digit not in "0123456789abcdef"[:base] for digit in digits.lower()):
+    if (base == 16 and not digits) or any(digit not in "0123456789abcdef"[:base] for digit in digits):
         return -errno.EINVAL
-    return min((int(digits, base) << unit) // page_size, PAGE_COUNTER_MAX)
+    number = int(digits or "0", base) & _WORD
+    return min((number << unit & _WORD) // page_size, PAGE_COUNTER_MAX)
 
 
 def write_memory(sb: ProcSuper, group: MemCgroup, name: str, text: str) -> int:
