@@ -53,6 +53,12 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
         (["run", "--timeout", "nan", "true"], "--timeout: expected"),
         (["run", "--timeout", "soon", "true"], "Invalid value for '--timeout'"),
         (["run", "--env", "x", "true"], "--env: expected NAME=VALUE, got 'x'"),
+        (["run", "--config", "/nowhere", "true"], "--config /nowhere: cannot read it: No such file or directory"),
+        (["run", "--set", "linux=6.5", "true"], "linux '6.5' (6.18, 6.12 and 6.1 are what there is)"),
+        (["run", "--set", "nodes=1G,x", "true"], "--set nodes=1G,x: expected bytes or text like '64M', got 'x'"),
+        (["run", "--set", "cpu_nodes=0,1", "true"], "cpu_nodes: expected 1 numbers of 0 to 0, one for each CPU"),
+        (["zones", "--config", "/nowhere"], "--config /nowhere: cannot read it: No such file or directory"),
+        (["replay", "--config", "/nowhere", "x"], "--config /nowhere: cannot read it: No such file or directory"),
         (["run", "--env", "=x", "true"], "--env: expected NAME=VALUE, got '=x'"),
         (["run", "--rw", "/nonexistent", "true"], "--rw: expected a directory, got '/nonexistent' (no such directory)"),
         (["run", "--rw", "/etc/passwd", "true"], "--rw: expected a directory, got '/etc/passwd' (not a directory)"),
@@ -323,3 +329,15 @@ def test_a_bad_setting_is_one_line_and_125(setting: str) -> None:
     assert done.returncode == 125
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 1 and "expected" in lines[0], lines
+
+
+def test_a_file_describes_the_machine_and_options_come_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "machine.toml"
+    path.write_text('nodes = ["64M", "96M"]\ndistances = [[10, 31], [31, 10]]\ncpus = 2\nlinux = "6.12"\n')
+    command = "cat /sys/devices/system/node/node1/distance /proc/sys/kernel/osrelease; nproc"
+    done = pagewalk("run", "-q", "--config", str(path), "--", "sh", "-c", command)
+    assert done.stdout.split() == [b"31", b"10", b"6.12.0", b"2"] and done.returncode == 0
+    done = pagewalk("run", "-q", "--config", str(path), "--cpus", "1", "--set", "linux=6.1", "--", "sh", "-c", command)
+    assert done.stdout.split() == [b"31", b"10", b"6.1.0", b"1"]
+    zones = pagewalk("zones", "--config", str(path), "--json")
+    assert {zone["node"] for zone in json.loads(zones.stdout)["zones"]} == {0, 1}

@@ -328,3 +328,25 @@ awk '/heap/ { print $NF, $(NF-1) }' /proc/self/numa_maps
     lines = capfd.readouterr().out.splitlines()
     assert lines[:4] == ["Cpus_allowed_list:\t0", "Mems_allowed_list:\t1", "1", "0"]
     assert lines[4].startswith("kernelpagesize_kB=4 N1=")
+
+
+def test_memory_numa_stat_tells_node_by_node_what_memory_stat_tells() -> None:
+    with two_nodes() as machine:
+        groups = [machine.cgroup("a", cpuset_mems="0"), machine.cgroup("b", cpuset_mems="1")]
+        files = Files(machine)
+        for group in groups:
+            process = machine.spawn()
+            group.add(process)
+            at = process.mmap(20 * PAGE, RW)
+            for page in range(20):
+                process.touch(at + page * PAGE)
+        assert "\nanon N0=81920 N1=0\n" in "\n" + files.read("a/memory.numa_stat")
+        assert "\nanon N0=0 N1=81920\n" in "\n" + files.read("b/memory.numa_stat")
+        for name in ("", "a", "b"):
+            stat = dict(line.split() for line in files.read(f"{name}/memory.stat").splitlines())
+            lines = files.read(f"{name}/memory.numa_stat").splitlines()
+            assert len(lines) > 25
+            for line in lines:
+                kind, *counts = line.split()
+                total = sum(int(count.partition("=")[2]) for count in counts)
+                assert len(counts) == 2 and (kind == "hugetlb" or total == int(stat[kind])), line

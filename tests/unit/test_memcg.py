@@ -267,11 +267,11 @@ def test_the_groups_are_files(capfd: pytest.CaptureFixture[str]) -> None:
         check_machine(machine)
     told = capfd.readouterr()
     assert told.out.split("\n")[:-1] == [
-        "cpuset memory", "memory", "0::/", "max", "memory", "1", "67108864", "4096", "1", "memory", "20", "1",
+        "cpuset memory", "memory", "0::/", "max", "memory", "1", "67108864", "4096", "1", "memory", "21", "1",
         "0::/a/b", "populated 1", "frozen 0", "member", "1", "charged", "cgroup.controllers", "cgroup.procs",
         "cgroup.stat",
         "cgroup.subtree_control", "cgroup.threads", "cpuset.cpus.effective", "cpuset.mems.effective",
-        "memory.pressure", "memory.reclaim", "memory.stat", "memory.zswap.writeback",
+        "memory.numa_stat", "memory.pressure", "memory.reclaim", "memory.stat", "memory.zswap.writeback",
     ]  # fmt: skip
     assert "I/O error" in told.err
     assert "Device or resource busy" in told.err or "busy" in told.err

@@ -11,13 +11,14 @@ from mm_rig import MB, PAGE, RW, error_of, small_machine
 from pagewalk import Config, Machine, NotModelled, Process
 from pagewalk.check import check_machine
 from pagewalk.fs.procfs.array import status_text
+from pagewalk.fs.procfs.cgroupfs import files_of
 from pagewalk.fs.procfs.newer import as_of
 from pagewalk.fs.procfs.sysctl import sysctl_tree
 from pagewalk.fs.procfs.sysfs import add_pools, sysfs_tree
 from pagewalk.fs.procfs.task_mmu import smaps_text, statm_text
 from pagewalk.kernel.entry import call
 from pagewalk.mm.hugetlb import huge_sizes_kb
-from pagewalk.mm.memcg_stat import memory_stat_text
+from pagewalk.mm.memcg_stat import memory_stat_text, numa_stat_text
 from pagewalk.mm.node_texts import node_meminfo, node_vmstat
 from pagewalk.mm.vmstat_names import EVENTS, NODE_STATS, NUMA_STATS, ZONE_STATS, of_release
 
@@ -140,6 +141,8 @@ def test_texts_have_the_lines_of_the_booted_release_in_its_order(name: str) -> N
             lines = [line.split(":")[0].split()[0] for line in text.splitlines()]
             assert lines == real_names(name, file), file
         if not name.startswith("i386"):
+            text = numa_stat_text(machine.system, machine.system.memcg.root)
+            assert [line.split()[0] for line in text.splitlines()] == real_names(name, "memory.numa_stat")
             node = node_vmstat(machine.system, 0)
             assert [line.split()[0] for line in node.splitlines()] == real_names(name, "node-vmstat")
             rows = [line.split(":")[0].split()[2] for line in node_meminfo(machine.system, 0).splitlines()]
@@ -180,6 +183,17 @@ def test_pools_of_huge_pages_are_those_of_the_booted_machine(name: str) -> None:
         assert len(ours) >= 5
         sizes = {int(size) for size in re.findall(r"hugepages-(\d+)kB/nr_hugepages", " ".join(real))}
         assert huge_sizes_kb(config) == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("name", BOOTED)
+def test_a_group_has_no_file_that_the_booted_release_does_not_have(name: str) -> None:
+    with booted_machine(name) as machine:
+        machine.cgroup("a", **({} if name.startswith("i386") else {"cpuset_mems": "0"}))
+        group = machine.system.memcg.find("a")
+        assert group is not None
+        ours = set(files_of(group, machine.config))
+        assert ours - set(real_names(name, "cgroup")) == set()
+        assert ("memory.numa_stat" in ours) == ("memory.numa_stat" in real_names(name, "cgroup"))
 
 
 def test_6_12_lies_between_6_1_and_6_18() -> None:

@@ -70,6 +70,19 @@ NEWER_THAN_6_1: Final = NEWER_THAN_6_12 | frozenset(
     swpin_zero swpout_zero zswpwb thp_swpout thp_swpout_fallback numa_pages_migrated numa_pte_updates numa_hint_faults
     """.split()
 )
+# memory.numa_stat: what of memory.stat is counted for each node, and "hugetlb" between the two.
+_NOT_OF_NODES: Final = ("kernel", "percpu", "sock", "vmalloc", "zswap", "zswapped", "slab")
+NUMA_SIZES: Final = tuple([name for name in STAT_SIZES if name not in _NOT_OF_NODES])
+NUMA_EVENTS: Final = tuple(
+    [name for name in STAT_EVENTS if name.startswith(("workingset_", "pgdemote_", "pgpromote_"))]
+)
+
+
+def numa_stat_names(linux: str) -> list[str]:
+    """The lines of memory.numa_stat, as a release prints them."""
+    newer = {"6.1": NEWER_THAN_6_1, "6.12": NEWER_THAN_6_12}.get(linux, frozenset())
+    between = ("hugetlb",) if linux == "6.18" else ()
+    return [name for name in NUMA_SIZES + between + NUMA_EVENTS if name not in newer]
 
 
 def stat_names(linux: str) -> list[str]:

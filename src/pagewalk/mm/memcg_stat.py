@@ -23,11 +23,13 @@ from pagewalk.mm.memcg_names import (
     PGSTEAL_PROACTIVE,
     STAT_EVENTS,
     STAT_SIZES,
+    numa_stat_names,
     stat_names,
 )
 from pagewalk.mm.page import Page, PG_anon, PG_lru, PG_slab, PG_swapbacked, PG_swapcache, PG_table, PG_writeback
 
 if TYPE_CHECKING:
+    from pagewalk.mm.lruvec import ReclaimPolicy
     from pagewalk.mm.system import System
 
 
@@ -66,12 +68,7 @@ def memory_stat(system: "System", group: MemCgroup, faults: tuple[int, int]) -> 
     if group.parent is None:
         root_kernel(system, stat)
     for node in system.nodes:
-        for other in below:
-            lruvec = node.lruvecs[other.ident]
-            for kind, suffix in enumerate(("anon", "file")):
-                stat[f"workingset_refault_{suffix}"] += lruvec.refaulted_pages[kind]
-                stat[f"workingset_activate_{suffix}"] += lruvec.activated[kind]
-                stat[f"workingset_restore_{suffix}"] += lruvec.restored[kind]
+        add_workingset(stat, [node.lruvecs[other.ident] for other in below])
     for which, name in enumerate(STAT_EVENTS):
         stat[name] += sum([other.vm_events[which] for other in below])
     stat[STAT_EVENTS[PGFAULT]] += faults[0]
@@ -89,6 +86,39 @@ def root_kernel(system: "System", stat: dict[str, int]) -> None:
     stat["slab_reclaimable"] = system.slab.nr_reclaimable() * int(system.page_size)
     stat["slab_unreclaimable"] = slab - stat["slab_reclaimable"]
     stat["kernel"] = stat["pagetables"] + stat["kernel_stack"] + slab + stat["zswap"]
+
+
+def numa_stat_text(system: "System", group: MemCgroup) -> str:
+    """memory.numa_stat: a line for each kind, a figure for each node. Kernel stacks and objects are node 0's."""
+    nodes = [dict.fromkeys(numa_stat_names(system.config.linux), 0) for _ in system.nodes]
+    page_size = int(system.page_size)
+    for page in charged_pages(system, group):
+        stat = nodes[int(system.node.zone_of(page.pfn).node_id)]
+        for name in page_kinds(page):
+            stat[name] += page_size << int(page.order) if not page.flags & PG_lru else page_size
+    below = group.subtree_with_dying()
+    nodes[0]["kernel_stack"] = sum([int(other.stack_pages) for other in below]) * page_size
+    nodes[0]["slab_unreclaimable"] = sum([int(other.slab_bytes) for other in below])
+    if group.parent is None:
+        nodes[0]["kernel_stack"] = system.stacks.kbytes() << 10
+        nodes[0]["slab_reclaimable"] = system.slab.nr_reclaimable() * page_size
+        nodes[0]["slab_unreclaimable"] = system.slab.nr_pages() * page_size - nodes[0]["slab_reclaimable"]
+    for node, stat in zip(system.nodes, nodes, strict=True):
+        add_workingset(stat, [node.lruvecs[other.ident] for other in below])
+    lines = []
+    for name in numa_stat_names(system.config.linux):
+        counts = " ".join([f"N{nid}={stat[name]}" for nid, stat in enumerate(nodes)])
+        lines.append(f"{name} {counts}\n")
+    return "".join(lines)
+
+
+def add_workingset(stat: dict[str, int], lruvecs: "list[ReclaimPolicy]") -> None:
+    """What refaults these lists have seen."""
+    for lruvec in lruvecs:
+        for kind, suffix in enumerate(("anon", "file")):
+            stat[f"workingset_refault_{suffix}"] += lruvec.refaulted_pages[kind]
+            stat[f"workingset_activate_{suffix}"] += lruvec.activated[kind]
+            stat[f"workingset_restore_{suffix}"] += lruvec.restored[kind]
 
 
 def page_kinds(page: Page) -> list[str]:

@@ -24,6 +24,7 @@ from pagewalk.fs.procfs.pressure import PressureFile
 from pagewalk.mm.mem_cgroup import MemCgroup
 
 if TYPE_CHECKING:
+    from pagewalk.config import Config
     from pagewalk.kernel.task import Task
 
 _CGROUP_FILES: Final = {
@@ -33,8 +34,8 @@ _CGROUP_FILES: Final = {
 _BELOW_THE_ROOT: Final = {"cgroup.events": 0o444, "cgroup.kill": 0o200, "cgroup.type": 0o444}
 
 
-def files_of(group: MemCgroup, linux: str) -> dict[str, int]:
-    """The files of a group's directory with their modes, as a release has them."""
+def files_of(group: MemCgroup, config: "Config") -> dict[str, int]:
+    """The files of a group's directory with their modes, as the machine's release and architecture have them."""
     files = dict(_CGROUP_FILES)
     if group.parent is not None:
         files.update(_BELOW_THE_ROOT)
@@ -45,7 +46,10 @@ def files_of(group: MemCgroup, linux: str) -> dict[str, int]:
     else:
         files.update(ROOT_FILES)
         files.update(CPUSET_ROOT_FILES)
-    return {name: mode for name, mode in files.items() if name not in newer_than(linux)}
+    missing = set(newer_than(config.linux))
+    if config.arch in ("x86_32", "x86_pae", "riscv32"):  # without NUMA
+        missing.add("memory.numa_stat")
+    return {name: mode for name, mode in files.items() if name not in missing}
 
 
 class CgroupDir(ProcDir):
@@ -64,7 +68,7 @@ class CgroupDir(ProcDir):
         """The group's files, then the groups below."""
         if not self.group.online:
             return []
-        listed = [(name, S_IFREG) for name in files_of(self.group, self.proc.system.config.linux)]
+        listed = [(name, S_IFREG) for name in files_of(self.group, self.proc.system.config)]
         return listed + [(name, S_IFDIR) for name in self.group.children]
 
     def child(self, name: str) -> Inode | int:
@@ -75,14 +79,14 @@ class CgroupDir(ProcDir):
         key = f"{self.key}/{name}"
         if below is not None:
             return CgroupDir(self.proc, key, below)
-        mode = files_of(self.group, self.proc.system.config.linux).get(name)
+        mode = files_of(self.group, self.proc.system.config).get(name)
         return -errno.ENOENT if mode is None else CgroupFile(self.proc, key, self.group, name, mode)
 
     def mkdir(self, name: str, mode: int, uid: int, gid: int) -> int:
         """A new group."""
         if not self.group.online:
             return -errno.ENODEV
-        if "\n" in name or name in files_of(self.group, self.proc.system.config.linux):
+        if "\n" in name or name in files_of(self.group, self.proc.system.config):
             return -errno.EINVAL if "\n" in name else -errno.EEXIST
         return 0 if self.proc.system.memcg.create(self.group, name) is not None else -errno.ENOSPC
 

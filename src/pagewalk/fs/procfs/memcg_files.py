@@ -3,7 +3,7 @@
 Sources: Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files".
 
 Mirrors: mm/memcontrol.c (memory_files, swap_files, zswap_files), mm/page_counter.c (page_counter_memparse) (6.18)
-Differs: memory.peak and memory.swap.peak cannot be reset; no memory.numa_stat.
+Differs: memory.peak and memory.swap.peak cannot be reset.
 """
 
 import errno
@@ -13,17 +13,17 @@ from pagewalk.fs.procfs.inodes import ProcSuper
 from pagewalk.mm.lru import SWAPPINESS_ANON_ONLY
 from pagewalk.mm.mem_cgroup import PAGE_COUNTER_MAX, MemCgroup
 from pagewalk.mm.memcg_names import EVENT_NAMES, MEMCG_SWAP_HIGH, SWAP_EVENT_NAMES
-from pagewalk.mm.memcg_stat import memory_stat, memory_stat_text
+from pagewalk.mm.memcg_stat import memory_stat, memory_stat_text, numa_stat_text
 
 MEMORY_FILES: Final = {
     "memory.current": 0o444, "memory.peak": 0o444, "memory.min": 0o644, "memory.low": 0o644, "memory.high": 0o644,
     "memory.max": 0o644, "memory.events": 0o444, "memory.events.local": 0o444, "memory.stat": 0o444,
-    "memory.oom.group": 0o644, "memory.reclaim": 0o200, "memory.swap.current": 0o444, "memory.swap.high": 0o644,
-    "memory.swap.max": 0o644, "memory.swap.peak": 0o444, "memory.swap.events": 0o444, "memory.zswap.current": 0o444,
-    "memory.zswap.max": 0o644, "memory.zswap.writeback": 0o644,
+    "memory.numa_stat": 0o444, "memory.oom.group": 0o644, "memory.reclaim": 0o200, "memory.swap.current": 0o444,
+    "memory.swap.high": 0o644, "memory.swap.max": 0o644, "memory.swap.peak": 0o444, "memory.swap.events": 0o444,
+    "memory.zswap.current": 0o444, "memory.zswap.max": 0o644, "memory.zswap.writeback": 0o644,
 }  # fmt: skip
 ROOT_FILES: Final = {
-    "memory.stat": 0o444, "memory.reclaim": 0o200, "memory.zswap.writeback": 0o644,
+    "memory.numa_stat": 0o444, "memory.stat": 0o444, "memory.reclaim": 0o200, "memory.zswap.writeback": 0o644,
 }  # fmt: skip
 _WORD: Final = (1 << 64) - 1
 _UNITS: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
@@ -39,6 +39,8 @@ def read_memory(sb: ProcSuper, group: MemCgroup, name: str) -> str:
     if name == "memory.stat":
         stat = memory_stat(sb.system, group, sb.kernel.memcg_faults(group))
         return memory_stat_text(stat, sb.system.config.linux)
+    if name == "memory.numa_stat":
+        return numa_stat_text(sb.system, group)
     if name == "memory.events" or name == "memory.events.local":
         counts = group.events if name == "memory.events" else group.events_local
         return "".join(f"{event} {count}\n" for event, count in zip(EVENT_NAMES, counts, strict=False))
