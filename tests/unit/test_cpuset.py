@@ -9,7 +9,7 @@ from mm_rig import MB, PAGE, RW
 
 from pagewalk import Machine, Process
 from pagewalk.check import check_machine
-from pagewalk.errors import ConfigError
+from pagewalk.errors import ConfigError, PagewalkError
 from pagewalk.fs.procfs.array import status_text
 from pagewalk.fs.procfs.cgroupfs import read_file, write_file
 from pagewalk.fs.procfs.inodes import ProcSuper
@@ -295,6 +295,50 @@ def test_a_cpuset_that_runs_out_kills_one_of_those_that_use_its_nodes() -> None:
         assert str(elsewhere._task.pid) not in table
         assert outside._task.signal.live == 1 and inside._task.signal.live == 1
         check_machine(machine)
+
+
+def test_the_scenario_of_the_booted_machine_ends_with_the_same_victim() -> None:
+    """tests/golden/oom/booted/amd64-6.18-cpuset.txt: 30 MiB outside, in the cpuset 25 MiB and one that grows."""
+    golden = GOLDEN[0].parent.parent / "oom" / "booted" / "amd64-6.18-cpuset.txt"
+    real = re.search(r"oom-kill:(.*?),task_memcg=/s,task=(\w+),", golden.read_text())
+    assert real is not None
+    with two_nodes(nodes=("128M", "160M"), cpus=1, overcommit_memory=1) as machine:
+        files = Files(machine)
+        files.write("cgroup.subtree_control", "+memory +cpuset")
+        files.mkdir("s")
+        files.write("s/cpuset.mems", "1")
+        processes = {}
+        for name, size, adj, inside in (("free", 30, 0, False), ("in", 25, 100, True), ("grower", 256, -100, True)):
+            process = processes[name] = machine.spawn()
+            process._task.comm = name
+            process._task.oom_score_adj = adj
+            if inside:
+                files.write("s/cgroup.procs", str(process._task.pid))
+            at = process.mmap(size * MB, RW)
+            for page in range(size * MB // PAGE):
+                if machine.kernel.oom.kills:
+                    break
+                try:
+                    process.touch(at + page * PAGE)
+                except PagewalkError:
+                    break
+        report = "\n".join(machine.kernel.oom.kills[0].report)
+        ours = re.search(r"oom-kill:(.*?),task_memcg=/s,task=(\w+),", report)
+        assert ours is not None and ours.groups() == real.groups()
+        check_machine(machine)
+
+
+def test_a_cpuset_that_goes_binds_nobody() -> None:
+    with two_nodes() as machine:
+        files = Files(machine)
+        files.write("cgroup.subtree_control", "+cpuset")
+        files.mkdir("a")
+        files.write("a/cpuset.mems", "1")
+        assert machine.system.memcg.cpusets
+        group = machine.system.memcg.find("a")
+        assert group is not None
+        machine.system.memcg.remove(group)
+        assert not machine.system.memcg.cpusets
 
 
 def test_python_gives_a_group_nodes_and_cpus() -> None:

@@ -103,6 +103,8 @@ class MemCgroupTree(MemcgSeam):
         group.min = 0
         group.low = 0
         group.high = PAGE_COUNTER_MAX
+        group.cpus = group.mems = 0
+        self.cpusets = any(each.mems for each in self.all_groups())
         self.drain_all_stock(group)
         del parent.children[group.name]
         parent.dying.append(group)
