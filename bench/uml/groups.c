@@ -112,14 +112,25 @@ static volatile uint64_t *anonymous(uint64_t pages)
     return p;
 }
 
-/* Each page holds its number, or nothing yet. */
+#define NOISE 212  /* words of a page that no compressor makes smaller: 1,696 bytes; the others are nearly all 0 */
+
+/* Each page holds its number, or nothing yet. A store comes before the look at what is there, so that the fault that
+ * brings a page back is one for a store, and gives its slot up (bench/uml/patterns.c). */
 static void fill(volatile uint64_t *area, uint64_t from, uint64_t pages)
 {
+    static uint64_t noise = 20261121;
     for (uint64_t i = from; i < pages; i++) {
-        volatile uint64_t *word = area + i * (PAGE / 8) + i % 512;
+        volatile uint64_t *page = area + i * (PAGE / 8), *word = page + 256 + i % 256;
+        page[NOISE] = i;
         if (*word != 0 && *word != i + 1) {
             fprintf(stderr, "page %lu holds %lu\n", (unsigned long)i, (unsigned long)*word);
             _exit(2);
+        }
+        for (int at = 0; *word == 0 && at < NOISE; at++) {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            page[at] = noise;
         }
         *word = i + 1;
     }
@@ -184,14 +195,14 @@ static void tell_events(const char *group)
         tell(group, "memory.events", names[i], 0);
 }
 
-/* Pages in memory, and those that are in swap alone: whether a page in memory keeps its slot as well is another matter.
- * (The port of 6.1 to user mode has no bit in swap entries that says that a page was nobody else's; there a store takes
- * the slot away.) */
+/* Pages in memory, mapped or on their way, and those that are in swap alone: whether a page in memory keeps its slot as
+ * well is another matter. */
 static void tell_use(const char *group)
 {
     long slots = strtol(text_of(path_in(group, "memory.swap.current")), 0, 10);
-    tell(group, "memory.stat", "anon", 1);
-    printf("%s_swapped %ld\n", group, (slots - field(text_of(path_in(group, "memory.stat")), "swapcached")) / (long)PAGE);
+    const char *text = text_of(path_in(group, "memory.stat"));
+    printf("%s_anon %ld\n", group, (field(text, "inactive_anon") + field(text, "active_anon")) / (long)PAGE);
+    printf("%s_swapped %ld\n", group, (slots - field(text, "swapcached")) / (long)PAGE);
 }
 
 static void protect(char **word)
@@ -319,15 +330,16 @@ static void zswap(char **word)
     make_group("group");
     child = start("group", pages);
     strcpy(before, text_of("/proc/vmstat"));
-    for (uint64_t i = 0; i < rounds; i++)
-        has(child, pages);
-    for (int i = 0; i < 5; i++)
-        printf("%s %ld\n", names[i], field(text_of("/proc/vmstat"), names[i]) - field(before, names[i]));
+    has(child, pages);  /* the pool is as full as it becomes; later that depends on the moment */
     printf("stored %ld\n", field(text_of("/proc/meminfo"), "Zswapped") / 4);
     printf("pool %ld\n", field(text_of("/proc/meminfo"), "Zswap") / 4);
     tell_use("group");
     tell("group", "memory.stat", "zswap", 1);
     tell("group", "memory.stat", "zswapped", 1);
+    for (uint64_t i = 1; i < rounds; i++)
+        has(child, pages);
+    for (int i = 0; i < 5; i++)
+        printf("%s %ld\n", names[i], field(text_of("/proc/vmstat"), names[i]) - field(before, names[i]));
     ended(child);
 }
 
@@ -342,6 +354,16 @@ static unsigned long reserved_kb(void)
     return urgent * field(text, "Pages per block") * (PAGE / 1024);
 }
 
+/* KiB that wait on the CPUs' own lists: free pages, too, which MemFree leaves out. */
+static unsigned long pcp_kb(void)
+{
+    unsigned long count, sum = 0;
+    for (const char *line = text_of("/proc/zoneinfo"); line; line = strchr(line, '\n'), line = line ? line + 1 : line)
+        if (sscanf(line, " count: %lu", &count) == 1)
+            sum += count;
+    return sum * (PAGE / 1024);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 2 ? argv[1] : "", *text;
@@ -349,6 +371,7 @@ int main(int argc, char **argv)
     text = text_of("/proc/meminfo");
     printf("memfree_kb %ld\n", field(text, "MemFree"));
     printf("cache_kb %ld\n", field(text, "Active(file)") + field(text, "Inactive(file)"));
+    printf("pcp_kb %lu\n", pcp_kb());
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(name, "protect") && argc > 6)
         protect(argv + 2);

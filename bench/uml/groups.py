@@ -22,7 +22,7 @@ SCENARIOS = {
     "memory.min, half of it": "protect memory.min 1500 3000 9000 3",
     "memory.low, all of it": "protect memory.low 2600 2048 9000 3",
     "memory.low, half of it": "protect memory.low 1500 3000 9000 3",
-    "memory.low, of more than there is": "protect memory.low 20000 9000 4000 2",
+    "memory.low, of more than there is": "protect memory.low 20000 12000 200 1",
     "memory.high": "high 3000 5000 1",
     "memory.high, no swap": "high 3000 3400 0",
     "memory.max": "oom 4096 0 0",
@@ -31,25 +31,26 @@ SCENARIOS = {
     "memory.swap.max": "swap 3000 1500 4000 6000",
     "memory.stat": "stat 1000 1600 {file}",
     "zswap": "zswap 11000 2 5000",
-    "zswap, small pool": "zswap 11000 2 1200",
+    "zswap, small pool": "zswap 11000 2 530",
 }
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cgroups.md"
 BEGIN, END = "<!-- begin: python -m bench.uml.groups -->", "<!-- end -->"
 SMALL = 200  # pages, milliseconds or events: below it a count says nothing, and is not judged
-NOT_FIGURES = ("min_free_kbytes", "memfree_kb", "cache_kb", "reserved_kb", "end")
+WAITING = ("memory.high, no swap",)  # whose program is kept waiting: elsewhere its time is that of the host
+NOT_FIGURES = ("min_free_kbytes", "memfree_kb", "cache_kb", "pcp_kb", "reserved_kb", "end")
 
 
 def rows(scenario: str, kernel: Mapping[str, int], ours: Mapping[str, int]) -> list[Row]:
     """The figures that both have printed; those that are 0 on both sides only where they must be equal.
 
     How many kills a whole group takes is not judged: the first victim counts twice where it is still there. Nor is the
-    time of a program that is not kept waiting.
+    time of a program that does not wait.
     """
     found = []
     for name, theirs in kernel.items():
         exact = name.startswith("killed") or (name == "group_oom_kill" and "oom.group" not in scenario)
         if name not in NOT_FIGURES and (theirs or ours[name] or exact):
-            judged = exact or (max(theirs, ours[name]) >= SMALL and (name != "group_ms" or ours[name] > 0))
+            judged = exact or (max(theirs, ours[name]) >= SMALL and (name != "group_ms" or scenario in WAITING))
             found.append(Row(scenario, name.replace("_", " "), theirs, ours[name], judged, exact))
     return found
 

@@ -18,8 +18,9 @@ START = 4 << 30  # RAM begins here: all of it is one zone, Normal, as user-mode 
 
 
 def usable(found: Mapping[str, int]) -> int:
-    """KiB that a pattern could have: free pages, and those of files, less what was kept for urgent requests."""
-    return found["memfree_kb"] + found["cache_kb"] - found["reserved_kb"]
+    """KiB that a pattern could have: free pages, also those on the CPUs' lists, and those of files, less what was kept
+    for urgent requests."""
+    return found["memfree_kb"] + found["pcp_kb"] + found["cache_kb"] - found["reserved_kb"]
 
 
 def run(root: Path, program: list[str], kernel: Mapping[str, int]) -> dict[str, int]:
@@ -53,7 +54,7 @@ def main() -> int:
         swap=SWAP_BYTES,
         min_free_kbytes=min_free_kb,
         watermark_boost_factor=0,
-        zswap_ratio=2,  # zbud's, where programs switch zswap on
+        zswap_ratio=2.2,  # what LZO makes of a page of groups.c: 1,857 bytes (memory.stat: zswap, zswapped)
         aslr=False,
         warm=False,
     )

@@ -7,8 +7,8 @@
  *   patterns sets PAGES FILE FIRST STEPS  the first pages of a file are read at random beside an anonymous set in use
  *   patterns fork PAGES CHILDREN STEPS    children write to what they share with their parent
  *
- * Prints what /proc/vmstat counted meanwhile ("name difference"), MemFree and the page cache when it began, and how memory
- * was divided between files and anonymous pages, as the mean over the run. The contents of every page are checked.
+ * Prints what /proc/vmstat counted meanwhile ("name difference"), what was free and the page cache when it began, and how
+ * memory was divided between files and anonymous pages, as the mean over the run. The contents of every page are checked.
  *
  * What is accessed again and again is written: a user-mode Linux takes the rights to read and to write off a page whose
  * accessed bit it has cleared, but not that to execute, and a processor without protection keys lets one read what one
@@ -86,6 +86,16 @@ static uint64_t reserved_kb(void)
     return urgent * field(text, "Pages per block") * (PAGE / 1024);
 }
 
+/* KiB that wait on the CPUs' own lists: free pages, too, which MemFree leaves out. */
+static unsigned long pcp_kb(void)
+{
+    unsigned long count, sum = 0;
+    for (const char *line = text_of("/proc/zoneinfo"); line; line = strchr(line, '\n'), line = line ? line + 1 : line)
+        if (sscanf(line, " count: %lu", &count) == 1)
+            sum += count;
+    return sum * (PAGE / 1024);
+}
+
 static void sample(void)
 {
     const char *text;
@@ -103,6 +113,7 @@ static void begin(void)
     text = text_of("/proc/meminfo");
     printf("memfree_kb %lu\n", (unsigned long)field(text, "MemFree"));
     printf("cache_kb %lu\n", (unsigned long)(field(text, "Active(file)") + field(text, "Inactive(file)")));
+    printf("pcp_kb %lu\n", pcp_kb());
     fflush(stdout);
     strcpy(before, text_of("/proc/vmstat"));
 }
@@ -141,8 +152,13 @@ static void check(volatile uint64_t *area, uint64_t page)
     }
 }
 
+/* A store comes before the look at what is there, so that the fault that brings a page back is one for a store: then
+ * every kernel gives its slot up. After a read it stays: on a port whose swap entries have no bit for "nobody else's",
+ * as that to user mode, until the first store, elsewhere longer. */
 static void touch(volatile uint64_t *area, uint64_t page, int write)
 {
+    if (write)
+        area[page * (PAGE / 8) + (page + 1) % 512] = page;
     check(area, page);
     if (write)
         *word(area, page) = page + 1;

@@ -9,6 +9,8 @@ from pagewalk import ConfigError, Machine, OutOfMemory, Process, Prot
 from pagewalk.cgroup import Cgroup
 from pagewalk.check import check_machine
 from pagewalk.errors import OomKilled
+from pagewalk.kernel.cpu import ACCESS_WRITE
+from pagewalk.kernel.entry import do_page_fault
 from pagewalk.mm.memcg_high import high_delay, overage
 from pagewalk.mm.memcg_protection import effective_protection
 from pagewalk.mm.vmscan import try_to_free_memory
@@ -135,6 +137,43 @@ def test_with_swap_high_is_held_without_waiting(machine: Machine) -> None:
     assert group.current <= 4 * MB + 2 * STOCK
     assert group.throttled_us == 0
     assert group.swap_current > 7 * MB
+
+
+def test_a_fault_pays_for_high_before_the_program_goes_on(machine: Machine) -> None:
+    """As the CPU takes it, not a system call: what was charged above high does not wait for the next one."""
+    group = machine.cgroup("g", memory_high="4M")
+    process = machine.spawn()
+    group.add(process)
+    task = process._task
+    at = process.mmap(12 * MB)
+    for addr in range(at, at + 12 * MB, PAGE):
+        assert do_page_fault(task, addr, ACCESS_WRITE)
+        assert task.memcg_over_high == 0
+        assert group.current <= 4 * MB + STOCK
+    assert group.events["high"] >= 8 * MB // (4 * STOCK)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [("swap_max", False), ("swap_high", False), ("", True)])
+def test_slots_of_pages_in_memory_are_given_up_where_half_of_a_groups_swap_is_used(
+    machine: Machine, limit: str, kept: bool
+) -> None:
+    above = machine.cgroup("above")
+    group = above.cgroup("g")
+    process = machine.spawn()
+    group.add(process)
+    at = process.mmap(4 * MB)
+    for page in range(1024):
+        process.write(at + page * PAGE, bytes([page % 255 + 1]))
+    process.madvise(at, 4 * MB, 21)  # MADV_PAGEOUT
+    assert group.swap_current == 4 * MB
+    if limit:
+        setattr(above._group, limit, 1024)
+    for page in range(1024):
+        assert process.read(at + page * PAGE, 1) == bytes([page % 255 + 1])
+    if kept:
+        assert group.swap_current == 4 * MB
+    else:  # up to half
+        assert 2 * MB - 8 * PAGE <= group.swap_current <= 2 * MB
 
 
 def test_swap_events(machine: Machine) -> None:

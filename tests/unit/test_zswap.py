@@ -99,7 +99,7 @@ def test_a_full_pool_writes_the_oldest_out_and_passes_pages_by_meanwhile(machine
     assert told["zswpwb"] == zswap.written_back_pages > 0
     assert told["pswpout"] >= told["zswpwb"]
     assert told["pgpgout"] >= 4 * told["pswpout"]
-    assert len(zswap.frames) <= zswap.max_pages()
+    assert zswap.pool.nr_pages <= zswap.max_pages()
     assert zswap.pool_limit_hit > 0
     oldest = next(iter(zswap.lru[0]))
     assert oldest > 1 + told["zswpwb"] // 2  # the first slots are on the device
@@ -115,7 +115,7 @@ def test_a_page_is_passed_over_once(machine: Machine) -> None:
     assert [zswap.shrink_group(root) for _ in range(4)] == [1, 1, 1, 1]
     assert [zswap.shrink_group(root) for _ in range(5)] == [0, 0, 0, 0, -1]
     assert figures(machine)["zswpwb"] == 4
-    assert not zswap.frames
+    assert zswap.pool.nr_pages == 0
 
 
 def test_turned_off_it_takes_nothing_and_still_gives(machine: Machine) -> None:
@@ -243,7 +243,7 @@ def test_swapoff_brings_everything_back(machine: Machine) -> None:
     at = fill(process, 300)
     out(machine, process, at, 300)
     assert swapoff(machine.system, "/dev/vda") == 0
-    assert not machine.system.zswap.entries and not machine.system.zswap.frames
+    assert not machine.system.zswap.entries and machine.system.zswap.pool.nr_pages == 0
     assert holds(process, at, 300)
 
 

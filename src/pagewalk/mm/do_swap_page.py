@@ -14,7 +14,7 @@ from pagewalk.mm.fault_types import FAULT_FLAG_WRITE, VM_FAULT_MAJOR, VM_FAULT_O
 from pagewalk.mm.mm_types import MM_ANONPAGES, MM_SWAPENTS
 from pagewalk.mm.page import Page, PG_anon, PG_anon_exclusive, PG_mlocked, PG_swapbacked, PG_swapcache
 from pagewalk.mm.rmap import AnonVma, anon_vma_prepare
-from pagewalk.mm.swap import mlock_folio
+from pagewalk.mm.swap import mem_cgroup_swap_full, mlock_folio
 from pagewalk.mm.swap_state import swap_update_readahead, swapin_readahead
 from pagewalk.mm.swapfile import pte_to_swp_entry
 from pagewalk.mm.vma import VM_LOCKED, VM_SPECIAL, VM_WRITE, VmFault
@@ -83,9 +83,11 @@ def do_swap_page(vmf: VmFault, pte: i64) -> i64:
 def should_try_to_free_swap(vmf: VmFault, page: Page) -> bool:
     """The page's slot is given up: it is in RAM itself, slots are short, the page is locked, or it is about to be
     written and nobody but this fault and the cache has it."""
-    swap = vmf.vma.vm_mm.system.swap
-    area_kept = page.flags & PG_swapcache and not swap.area_of(page.swap).synchronous
-    if not area_kept or swap.vm_swap_full() or vmf.vma.vm_flags & VM_LOCKED or page.flags & PG_mlocked:
+    system = vmf.vma.vm_mm.system
+    area_kept = page.flags & PG_swapcache and not system.swap.area_of(page.swap).synchronous
+    if not area_kept or vmf.vma.vm_flags & VM_LOCKED or page.flags & PG_mlocked:
+        return True
+    if mem_cgroup_swap_full(system, page):
         return True
     return vmf.flags & FAULT_FLAG_WRITE != 0 and page.refcount == 2
 

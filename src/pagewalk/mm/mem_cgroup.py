@@ -137,6 +137,15 @@ class MemCgroup:
         swap: i64 = min(self.swap_max, total_swap_pages)
         return self.max + swap
 
+    def swap_full(self) -> bool:
+        """It, or a group above it, uses half of the swap that it may have or more."""
+        at = self
+        while at.parent is not None:
+            if at.swap_usage * 2 >= min(at.swap_max, at.swap_high):
+                return True
+            at = at.parent
+        return False
+
     def add(self, nr_pages: i64) -> None:
         """page_counter_charge: counts here and above, whatever the limits; the peaks follow."""
         at: MemCgroup | None = self

@@ -57,7 +57,7 @@ def meminfo_text(system: System) -> str:
         *highmem_rows(system, kb),
         ("SwapTotal", int(system.swap.total_swap_pages) * kb),
         ("SwapFree", int(system.swap.nr_swap_pages) * kb),
-        ("Zswap", len(system.zswap.frames) * kb),
+        ("Zswap", int(system.zswap.pool.nr_pages) * kb),
         ("Zswapped", len(system.zswap.entries) * kb),
         ("Dirty", int(vmstat.nr_dirty) * kb),
         ("Writeback", 0),

@@ -31,7 +31,7 @@ from pagewalk.mm.page_cache import delete_from_page_cache
 from pagewalk.mm.page_io import NOT_WRITTEN, WRITING, start_writeback, swap_writeout
 from pagewalk.mm.rmap import RmapHit, folio_referenced
 from pagewalk.mm.shmem_swap import shmem_writeout
-from pagewalk.mm.swap import mapping_unevictable
+from pagewalk.mm.swap import mapping_unevictable, mem_cgroup_swap_full
 from pagewalk.mm.try_to_unmap import try_to_unmap, unmap_hit
 from pagewalk.mm.util import vm_unacct_memory
 from pagewalk.mm.vma import VM_EXEC, VM_LOCKED
@@ -83,9 +83,8 @@ def shrink_folio_list(sc: "ScanControl", pages: list[Page], ignore_references: b
 
 def activate(sc: "ScanControl", page: Page) -> None:
     """The page becomes active; it gives its slot up where slots are short."""
-    swap = sc.system.swap
-    if page.flags & PG_swapcache and (swap.vm_swap_full() or page.flags & PG_mlocked):
-        swap.try_to_free_swap(page)
+    if page.flags & PG_swapcache and (page.flags & PG_mlocked or mem_cgroup_swap_full(sc.system, page)):
+        sc.system.swap.try_to_free_swap(page)
     if not page.flags & (PG_mlocked | PG_unevictable):
         page.flags |= PG_active
         sc.system.vmstat.pgactivate += 1

@@ -1,6 +1,6 @@
 """Moving pages between the lists of reclaim: accessed, activated, locked, unwanted.
 
-Mirrors: mm/swap.c, mm/mlock.c (mlock_folio, munlock_folio) (6.18)
+Mirrors: mm/swap.c, mm/mlock.c (mlock_folio, munlock_folio), mm/memcontrol.c (mem_cgroup_swap_full) (6.18)
 Differs: at once, not in batches of each CPU; whether another mapping keeps a page locked is read off the reverse map.
 """
 
@@ -58,6 +58,14 @@ def folio_mark_lazyfree(system: "System", page: Page) -> None:
     if page.flags & PG_anon and page.flags & PG_swapbacked and not page.flags & (PG_swapcache | PG_unevictable):
         folio_set_flags(system, page, page.flags & ~(PG_active | PG_referenced | PG_swapbacked))
         system.vmstat.pglazyfree += 1
+
+
+def mem_cgroup_swap_full(system: "System", page: Page) -> bool:
+    """Half of the swap space that there is, or that the page's memory cgroup may have, is used: slots of pages in
+    memory are given up early."""
+    if system.swap.vm_swap_full():
+        return True
+    return page.memcg != 0 and system.memcg.groups[page.memcg].swap_full()
 
 
 def folio_rotate_reclaimable(system: "System", page: Page) -> None:

@@ -36,6 +36,7 @@ from pagewalk.mm.tlb_flush import TlbFlusher
 from pagewalk.mm.vmstat import VmStat
 from pagewalk.mm.watermarks import init_per_zone_wmark_min
 from pagewalk.mm.zswap import Zswap
+from pagewalk.mm.zswap_6_1 import Zswap61
 
 if TYPE_CHECKING:
     from pagewalk.mm.mm_types import MmStruct
@@ -154,7 +155,7 @@ class System:
         self.memcg = MemCgroupTree(self)
         for node in self.nodes:
             node.memcg = self.memcg
-        self.zswap = Zswap(self)
+        self.zswap = Zswap61(self) if config.linux == "6.1" else Zswap(self)
         self.swap.zswap = self.zswap
         self.nr_mms = 0
         self.gdt_pfn = -1

@@ -10,19 +10,19 @@ a mark for them.
 
 Sources: Documentation/admin-guide/mm/zswap.rst; Documentation/admin-guide/cgroup-v2.rst (memory.zswap.*).
 
-Mirrors: mm/zswap.c (6.18)
-Differs: contents lie where the device's do, so that writing them out moves nothing; the pool is as full as it can be,
-    not in zsmalloc's size classes; the work of shrinking is done at once by who finds the pool full.
+Mirrors: mm/zswap.c (6.18; mm/zswap_6_1.py is that of 6.1)
+Differs: contents lie where the device's do, so that writing them out moves nothing; the work of shrinking is done at
+    once by who finds the pool full.
 """
 
 from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
-from pagewalk.mm.gfp import GFP_KERNEL
 from pagewalk.mm.memcg_kmem import charge_bytes, uncharge_bytes
 from pagewalk.mm.memcg_names import PSWPOUT, ZSWPIN, ZSWPOUT, ZSWPWB
-from pagewalk.mm.page import Page, PG_dirty, PG_special
+from pagewalk.mm.page import Page, PG_dirty
+from pagewalk.mm.zpool import DensePool, Zpool
 from pagewalk.mm.zram import zram_hold
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class ZswapEntry:
         self.referenced = True
 
 
-@final
 class Zswap:
     """A machine's.
 
@@ -63,7 +62,7 @@ class Zswap:
     ratio          how many pages fit into a frame
     entries        what is in the pool, by swap entry
     lru            swap entries by memory cgroup, the one stored first at the front
-    nr_bytes, frames  what the entries take, and the frames that they lie in
+    pool           the frames that they lie in; header: bytes there before each
     reached_full   nothing is taken before the pool has fallen below the acceptance mark
     next_group     the memory cgroup behind which writing out goes on
     disk_swapins   pages of each group that came back from a device: the shrinker spares as many
@@ -82,8 +81,8 @@ class Zswap:
         self.ratio = float(config.zswap_ratio)
         self.entries: dict[int, ZswapEntry] = {}
         self.lru: dict[int, dict[int, None]] = {}
-        self.nr_bytes: i64 = 0
-        self.frames: list[Page] = []
+        self.pool: Zpool = DensePool(system)
+        self.header: i64 = 0
         self.reached_full = False
         self.next_group = -1
         self.disk_swapins: dict[int, int] = {}
@@ -109,10 +108,11 @@ class Zswap:
 
     def check_limits(self) -> bool:
         """Whether the pool is full."""
-        if len(self.frames) >= self.max_pages():
+        pages = int(self.pool.nr_pages)
+        if pages >= self.max_pages():
             self.pool_limit_hit += 1
             self.reached_full = True
-        elif self.reached_full and len(self.frames) <= self.accept_pages():
+        elif self.reached_full and pages <= self.accept_pages():
             self.reached_full = False
         return self.reached_full
 
@@ -149,17 +149,24 @@ class Zswap:
         length: i64 = min(max(int(page_size / self.ratio), 1), page_size)
         if length == page_size and not writeback_enabled(group):
             return False
-        self.nr_bytes += length
-        if not self.grow():
-            self.nr_bytes -= length
-            self.reject_alloc_fail += 1
+        got = self.pool.malloc(entry, length + self.header)
+        if got < 0:
+            self.refused(got)
             return False
+        self.add_entry(entry, length, group)
+        return True
+
+    def refused(self, reason: int) -> None:
+        """The pool has not taken a page, for a negative errno."""
+        self.reject_alloc_fail += 1
+
+    def add_entry(self, entry: i64, length: i64, group: "MemCgroup") -> None:
+        """A page has been stored; ``length`` 0: without the pool."""
         self.entries[entry] = ZswapEntry(length, group.ident)
         self.lru.setdefault(online_group(group).ident, {})[entry] = None
         self.account(group, length, 1)
         self.system.vmstat.zswpout += 1
         group.vm_events[ZSWPOUT] += 1
-        return True
 
     def load(self, page: Page) -> bool:
         """zswap_load: whether the slot of a page that is being read is in the pool; it is there no more then, and the
@@ -180,9 +187,9 @@ class Zswap:
             return
         group = self.system.memcg.groups[found.memcg]
         del self.lru[online_group(group).ident][entry]
-        self.nr_bytes -= found.length
         self.account(group, -found.length, -1)
-        self.shrink_frames()
+        if found.length:
+            self.pool.free(entry, found.length + self.header)
 
     def account(self, group: "MemCgroup", length: i64, count: i64) -> None:
         """The group, and those above it, have so many bytes and pages more in the pool."""
@@ -193,31 +200,10 @@ class Zswap:
             at = at.parent
         if group.parent is None:
             return
-        if length > 0:
+        if count > 0:
             charge_bytes(self.system.memcg, group, length)
         else:
             uncharge_bytes(self.system.memcg, group, -length)
-
-    def grow(self) -> bool:
-        """Frames for what the pool holds; False where there is none."""
-        while len(self.frames) < self.frames_needed():
-            page = self.system.node.alloc_page(GFP_KERNEL)
-            if page is None:
-                return False
-            page.flags |= PG_special
-            self.frames.append(page)
-        return True
-
-    def shrink_frames(self) -> None:
-        """Frames that nothing needs are free."""
-        while len(self.frames) > self.frames_needed():
-            page = self.frames.pop()
-            page.flags &= ~PG_special
-            self.system.node.put_page(page)
-
-    def frames_needed(self) -> int:
-        """Frames that the entries take."""
-        return int((self.nr_bytes + self.system.page_size - 1) >> self.system.page_shift)
 
     # Writing out.
 
@@ -242,7 +228,7 @@ class Zswap:
                         failures += 1
                         if failures == MAX_RECLAIM_RETRIES:
                             return
-            if len(self.frames) <= self.accept_pages():
+            if self.pool.nr_pages <= self.accept_pages():
                 return
 
     def next_online_group(self) -> "MemCgroup | None":
@@ -274,12 +260,17 @@ class Zswap:
         if found.referenced:
             found.referenced = False
             return ROTATED
-        if self.system.swap.slot(entry).page is not None:
+        outcome = self.writeback_entry(entry, found)
+        if outcome != WRITTEN:
             self.reject_reclaim_fail += 1
+        return outcome
+
+    def writeback_entry(self, entry: i64, found: ZswapEntry) -> int:
+        """zswap_writeback_entry: WRITTEN, IN_SWAPCACHE or NO_ROOM."""
+        if self.system.swap.slot(entry).page is not None:
             return IN_SWAPCACHE
         area = self.system.swap.area_of(entry)
         if area.ratio and not zram_hold(self.system, area, entry & ((1 << 50) - 1)):
-            self.reject_reclaim_fail += 1
             return NO_ROOM
         self.written_back_pages += 1
         vmstat = self.system.vmstat
@@ -325,7 +316,7 @@ class Zswap:
         stored = int(group.zswapped)
         backing = int(group.zswap_bytes >> self.system.page_shift)
         if group.parent is None:
-            backing = len(self.frames)
+            backing = int(self.pool.nr_pages)
         spared = self.disk_swapins.get(group.ident, 0)
         self.disk_swapins[group.ident] = max(spared - waiting, 0)
         freeable = max(waiting - spared, 0)
