@@ -136,8 +136,8 @@ def serve_fault(task: "Task", addr: i64, access: i64) -> int:
         outcome = do_user_addr_fault(task.mm, addr, TOUCH)
         if outcome == FAULT_SERVED:
             outcome = FAULT_ACCERR
-    if task.memcg_over_high or task.memcg_over_max:  # what a fault charged is paid for before the program goes on
-        task.kernel.system.memcg.settle()
+    if task.memcg_over_high:  # is paid for before the program goes on
+        task.kernel.system.memcg.handle_over_high()
     return outcome
 
 
