@@ -45,21 +45,21 @@ def feed(
     accesses: Accesses,
     start: int,
     end: int,
-    serve: Callable[[int], int],
+    serve: Callable[[Callable[[object], int], object], int],
     failed: Callable[[int, int, int], bool],
 ) -> int:
     """Accesses from ``start`` on through one MMU, which has their address space loaded, up to ``end`` or to where
     another task or CPU goes on; where that is.
 
-    serve   is told of each that the page table does not grant, in one word, as ``Mmu.resume`` answers; a FAULT_* value:
-            FAULT_SERVED where it may be tried again, FAULT_NONE where the word is no access
+    serve   serves what the page table does not grant, one after the other, as the function that it gets tells of it (in
+            one word, ``Mmu.resume``) when it is called with the argument that comes with it; what became of the first
+            that is not to be tried again, a FAULT_* value: FAULT_NONE where the word is no access
     failed  is told address, kind and what ``serve`` answered; True where it may be tried again all the same
     """
     mmu.begin(accesses, start, end)
-    resume, arguments = mmu.resume
+    resume, what = mmu.resume
     while True:
-        while (outcome := serve(resume(*arguments))) == FAULT_SERVED:
-            pass
+        outcome = serve(resume, what)
         at = mmu.stopped_at()
         if mmu.status == OK:
             break
@@ -106,7 +106,7 @@ class TlbModel:
         self._task = task
         self._mmu = mmu
         before = mmu.state[C_HIT:COUNTERS_END].copy()
-        feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_fault, self._late_failure)
+        feed(mmu, Accesses(addrs, kinds, sizes), 0, len(addrs), self._late_faults, self._late_failure)
         self._count(task, mmu, before)
 
     def before_fault(self, task: "Task", addr: int, access: int) -> None:
@@ -128,6 +128,12 @@ class TlbModel:
             if outcome != FAULT_SERVED:
                 break
         self._count(task, mmu, before)
+        return outcome
+
+    def _late_faults(self, resume: Callable[[object], int], what: object) -> int:
+        """Serves them until one is not served: what became of it."""
+        while (outcome := self._late_fault(resume(what))) == FAULT_SERVED:
+            pass
         return outcome
 
     def _late_fault(self, refused: int) -> int:

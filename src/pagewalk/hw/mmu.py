@@ -240,8 +240,8 @@ class Mmu:
 
     def go_on(self) -> int:
         """``replay`` from where it stopped."""
-        resume, arguments = self.resume
-        resume(*arguments)
+        resume, what = self.resume
+        resume(what)
         return self.stopped_at()
 
     def stopped_at(self) -> int:
@@ -252,11 +252,11 @@ class Mmu:
         return at
 
     @property
-    def resume(self) -> tuple[Callable[..., int], tuple[int, ...]]:
-        """``go_on`` for many faults: a function, which answers as ``loop.refused`` does, and its arguments."""
-        return (self._interpret, ()) if self._interpreted else (self._replay, (self._block_address,))
+    def resume(self) -> tuple[Callable[[object], int], object]:
+        """``go_on`` for many faults: a function, which answers as ``loop.refused`` does, and its argument."""
+        return (self._interpret, None) if self._interpreted else (self._replay, self._block_address)
 
-    def _interpret(self) -> int:
+    def _interpret(self, _what: object) -> int:
         """``resume``, interpreted."""
         start, end = self._block[B_AT:].tolist()
         at = int(self._replay(self._state, self._words, self._nr_words, self._packed, self._now.views, start, end))

@@ -57,6 +57,7 @@ from pagewalk.hw.tlb_state import (
     S_NR_CLASSES,
     S_NR_LEVELS,
     S_NR_TLBS,
+    S_OWN,
     S_PAGE_SHIFT,
     S_PATH,
     S_PFN_MASK,
@@ -294,6 +295,7 @@ def _pack_paths(words: list[int], config: TlbConfig) -> None:
         path = config.path("di"[side])
         at = S_PATH + side * PATH_WORDS
         words[at] = len(path)
+        words[S_OWN + side] = sum(1 << numbers[array.name] for arrays in path for array in arrays)
         for level, arrays in enumerate(path):
             words[at + 1 + level * PATH_LEVEL] = len(arrays)
             for k, array in enumerate(arrays):

@@ -212,7 +212,7 @@ def machine_code() -> MachineCode:
     code.make(translating.full_walk, w, a, a, w, a, w, w)
     code.make(translating.walk, w, a, a, w, a, w, w)
     code.make(translating.fill_level, w, a, w, w, w, w, w, w, w)
-    code.make(translating.drop_page, types.void, a, w, w, w)
+    code.make(translating.drop_page, types.void, a, w, w, w, w)
     code.make(translating.reach_of, w, a, inline=True)
     code.make(translating.entry_at, w, a, a, w, inline=True)
     code.make(translating.known_frame, w, a, w, inline=True)

@@ -85,6 +85,7 @@ S_FAULT_AT: Final = 292  # twice the access, and 1 for its part in the next page
 S_ATTEMPTS: Final = 293
 S_TOP: Final = 294  # addresses with bits from here on are not of the lower half
 S_UNHINTED: Final = 295  # how many accesses of the last block the first level has not answered, in 16 parts
+S_OWN: Final = 300  # 2 words: the arrays that a side asks, as bits
 S_DOUBT: Final = 302  # 2 words: no hints for this side, see ``tlb_doubt.in_doubt``
 # After a fault: where its block goes on, where it ends, and what ``survey`` says of what is left.
 S_REST_AT: Final = 296  # -1: that is not known

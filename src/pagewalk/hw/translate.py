@@ -59,6 +59,7 @@ from pagewalk.hw.tlb_state import (
     S_NR_LEVELS,
     S_NR_TLBS,
     S_OUT,
+    S_OWN,
     S_PAGE_SHIFT,
     S_PATH,
     S_PFN_MASK,
@@ -205,11 +206,14 @@ def fill_level(s: Words, side: int, level: int, addr: int, asid: int, reach: int
     return insert(s, array & 31, cls, addr, asid, frame, rights)
 
 
-def drop_page(s: Words, first: int, end: int, addr: int) -> None:
-    """Empties every slot of arrays ``first`` to ``end - 1`` that translates ``addr`` for the present address space."""
+def drop_page(s: Words, first: int, end: int, addr: int, without: int) -> None:
+    """Empties every slot of arrays ``first`` to ``end - 1`` that translates ``addr`` for the present address space.
+
+    without  arrays, as bits, that are known not to
+    """
     for array in range(first, end):
         d = S_ARRAYS + array * ARRAY_WORDS
-        if s[d + D_USED] == 0:
+        if s[d + D_USED] == 0 or (without >> array) & 1 != 0:
             continue
         classes = s[d + D_CLASSES]
         cls = 0
@@ -362,7 +366,7 @@ def translate(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, acce
             return OK
         if refused:
             s[C_REFUSED] += 1
-            drop_page(s, 0, s[S_NR_TLBS], addr)
+            drop_page(s, 0, s[S_NR_TLBS], addr, 0)
             break
     return miss(s, words, nr_words, fmt, addr, access)
 
@@ -377,8 +381,7 @@ def miss(s: Words, words: Words, nr_words: int, fmt: Words, addr: int, access: i
     if status != OK:
         s[C_FAULTS] += 1
         if s[S_FAULT_DROPS] != 0:
-            drop_page(s, 0, s[S_NR_TLBS], addr)
-            drop_page(s, s[S_NR_TLBS], s[S_NR_ARRAYS], addr)
+            drop_page(s, 0, s[S_NR_ARRAYS], addr, s[S_OWN + side])
         return status
     reach = reach_class(s, words)
     owner = owner_of(s, s[S_ASID])

@@ -10,7 +10,8 @@ Differs: nothing.
 """
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
@@ -34,6 +35,8 @@ from pagewalk.mm.pkeys import vma_pkey
 if TYPE_CHECKING:
     from pagewalk.kernel.syscall.table import Syscall
     from pagewalk.kernel.task import Task
+
+NO_ACCESS: Final = 3  # in the low bits of what is no fault
 
 
 def do_syscall(task: "Task") -> None:
@@ -155,13 +158,17 @@ def bad_area(task: "Task", sig: int, code: int) -> bool:
     return False
 
 
-def serve_packed_fault(task: "Task", fault: i64) -> int:
-    """``serve_fault`` of (address << 2) | access, for a caller in a hurry; FAULT_NONE where the low bits are no
-    access."""
-    access = fault & 3
-    if access == 3:
-        return FAULT_NONE
-    return serve_fault(task, fault >> 2, access)
+def serve_faults(task: "Task", resume: Callable[[object], int], what: object) -> int:
+    """``serve_fault`` of one fault after the other of those that ``resume(what)`` tells of, as (address << 2) | access,
+    until one is not served: what became of it; FAULT_NONE where the low bits are no access."""
+    while True:
+        fault: i64 = resume(what)
+        access = fault & 3
+        if access == NO_ACCESS:
+            return FAULT_NONE
+        outcome = serve_fault(task, fault >> 2, access)
+        if outcome != FAULT_SERVED:
+            return outcome
 
 
 def page_present(task: "Task", addr: int) -> bool:

@@ -9,6 +9,7 @@ of that is not told.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from pagewalk.cpu.tlb_model import feed
 from pagewalk.errors import ConfigError
 from pagewalk.hw.loop import ASK
 from pagewalk.hw.walker import FETCH, OK, PEEK, READ, walk
-from pagewalk.mm.fault import FAULT_MAPERR, FAULT_NONE, FAULT_SERVED
+from pagewalk.mm.fault import FAULT_MAPERR, FAULT_NONE
 from pagewalk.trace import events as ev
 from pagewalk.trace.followed_spaces import FollowedSpaces
 from pagewalk.trace.replay import SAME_MACHINE, Replay
@@ -95,7 +96,7 @@ class Following(Replay):
         while start < end:
             self._space = space = self.spaces.of(int(accesses.tasks[start]))
             mmu = self.cpus.switch(int(accesses.cpus[start]), space.mm)
-            start = feed(mmu, accesses, start, end, self._serve_packed, self._not_served)
+            start = feed(mmu, accesses, start, end, self._serve_all, self._not_served)
 
     def _fault(self, event: ev.Fault) -> None:
         """A fault that the accesses do not show."""
@@ -116,11 +117,12 @@ class Following(Replay):
         assert self._space is not None
         return self._followed.mark(self._space.mm, addr, kind)
 
-    def _serve_packed(self, refused: int) -> int:
-        """The same of an access in one word; a FAULT_* value."""
-        if refused & ASK == ASK:
-            return FAULT_NONE
-        return FAULT_SERVED if self._serve(refused >> 2, refused & ASK) else FAULT_MAPERR
+    def _serve_all(self, resume: Callable[[object], int], what: object) -> int:
+        """The same of one fault after the other, until one is refused; a FAULT_* value."""
+        while (fault := resume(what)) & ASK != ASK:
+            if not self._serve(fault >> 2, fault & ASK):
+                return FAULT_MAPERR
+        return FAULT_NONE
 
     def _not_served(self, addr: int, kind: int, outcome: int) -> bool:
         """The access is left out."""

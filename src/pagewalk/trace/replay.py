@@ -22,14 +22,15 @@ from pagewalk.config import Config
 from pagewalk.cpu.tlb_cpus import Cpus
 from pagewalk.cpu.tlb_model import ESTIMATE, feed
 from pagewalk.errors import ConfigError, OutOfMemory
+from pagewalk.hw.loop import ASK
 from pagewalk.hw.mmu import Accesses
 from pagewalk.hw.tlb_config import TlbConfig
 from pagewalk.hw.tlb_counters import TlbCounters
 from pagewalk.hw.tlb_presets import preset
 from pagewalk.hw.walker import FETCH, OK, PEEK, READ, walk
-from pagewalk.kernel.entry import serve_fault, serve_packed_fault
+from pagewalk.kernel.entry import serve_fault, serve_faults
 from pagewalk.machine import Machine
-from pagewalk.mm.fault import FAULT_OOM, FAULT_SERVED
+from pagewalk.mm.fault import FAULT_NONE, FAULT_OOM, FAULT_SERVED
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
 from pagewalk.trace.events import Event, Fault, Flush, Frames, Free, Lazy, Tables
 from pagewalk.trace.format import Batch, TraceInfo
@@ -213,7 +214,7 @@ class Replay:
             self._space = space = self.spaces.of(int(accesses.tasks[start]))
             self.machine.system.current = self._task = space.task
             mmu = self.cpus.switch(int(accesses.cpus[start]), space.mm)
-            serve = self._serve_and_learn if self._coalesces else partial(serve_packed_fault, self._task)
+            serve = self._serve_and_learn if self._coalesces else partial(serve_faults, self._task)
             start = feed(mmu, accesses, start, end, serve, self._not_served)
 
     def _fault(self, event: Fault) -> None:
@@ -230,12 +231,14 @@ class Replay:
             if outcome != FAULT_SERVED:
                 self._not_served(event.addr, event.access, outcome)
 
-    def _serve_and_learn(self, refused: int) -> int:
-        """The kernel's page fault, where what was told ahead of it matters; a FAULT_* value."""
-        outcome = serve_packed_fault(self._task, refused)
-        if outcome == FAULT_SERVED and self._ahead:
+    def _serve_and_learn(self, resume: Callable[[object], int], what: object) -> int:
+        """``serve_faults``, where what was told ahead of a fault matters."""
+        while (fault := resume(what)) & ASK != ASK:
+            outcome = serve_fault(self._task, fault >> 2, fault & ASK)
+            if outcome != FAULT_SERVED:
+                return outcome
             self._learn_ahead()
-        return outcome
+        return FAULT_NONE
 
     def _not_served(self, addr: int, kind: int, outcome: int) -> bool:
         """Whether the access may be tried again all the same: there is a mapping now."""
