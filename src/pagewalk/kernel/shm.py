@@ -111,9 +111,9 @@ class ShmNamespace:
         if pages > SHMALL or sum(nr_pages(system, s.size) for s in self.segments.values()) + pages > SHMALL:
             return -errno.ENOSPC
         if flags & SHM_HUGETLB:
-            return (
-                -errno.ENOMEM if (flags >> 26) & 0x3F in (0, *huge_page_shifts(self.system.config)) else -errno.EINVAL
-            )
+            shift = (flags >> 26) & 0x3F
+            known = shift == 0 or shift in huge_page_shifts(self.system.config)
+            return -errno.ENOMEM if known else -errno.EINVAL
         if len(self.segments) >= SHMMNI:
             return -errno.ENOSPC
         if size >> 63:
