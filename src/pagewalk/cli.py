@@ -55,6 +55,7 @@ def cli() -> None:
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
 @click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
 @click.option("--arch", metavar="ARCH", help="x86_64, x86_pae, x86_32 or arm64; by default what PROGRAM is for.")
+@click.option("--granule", default="4K", show_default=True, metavar="SIZE", help="Page size of arm64: 4K, 16K or 64K.")
 @click.option("--memory-max", metavar="SIZE", help="Run it in a memory cgroup with this limit (memory.max).")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs of the machine, 1 to 64.")
 @click.option("--skip-sleep", is_flag=True, help="Where all processes sleep, the clock jumps instead of waiting.")
@@ -83,6 +84,7 @@ def run(
     swap: str,
     zswap: bool,
     arch: str | None,
+    granule: str,
     memory_max: str | None,
     cpus: int,
     skip_sleep: bool,
@@ -109,7 +111,7 @@ def run(
     from pagewalk.settings import chosen_fields
 
     options = {"ram": ram, "swap": swap, "zswap": zswap, "cpus": cpus, "skip_sleep": skip_sleep, "seed": seed}
-    options |= {"arch": arch, "aslr": not no_aslr, "warm": not cold_cache}
+    options |= {"arch": arch, "granule": granule, "aslr": not no_aslr, "warm": not cold_cache}
     fields = chosen_fields(options, given_fields(context), config_file, settings)
     if fields["arch"] is None:
         fields["arch"] = machine_for(command[0], os.environ.get("PATH"))

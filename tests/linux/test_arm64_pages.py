@@ -28,7 +28,7 @@ def some_slow(names: "tuple[str, ...] | dict[str, str]") -> list[object]:
 
 
 def on_pages(size: str, *more: str) -> tuple[str, ...]:
-    return ("--arch", "arm64", "--set", f"granule={size}", "--ram", "2G", *more)
+    return ("--arch", "arm64", "--granule", size, "--ram", "2G", *more)
 
 
 def placed(work: Path, name: str) -> str:
@@ -79,6 +79,9 @@ def test_64k_pages_are_what_16k_ones_are_four_times_as_large(work: Path) -> None
         else:
             assert line == expected.replace("(fault-around): 17", "(fault-around): 64")
     assert "huge page 536870912" in lines
+    for shift in (21, 29, 34):  # contiguous pages, a middle-table entry, contiguous ones of these
+        assert f"pages of 2**{shift}: ENOMEM" in lines
+    assert "argument of 2097151: Argument list too long" in lines  # more than a quarter of the stack's limit
 
 
 @pytest.mark.parametrize("size", ["16K", "64K"])
@@ -113,6 +116,6 @@ def test_a_dynamic_program_finds_its_loader(size: str, work: Path) -> None:
 
 def test_the_command_takes_the_page_size_of_a_machine(capfd: pytest.CaptureFixture[str]) -> None:
     program = arm64("sorting")
-    assert run_command(["run", "-q", "--set", "granule=32K", "--arch", "arm64", "--", program]) == 125
+    assert run_command(["run", "-q", "--granule", "32K", "--arch", "arm64", "--", program]) == 125
     assert "expected a granule of 4096, 16384 or 65536 bytes, got 32768" in capfd.readouterr().err
-    assert run_command(["run", "-q", "--set", "granule=64K", "--", program]) == 0  # arm64 follows from the program
+    assert run_command(["run", "-q", "--granule", "64K", "--", program]) == 0  # arm64 follows from the program

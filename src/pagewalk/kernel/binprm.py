@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pagewalk.fs.file import VfsFile
     from pagewalk.mm.current import Current
 
-MAX_ARG_STRLEN: Final = 131072  # bytes of one string, with its NUL
+MAX_ARG_STRLEN_PAGES: Final = 32  # of one string, with its NUL
 MAX_ARG_STRINGS: Final = 0x7FFFFFFF
 ARG_MAX: Final = 131072
 STK_LIM: Final = 8 << 20  # _STK_LIM
@@ -41,6 +41,7 @@ class LinuxBinprm:
     buf        its first 256 bytes, NUL-filled
     p          lowest address used by strings, as if the stack ended where the kernel's own layout has it; exec: of the
                file name; word: bytes of the kernel's pointers
+    max_arg_strlen       bytes that one string may have, with its NUL
     argmin     ``p`` may not fall below it
     argc, envc number of strings
     point_of_no_return   the old program is gone: an error now kills
@@ -59,6 +60,7 @@ class LinuxBinprm:
         self.word = layout.bits // 8
         self.p: int = layout.stack_top - self.word
         self.exec: int = self.p
+        self.max_arg_strlen = MAX_ARG_STRLEN_PAGES * layout.page_size
         self.argmin: int = 0
         self.argc = 0
         self.envc = 0
@@ -87,8 +89,8 @@ class LinuxBinprm:
     def copy_string(self, string: bytes) -> int:
         """Puts ``string`` and its NUL below what is there. 0 or -E2BIG."""
         length = len(string) + 1
-        if length > MAX_ARG_STRLEN:
-            return self.fail(errno.E2BIG, f"an argument of {length} bytes is too long (at most {MAX_ARG_STRLEN})")
+        if length > self.max_arg_strlen:
+            return self.fail(errno.E2BIG, f"an argument of {length} bytes is too long (at most {self.max_arg_strlen})")
         if self.p - length < self.argmin:
             return self.fail(errno.E2BIG, "the arguments and the environment are too long")
         self.p -= length

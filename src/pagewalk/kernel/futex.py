@@ -169,7 +169,11 @@ def get_futex_key(task: "Task", uaddr: int, *, shared: bool, write: bool = False
         return (KEY_MMSHARED, mm.ident, uaddr)
     if page.mapping is None:
         return -errno.EFAULT
-    return (KEY_SHARED, id(page.mapping), int(page.index) << mm.system.page_shift | uaddr & (mm.system.page_size - 1))
+    return (
+        KEY_SHARED,
+        id(page.mapping),
+        int(page.index) << int(mm.system.page_shift) | uaddr & (int(mm.system.page_size) - 1),
+    )
 
 
 def futex_wake_user(task: "Task", uaddr: int) -> int:

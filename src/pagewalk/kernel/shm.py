@@ -237,7 +237,7 @@ def do_shmat(ns: ShmNamespace, mm: MmStruct, ident: int, addr: int, flags: int, 
     segment = ns.find(ident)
     if segment is None:
         return -errno.EINVAL
-    size = int(mm.system.page_align(segment.size))
+    size = nr_pages(mm.system, segment.size) << int(mm.system.page_shift)
     if addr and not flags & SHM_REMAP:
         if addr < 0 <= addr + size:  # wraps around the end of the address space
             return -errno.EINVAL
@@ -269,7 +269,7 @@ def do_shmdt(mm: MmStruct, addr: int, pid: int, now: int) -> int:
             continue
         if file is None:
             file = vma.vm_file
-            size = int(mm.system.page_align(ops.segment.size))
+            size = nr_pages(mm.system, ops.segment.size) << int(mm.system.page_shift)
             ops.segment.dtime = now
             ops.segment.lpid = pid
         elif vma.vm_file is not file or vma.vm_end - addr > size:

@@ -32,7 +32,7 @@ def shm_lock(task: "Task", segment: Segment) -> int:
     ns = task.kernel.shm
     pages = nr_pages(ns.system, segment.size)
     locked = ns.locked.get(task.uid, 0) + pages
-    if locked > task.rlimit(RLIMIT_MEMLOCK) >> ns.system.page_shift and not task.capable:
+    if locked > task.rlimit(RLIMIT_MEMLOCK) >> int(ns.system.page_shift) and not task.capable:
         return -errno.ENOMEM
     ns.locked[task.uid] = locked
     segment.locked_by = task.uid

@@ -24,7 +24,7 @@ from pagewalk.lab.shards import LEAST_PAGES, Shards
 from pagewalk.lab.stack import Stacks
 from pagewalk.lab.stream import SIDES, PageStream
 from pagewalk.trace.events import Event, Touch
-from pagewalk.trace.format import Batch, TraceInfo, TraceSource, segment_starts
+from pagewalk.trace.format import Batch, TraceInfo, TraceSource, page_size_of, segment_starts
 
 __all__ = ["PAGE_SIZES", "CurveRun", "miss_curves"]
 
@@ -84,7 +84,10 @@ class CurveRun:
         sized: list[tuple[Family, int]] = [(family, size) for (size, _), family in self._exact.items()]
         sized += [(family, size) for size, family in self._samples.items()]
         self._families = [family for family, _ in sized]
-        self._owners = Owners(sized, per_cpu=what == "tlb", asid=asid, one_space=info is None or not info.has_events)
+        one_space = info is None or not info.has_events
+        self._owners = Owners(
+            sized, per_cpu=what == "tlb", asid=asid, one_space=one_space, page_size=page_size_of(info)
+        )
         self._sizes = sizes
         self._owner = -1
         self.accesses = 0

@@ -50,11 +50,21 @@ class Owners:
     families     with the page size of each, bytes
     per_cpu      each CPU has stacks of its own (TLB); else all share one (RAM)
     asid         pages of other address spaces stay when a CPU changes to another one
+    page_size    of the recorded machine, bytes
     one_space    tasks that no event has introduced share one address space; else each has its own
     """
 
-    def __init__(self, families: Sequence[tuple[Family, int]], *, per_cpu: bool, asid: bool, one_space: bool) -> None:
+    def __init__(
+        self,
+        families: Sequence[tuple[Family, int]],
+        *,
+        per_cpu: bool,
+        asid: bool,
+        one_space: bool,
+        page_size: int = 4096,
+    ) -> None:
         self._families = families
+        self._page = page_size
         self._per_cpu = per_cpu
         self._asid = asid
         self._one_space = one_space
@@ -94,7 +104,7 @@ class Owners:
         elif isinstance(event, ev.Brk):
             before = self._brk.get(space, event.start)
             self._brk[space] = event.addr
-            end = (event.addr + 4095) & -4096
+            end = (event.addr + self._page - 1) & -self._page
             self._drop(space, end, before - end)
         elif isinstance(event, ev.Fork):
             self._leave(event.child)

@@ -36,7 +36,7 @@ SWAP_FLAG_PRIO_MASK: Final = 0x7FFF
 ZRAM_NAME: Final = "/dev/zram0"
 ZRAM_PRIO: Final = 100  # what the tools that set zram up give it: it is filled first
 SWAP_FLAGS_VALID: Final = 0x7FFFF
-MAX_BADPAGES: Final = (4096 - 1024 - 512 - 10) // 4
+_BADPAGES: Final = 1024 + 512  # where a header lists them; its last 10 bytes are the signature
 
 
 def add_swap(system: "System", name: str, nr_slots: int, prio: int, *, partition: bool, rotational: bool) -> int:
@@ -65,7 +65,7 @@ def swap_header(page: bytes, file_size: int) -> int:
     if size < 4096 or page[size - 10 :] != b"SWAPSPACE2":
         return -errno.EINVAL
     version, last_page, nr_badpages = struct.unpack_from("<III", page, 1024)
-    if version != 1 or last_page == 0 or nr_badpages > MAX_BADPAGES:
+    if version != 1 or last_page == 0 or nr_badpages > (size - 10 - _BADPAGES) // 4:
         return -errno.EINVAL
     if file_size // size < last_page + 1:
         return -errno.EINVAL

@@ -14,7 +14,18 @@ import numpy.typing as npt
 from pagewalk.hw.walker import FETCH, READ, WRITE
 from pagewalk.trace.events import Event
 
-__all__ = ["BATCH", "FETCH", "KINDS", "READ", "WRITE", "Batch", "TraceInfo", "TraceSource", "segment_starts"]
+__all__ = [
+    "BATCH",
+    "FETCH",
+    "KINDS",
+    "READ",
+    "WRITE",
+    "Batch",
+    "TraceInfo",
+    "TraceSource",
+    "page_size_of",
+    "segment_starts",
+]
 
 I64: TypeAlias = npt.NDArray[np.int64]
 I32: TypeAlias = npt.NDArray[np.int32]
@@ -116,6 +127,12 @@ class TraceInfo:
     has_mappings: bool = False  # all that is accessed was mapped by an event; else infer.complete() makes mappings up
     has_fetches: bool = False  # instruction fetches are among the accesses
     extra: dict[str, str] = field(default_factory=dict)  # anything else that the recorder tells
+
+
+def page_size_of(info: TraceInfo | None) -> int:
+    """Of the recorded machine, in bytes; 4096 where the trace does not tell, or tells what is no such size."""
+    size = info.page_size if info is not None else 4096
+    return size if 4096 <= size <= 1 << 30 and size & (size - 1) == 0 else 4096
 
 
 class TraceSource(Protocol):

@@ -33,7 +33,7 @@ from pagewalk.machine import Machine
 from pagewalk.mm.fault import FAULT_NONE, FAULT_OOM, FAULT_SERVED
 from pagewalk.mm.pgtable import present_ptes, pte_lookup
 from pagewalk.trace.events import Event, Fault, Flush, Frames, Free, Lazy, Tables
-from pagewalk.trace.format import Batch, TraceInfo
+from pagewalk.trace.format import Batch, TraceInfo, page_size_of
 from pagewalk.trace.spaces import Space, Spaces
 from pagewalk.trace.table_text import SAME, UP, parse_runs
 
@@ -261,12 +261,6 @@ class Replay:
         report.seconds = time.perf_counter() - self._start
         report.notes = [ESTIMATE, *self.spaces.notes()]
         return report
-
-
-def page_size_of(info: TraceInfo | None) -> int:
-    """Of the recorded machine, in bytes; 4096 where the trace does not tell, or tells what is no such size."""
-    size = info.page_size if info is not None else 4096
-    return size if 4096 <= size <= 1 << 30 and size & (size - 1) == 0 else 4096
 
 
 def replay(

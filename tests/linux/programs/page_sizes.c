@@ -259,6 +259,7 @@ static void families(void)
 	fflush(stdout);
 	int pid = fork();
 	if (!pid) {
+		faults(); /* copies the stack */
 		long before = faults();
 		for (long i = 0; i < 10; i++)
 			at[i * page + 5] = 2;
@@ -305,9 +306,17 @@ static void stack(void)
 	wait(0);
 }
 
-/* where huge pages would lie; none is touched */
+/* where huge pages would lie; none is touched, and there is none in the pools */
 static void huge(void)
 {
+	for (int shift = 15; shift < 36; shift++) {
+		void *at = mmap(0, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)((unsigned)shift << 26), -1, 0);
+		if (errno != EINVAL)
+			printf("pages of 2**%d: %s\n", shift, answer(at == MAP_FAILED ? -1 : 0));
+		int memory = memfd_create("h", MFD_HUGETLB | (unsigned)shift << 26);
+		if (memory >= 0)
+			printf("memfd of 2**%d\n", shift), close(memory);
+	}
 	char unit[40] = "";
 	int fd = open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", O_RDONLY);
 	if (read(fd, unit, sizeof unit - 1) <= 0)
@@ -325,10 +334,32 @@ static void huge(void)
 	smaps(at);
 }
 
+/* the longest argument of a program */
+static void arguments(void)
+{
+	for (int more = 0; more < 2; more++) {
+		char *string = malloc(32 * page + 1);
+		memset(string, 'x', 32 * page);
+		string[32 * page - 1 + more] = 0;
+		char *argv[] = { "page_sizes", string, 0 };
+		fflush(stdout);
+		if (!fork()) {
+			execv("/proc/self/exe", argv);
+			printf("argument of %zu: %s\n", strlen(string), strerror(errno));
+			fflush(stdout);
+			_exit(0);
+		}
+		wait(0);
+		free(string);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
+	if (argc > 1) {
+		printf("argument of %zu taken\n", strlen(argv[1]));
+		return 0;
+	}
 	static char alternate[65536];
 	stack_t other = { .ss_sp = alternate, .ss_size = sizeof alternate };
 	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
@@ -347,6 +378,7 @@ int main(int argc, char **argv)
 	families();
 	stack();
 	huge();
+	arguments();
 	lines("/proc/self/status", 0, status);
 	char *bad = map(2 * page, 0);
 	mprotect(bad + page, page, PROT_NONE);

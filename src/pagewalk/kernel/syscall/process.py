@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pagewalk.fs.fcntl import AT_EMPTY_PATH, AT_FDCWD
-from pagewalk.kernel.binprm import ARG_MAX, MAX_ARG_STRLEN, STK_LIM
+from pagewalk.kernel.binprm import ARG_MAX, MAX_ARG_STRLEN_PAGES, STK_LIM
 from pagewalk.kernel.exec import do_execveat
 from pagewalk.kernel.ptrace import x86_regs
 from pagewalk.kernel.rseq import RSEQ_CS, rseq_update_cpu
@@ -71,6 +71,7 @@ def sys_execveat(task: "Task", dfd: int, filename: int, argv: int, envp: int, fl
 def get_strings(task: "Task", addr: int) -> list[bytes] | int:
     """A NULL-terminated array of strings from user memory; -EFAULT, or -E2BIG where it cannot fit on a stack."""
     strings: list[bytes] = []
+    most = MAX_ARG_STRLEN_PAGES * int(task.mm.system.page_size)
     room = max(STK_LIM // 4 * 3, ARG_MAX)
     while addr:
         pointer = get_user_u32(task.mm, addr) if task.compat else get_user_u64(task.mm, addr)
@@ -78,7 +79,7 @@ def get_strings(task: "Task", addr: int) -> list[bytes] | int:
             return -errno.EFAULT
         if pointer == 0:
             break
-        string = strncpy_from_user(task.mm, signed(pointer), MAX_ARG_STRLEN)
+        string = strncpy_from_user(task.mm, signed(pointer), most)
         if isinstance(string, int):
             return -errno.E2BIG if string == -errno.ENAMETOOLONG else string
         strings.append(string)
