@@ -27,7 +27,10 @@ def equal(ours: str, name: str) -> None:
     assert ours == theirs, harness.differences(theirs.encode(), ours.encode())
 
 
-@pytest.mark.parametrize("options", [(), ("--tlb", "zen4"), ("--tlb", "skylake-sp,marks=hardware"), ("--cpus", "3")])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--tlb", "zen4"), ("--tlb", "skylake-sp,marks=hardware"), ("--cpus", "3"), ("--set", "linux=6.12")],
+)
 def test_a_program_sees_keys_as_on_a_booted_kernel(options: tuple[str, ...]) -> None:
     equal(says(harness.compile_c("pkeys"), *options), "pkeys_x86_64.txt")
 

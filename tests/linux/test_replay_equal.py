@@ -135,6 +135,20 @@ def test_random_tasks_with_larger_pages_count_alike(
     assert differences(work, "cortex-a76,coalesce=16", command, *options) == {}
 
 
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="aarch64-linux-gnu-gcc is not installed")
+@pytest.mark.parametrize("simulate", [False, True])
+@pytest.mark.parametrize("tlb", ["cortex-a53", "cortex-a53,marks=hardware", "cortex-a76,coalesce=16,marks=hardware"])
+def test_random_calls_of_arm64_count_alike(
+    work: Path, tlb: str, simulate: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where marks are set by software and where not, and also by a kernel that is asked again: what arm64's calls do is
+    told, though their functions are not x86's (they take addresses with a tag)."""
+    program = compiled(work, "random_calls", compiler="aarch64-linux-gnu-gcc")
+    assert differences(work, tlb, [program, "5", "250"], simulate=simulate) == {}
+    kinds = {event.kind for batch in open_trace(work / "trace.pwt") for _, event in batch.events}
+    assert {"munmap", "mprotect", "mremap", "madvise", "mlock", "msync"} <= kinds
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_random_calls_on_a_file_of_the_host_count_alike(
     work: Path, seed: int, capfd: pytest.CaptureFixture[str]

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from pagewalk.cli import run_command
-from pagewalk.trace.events import Brk, Mmap
+from pagewalk.trace.events import Brk, Exit, Fork, Mmap
+from pagewalk.trace.format import WRITE
 from pagewalk.trace.infer import infer_mappings
 from pagewalk.trace.open import open_trace
+from pagewalk.trace.replay import replay
 from pagewalk.trace.summary import summarise
 
 pytestmark = [
@@ -48,6 +50,70 @@ def test_a_program_is_recorded_with_its_mappings(tmp_path: Path, capfd: pytest.C
     assert any(isinstance(event, Mmap) and "libc" in event.name for event in events)
     assert any(isinstance(event, Brk) and event.addr > event.start for event in events)
     assert [path.name for path in tmp_path.iterdir()] == ["trace.pwt"]
+
+
+THREADS = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static long cells[3][4096];
+static void *fill(void *row) {
+    for (int i = 0; i < 4096; i++)
+        ((volatile long *)row)[i] = i;
+    return 0;
+}
+int main(int argc, char **argv) {
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        pthread_create(threads + i, 0, fill, cells[i]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], 0);
+    pthread_create(threads, 0, fill, cells[2]);
+    pthread_join(threads[0], 0);
+    for (int i = 1; i < argc; i++) {
+        if (fork() == 0)
+            _exit(0);
+        wait(0);
+    }
+    return 0;
+}
+"""
+
+
+def test_threads_are_told_apart_and_children_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    (tmp_path / "threads.c").write_text(THREADS)
+    program = tmp_path / "threads"
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", program, tmp_path / "threads.c"], check=True, timeout=60)
+    out = tmp_path / "trace.pwt"
+    assert run_command(["record", "-o", str(out), "--", str(program), "x", "y"]) == 0
+    assert "; 4 threads; not recorded: 2 child processes\n" in capfd.readouterr().err
+    writers: dict[int, set[int]] = {}
+    events = []
+    for batch in open_trace(out):
+        events += [event for _, event in batch.events]
+        for task in set(batch.task.tolist()):
+            pages = batch.addr[(batch.task == task) & (batch.kind == WRITE)] >> 12
+            writers.setdefault(task, set()).update(pages.tolist())
+    assert set(writers) == {0, 1, 2}, "the third thread has the number of one that has ended"
+    assert len(writers[1] & writers[2]) < 8 <= min(len(writers[1]), len(writers[2]))
+    forks = [event for event in events if isinstance(event, Fork)]
+    assert [(event.task, event.child, event.shares_mm) for event in forks[:2]] == [(0, 1, True), (0, 2, True)]
+    assert (len(forks), sum(isinstance(event, Exit) for event in events)) == (3, 3)
+    assert replay(open_trace(out)).refused == 0
+    assert infer_mappings(open_trace(out)).nr_pages == 0, "all tasks have the mappings of the one address space"
+
+
+def test_a_program_of_one_thread_and_no_children_says_nothing_of_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["record", "-o", str(tmp_path / "t"), "--", "/bin/true"]) == 0
+    said = capfd.readouterr().err.split(": ")[-1]
+    assert "accesses" in said
+    assert "thread" not in said
+    assert "child" not in said
 
 
 def test_a_trace_is_described_and_converted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, EXAMPLES, 
 from pagewalk.errors import ConfigError, TraceError
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceSource
 from pagewalk.trace.open import open_trace
+from pagewalk.trace.readers.lackey import LackeyTrace
 
 
 def rows(source: TraceSource) -> list[Row]:
@@ -48,6 +49,44 @@ def test_what_a_trace_says_of_itself(path: Path) -> None:
     assert (info.program, info.has_fetches, info.has_events) == ("ls -l /", True, False)
     path.write_bytes(DYNAMORIO)
     assert open_trace(path).info.page_size == 16384
+
+
+SCHEDULED = b"""==7== Command: two
+--7--   SCHED[1]:  acquired lock (thread_wrapper(starting new thread))
+ L 1000,8
+--7-- a warning of some kind
+ S 1008,8
+SYSCALL[7,1](56) sys_clone ( 3d0f00, 0x4a2a5f0, 0x4a2b990 )   clone(thread) --> [pre-success] Success(0x8)
+--7--   SCHED[1]: releasing lock (VG_(scheduler:timeslice)) -> VgTs_Yielding
+--7--   SCHED[2]:  acquired lock (thread_wrapper(starting new thread))
+ S 2000,8
+SYSCALL[7,2](9) sys_mmap ( 0x0, 8192, 3, 34, 4294967295, 0 ) --> [pre-success] Success(0x5000)
+ L 5000,1
+SYSCALL[7,1](61) ... [async] --> Success(0x9)
+ L 1010,4
+SYSCALL[7,2](60) exit( 0 ) --> [pre-success] Success(0x0)
+SYSCALL[7,1](56) sys_clone ( 1200011, 0x0 )   clone(fork): process 7 created child 9
+ --> [pre-success] Success(0x9)
+ L 1018,4
+--7--   SCHED[2]:  acquired lock (thread_wrapper(starting new thread))
+ L 2008,4
+"""
+
+
+@pytest.mark.parametrize("repeated", [1, 60000])
+def test_lackeys_threads_are_those_that_valgrind_says_it_runs(path: Path, repeated: int) -> None:
+    """Also over several of the pieces in which a file is read."""
+    path.write_bytes(SCHEDULED.replace(b" L 1000,8\n", b" L 1000,8\n" * repeated).replace(
+        b" L 5000,1\n", b" L 5000,1\n" * repeated * 10))  # fmt: skip
+    source = open_trace(path)
+    for _ in range(2):
+        found = rows(source)
+        tasks = [row[3] for row in found]
+        assert tasks == [0] * repeated + [0, 1] + [1] * repeated * 10 + [0, 0, 1]
+        events = [event for batch in source for _, event in batch.events]
+        assert [(event.kind, event.task) for event in events] == [("fork", 0), ("mmap", 1), ("exit", 1), ("fork", 0)]
+        assert isinstance(source, LackeyTrace)
+        assert source.nr_children == 1
 
 
 NUMBERS = np.random.default_rng(1).integers(1, 1 << 40, 40000).tolist()

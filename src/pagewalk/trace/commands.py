@@ -101,8 +101,7 @@ def record_command(output: str, recorder: str, quiet: bool, command: tuple[str, 
         raise ExecError(command[0], errno.EACCES, "is not executable")
     found = record([program, *command[1:]], Path(output), captures[recorder]())
     if not quiet:
-        inferred = f", {found.inferred}" if found.inferred else ""
-        _say(f"{output}: {found.nr_accesses:,} accesses, {found.nr_events:,} events{inferred}")
+        _say(f"{output}: {found}")
     return found.status
 
 

@@ -28,6 +28,7 @@ from pagewalk.kernel.syscall.args import fdget
 from pagewalk.mm import mmap_flags as mf
 from pagewalk.mm.madvise_flags import MADV_REMOVE
 from pagewalk.mm.pgtable import pte_lookup
+from pagewalk.mm.uaccess import untagged_addr
 from pagewalk.mm.vma import VM_GROWSDOWN, VM_HUGETLB, VM_LOCKED, VM_MAYSHARE, Vma
 from pagewalk.trace.events import Brk, Event, Madvise, Mlock, Mlockall, Mmap, Mprotect, Mremap, Msync, Munmap
 from pagewalk.trace.events import File as FileEvent
@@ -98,12 +99,14 @@ class CallRecorder:
 
     def changes_entries(self, function: Any) -> bool:
         """Whether a call may have changed entries of page tables without a flush, and no sizes."""
+        function = table_arm64.UNTAGGED.get(function, function)
         return function in self._served and function not in self._sized
 
     def begins(self, task: "Task", function: Any, words: Words) -> None:
         """``function`` is about to serve a call: where that populates a mapping of a file, which pages there are before
         is noted."""
         vma: Vma | None = None
+        function, words = _plain(function, words)
         if function in (mm.sys_mmap, table_arm64.sys_mmap, compat_file.sys_mmap2):
             populates = words[3] & (mf.MAP_POPULATE | mf.MAP_LOCKED) or task.mm.def_flags & VM_LOCKED
             if populates and not words[3] & mf.MAP_ANONYMOUS:
@@ -122,6 +125,7 @@ class CallRecorder:
 
     def served(self, task: "Task", function: Any, words: Words, result: int) -> None:
         """``function`` has answered ``result`` to a system call with the arguments ``words``."""
+        function, words = _plain(function, words)
         handler = self._served.get(function)
         if handler is not None:
             handler(task, words, result)
@@ -385,3 +389,9 @@ def _peek(task: "Task", addr: int, length: int) -> bytes:
         offset = (addr + len(found)) % int(space.system.page_size)
         found += bytes(space.system.ram.page(int(fmt.pfn(entry)))[offset : offset + length - len(found)])
     return found
+
+
+def _plain(function: Any, words: Words) -> tuple[Any, Words]:
+    """A call of arm64's that takes an address with a tag, as the call without one that it comes to."""
+    plain = table_arm64.UNTAGGED.get(function)
+    return (function, words) if plain is None else (plain, (untagged_addr(words[0]), *words[1:]))

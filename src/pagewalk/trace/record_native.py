@@ -5,7 +5,8 @@ a pipe, and is read and written to the file as it comes, in constant memory. Wha
 is told by events; what was there before (the program itself, the linker, the stack) is inferred from what is touched.
 
 Differs: addresses are those that valgrind gives the program; its preloaded library and the instructions that it puts in
-place of a few string functions are among the accesses. Children are not recorded, nor which thread an access is of.
+place of a few string functions are among the accesses. Children are counted and not recorded. Threads run one at a
+time, in turns that valgrind chooses.
 """
 
 import fcntl
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pagewalk.errors import ConfigError, TraceError
+from pagewalk.trace.events import Fork
 from pagewalk.trace.format import TraceSource
 from pagewalk.trace.infer import InferredTrace
 from pagewalk.trace.native import NativeTrace, NativeWriter
 from pagewalk.trace.readers.base import BLOCK
 from pagewalk.trace.readers.lackey import LackeyTrace
 
-__all__ = ["Capture", "Recorded", "capture_to", "record", "valgrind_capture"]
+__all__ = ["Capture", "Captured", "Recorded", "capture_to", "record", "valgrind_capture"]
 
 _PIPE_SIZE: Final = 1 << 20
 _OPTIONS: Final = (
@@ -32,6 +34,7 @@ _OPTIONS: Final = (
     "--basic-counts=no",
     "--trace-mem=yes",
     "--trace-syscalls=yes",
+    "--trace-sched=yes",
     "--trace-children=no",
     "--child-silent-after-fork=yes",
 )
@@ -39,17 +42,34 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """How it went: the program's exit status as a shell shows it, and what was recorded."""
+    """How it went: the program's exit status as a shell shows it, what was recorded, and what not."""
 
     status: int
     nr_accesses: int
     nr_events: int
+    nr_threads: int
     inferred: str
+    left_out: str
+
+    def __str__(self) -> str:
+        text = f"{self.nr_accesses:,} accesses, {self.nr_events:,} events"
+        if self.inferred:
+            text += f", {self.inferred}"
+        if self.nr_threads > 1:
+            text += f"; {self.nr_threads} threads"
+        return f"{text}; {self.left_out}" if self.left_out else text
 
 
-Capture: TypeAlias = Callable[[Sequence[str], Path], int]
-"""Runs a command, writes its trace (native format, mappings not inferred) to a file; the exit status, as a shell has
-it."""
+@dataclass(frozen=True)
+class Captured:
+    """A command has run: its exit status as a shell has it, and in words what it did that its trace does not tell."""
+
+    status: int
+    left_out: str = ""
+
+
+Capture: TypeAlias = Callable[[Sequence[str], Path], Captured]
+"""Runs a command and writes its trace (native format, mappings not inferred) to a file."""
 
 
 def record(command: Sequence[str], path: Path, capture: Capture | None = None) -> Recorded:
@@ -73,19 +93,24 @@ def record(command: Sequence[str], path: Path, capture: Capture | None = None) -
         except OSError as error:
             raise TraceError(f"{name}: cannot be written: {error.strerror}") from None
     try:
-        status = capture(command, part)
+        captured = capture(command, part)
         recorded = any(len(batch) for batch in NativeTrace(part))
         if not recorded:
-            raise TraceError(f"{command[0]} was not recorded: the recorder ended with status {status} at its start")
+            raise TraceError(
+                f"{command[0]} was not recorded: the recorder ended with status {captured.status} at its start"
+            )
         whole = InferredTrace(NativeTrace(part))
+        threads = 1
         with NativeWriter(path, whole.info) as writer:
             for batch in whole:
+                threads += sum(isinstance(event, Fork) and event.shares_mm for _, event in batch.events)
                 writer.write(batch)
     finally:
         part.unlink(missing_ok=True)
         if new and not recorded:
             path.unlink(missing_ok=True)
-    return Recorded(status, writer.nr_accesses, writer.nr_events, whole.info.extra.get("inferred", ""))
+    inferred = whole.info.extra.get("inferred", "")
+    return Recorded(captured.status, writer.nr_accesses, writer.nr_events, threads, inferred, captured.left_out)
 
 
 def valgrind_capture(valgrind: str = "valgrind") -> Capture:
@@ -94,11 +119,19 @@ def valgrind_capture(valgrind: str = "valgrind") -> Capture:
     if program is None:
         raise ConfigError(f"record: expected {valgrind} to be installed (apt install valgrind), found none")
 
-    def capture(command: Sequence[str], path: Path) -> int:
+    def capture(command: Sequence[str], path: Path) -> Captured:
+        pipes: list[_LackeyPipe] = []
+
         def arguments(fd: int) -> list[str]:
             return [program, *_OPTIONS, f"--log-fd={fd}", "--", *command]
 
-        return capture_to(path, arguments, lambda read_end: _LackeyPipe(read_end, command))
+        def reader(read_end: int) -> TraceSource:
+            pipes.append(_LackeyPipe(read_end, command))
+            return pipes[0]
+
+        status = capture_to(path, arguments, reader)
+        children = pipes[0].nr_children
+        return Captured(status, f"not recorded: {children} child processes" if children else "")
 
     return capture
 

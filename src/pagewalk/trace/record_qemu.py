@@ -24,7 +24,7 @@ from pagewalk.errors import ConfigError, TraceError
 from pagewalk.trace.events import Event
 from pagewalk.trace.format import FETCH, Batch, TraceInfo
 from pagewalk.trace.readers.lackey_calls import Calls
-from pagewalk.trace.record_native import Capture, capture_to
+from pagewalk.trace.record_native import Capture, Captured, capture_to
 
 __all__ = ["QemuPipe", "build_plugin", "qemu_capture"]
 
@@ -42,11 +42,12 @@ def qemu_capture(qemu: str = "qemu-x86_64") -> Capture:
         raise ConfigError(f"record: expected {qemu} to be installed (apt install qemu-user), found none")
     plugin = build_plugin(program)
 
-    def capture(command: Sequence[str], path: Path) -> int:
+    def capture(command: Sequence[str], path: Path) -> Captured:
         def arguments(fd: int) -> list[str]:
             return [program, "-plugin", f"{plugin},fd={fd}", *command]
 
-        return capture_to(path, arguments, lambda read_end: QemuPipe(read_end, command))
+        status = capture_to(path, arguments, lambda read_end: QemuPipe(read_end, command))
+        return Captured(status, "threads are not told apart, children not recorded")
 
     return capture
 

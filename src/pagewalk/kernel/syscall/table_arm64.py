@@ -10,7 +10,7 @@ Differs: what is not in it answers ENOSYS and is counted: see ``Task.unknown_cal
 """
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pagewalk.kernel.syscall import clone, mempolicy, mm, prctl, process
 from pagewalk.kernel.syscall.names import NAMES, NR_SYSCALLS
@@ -108,6 +108,19 @@ def sys_personality(task: "Task", persona: int) -> int:
     if persona & _PER_MASK == _PER_LINUX32 and persona & 0xFFFF_FFFF != 0xFFFF_FFFF:
         return -errno.EINVAL
     return process.sys_personality(task, persona)
+
+
+# Those that take the tag off their first argument, and then do what x86-64's do: a recorder knows them by these.
+UNTAGGED: "Final[dict[Any, Any]]" = {
+    sys_munmap: mm.sys_munmap,
+    sys_mprotect: mm.sys_mprotect,
+    sys_mremap: mm.sys_mremap,
+    sys_madvise: mm.sys_madvise,
+    sys_msync: mm.sys_msync,
+    sys_mlock: mm.sys_mlock,
+    sys_mlock2: mm.sys_mlock2,
+    sys_munlock: mm.sys_munlock,
+}
 
 
 def build_table() -> "list[Syscall | None]":

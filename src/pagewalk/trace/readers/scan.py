@@ -56,6 +56,9 @@ class ScannedTrace(TextTrace):
         """What the scanner has marked, as events with their positions."""
         return []
 
+    def give_tasks(self, tasks: Any) -> None:
+        """Fills in whose the accesses are, where the scanner does not know; after ``events``."""
+
     def lines(self, data: bytes, first: int) -> Iterator[Batch]:
         """See TextTrace."""
         scan = self.scanner()
@@ -76,6 +79,7 @@ class ScannedTrace(TextTrace):
             state[POSITION] = end + 1
         count = int(state[COUNT])
         events = self.events(data, first, more)
+        self.give_tasks(columns[3][:count])
         if count or events:
             arrays = [column[:count].copy() for column in columns]
             yield Batch.of_columns(arrays, events, instructions=int(state[INSTRUCTIONS]))
@@ -99,8 +103,8 @@ def signature(*more: Any) -> Any:
 def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: Any, cpu: Any, marks: Any) -> bool:
     """`` L 1fff000758,8``, `` S``, `` M`` (read, then written) and ``I  ``; valgrind's own lines are passed over.
 
-    Of lines that begin with SYSCALL, ``marks`` gets the start and the number of accesses before them; marks[0, 0] is
-    how many there are.
+    Of lines that begin with SYSCALL or --, ``marks`` gets the start and the number of accesses before them; marks[0, 0]
+    is how many there are.
     """
     at = state[0]
     count = state[1]
@@ -112,6 +116,10 @@ def scan_lackey(data: Any, state: Any, addr: Any, kind: Any, size: Any, task: An
         first = data[at]
         own = (first == 61 or first == 45 or first == 42) and data[at + 1] == first  # == -- ** are valgrind's
         if own or first == 10:
+            if first == 45 and marks[0, 0] + 1 < len(marks):
+                marks[0, 0] += 1
+                marks[marks[0, 0], 0] = at
+                marks[marks[0, 0], 1] = count
             while data[at] != 10:
                 at += 1
             at += 1
