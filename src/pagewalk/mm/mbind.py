@@ -237,15 +237,22 @@ def do_migrate_pages(mm: MmStruct, old: int, new: int, *, move_all: bool) -> int
 
 
 def page_status(mm: MmStruct, addr: i64) -> int:
-    """move_pages(2) without nodes: the node of the page at ``addr``; -EFAULT (no mapping, zero page), -ENOENT (no
-    page)."""
+    """move_pages(2) without nodes: the node of the page at ``addr``; -EFAULT (no mapping, zero page), or ``no_page``."""
     vma = mm.vma_lookup(addr)
     if vma is None:
         return -errno.EFAULT
     page = page_at(mm, addr)
     if page is None:
-        return -errno.ENOENT
+        return no_page(vma, addr)
     return -errno.EFAULT if page.flags & PG_reserved else page_to_nid(mm.system, page)
+
+
+def no_page(vma: Vma, addr: i64) -> int:
+    """Why there is no page: -ENOENT; in 6.1 -EFAULT where anonymous memory was never touched."""
+    mm = vma.vm_mm
+    index = pte_lookup(mm, addr)
+    untouched = index < 0 or mm.system.ram.words[index] == 0
+    return -errno.EFAULT if mm.system.linux_6_1 and vma.is_anonymous() and untouched else -errno.ENOENT
 
 
 def page_at(mm: MmStruct, addr: i64) -> Page | None:
@@ -268,7 +275,7 @@ def move_one(mm: MmStruct, addr: i64, nid: int, *, move_all: bool) -> int:
         return -errno.EFAULT
     page = page_at(mm, addr)
     if page is None:
-        return -errno.ENOENT
+        return no_page(vma, addr)
     if page.flags & PG_reserved:
         return -errno.EFAULT
     if page_to_nid(system, page) == nid:
