@@ -237,7 +237,7 @@ def do_migrate_pages(mm: MmStruct, old: int, new: int, *, move_all: bool) -> int
 
 
 def page_status(mm: MmStruct, addr: i64) -> int:
-    """move_pages(2) without nodes: the node of the page at ``addr``; -EFAULT (no mapping, zero page), or ``no_page``."""
+    """move_pages(2) without nodes: the node of the page at ``addr``; -EFAULT (no mapping, zero page) or ``no_page``."""
     vma = mm.vma_lookup(addr)
     if vma is None:
         return -errno.EFAULT
