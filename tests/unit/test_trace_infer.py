@@ -1,10 +1,16 @@
 """Mappings made up from what a trace touches."""
 
-import numpy as np
+from typing import Any
 
-from pagewalk.trace.events import Event, Mmap, Munmap
+import numpy as np
+import pytest
+
+from pagewalk.config import Config
+from pagewalk.hw.tlb_presets import preset
+from pagewalk.trace.events import Event, Fork, Mmap, Munmap
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceInfo
 from pagewalk.trace.infer import GAP, Touched, complete, infer_mappings
+from pagewalk.trace.replay import replay
 
 PAGE = 4096
 
@@ -84,3 +90,32 @@ def test_touched_pages_are_those_of_a_set() -> None:
         assert news.tolist() == seen
     assert touched.pages() == naive
     assert touched.nr_pages == len(naive)
+
+
+def test_tasks_that_no_event_introduces_share_the_address_space_of_what_is_inferred() -> None:
+    batch = Batch.of([PAGE, 2 * PAGE, PAGE, PAGE], task=[7, 7, 9, 5], events=[(3, Fork(task=0, child=5))])
+    whole = complete(Made(batch, Batch.of([PAGE, PAGE, PAGE], task=[0, 3, 9])))
+    first, _ = whole
+    shared = [event for _, event in first.events if isinstance(event, Fork) and event.shares_mm]
+    assert [(event.task, event.child) for event in shared] == [(0, 3), (0, 7), (0, 9)]
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"arch": "arm64", "granule": "64K"}, {"arch": "x86_pae"}])
+def test_threads_of_a_trace_without_events_reach_each_others_memory(one_pass: bool, settings: dict[str, Any]) -> None:
+    pages = np.arange(40) % 20 * PAGE + 0x10000000
+    source = Made(Batch.of(pages, kind=np.arange(40) % 2, task=np.arange(40) // 10 + 3000))
+    trace = source if one_pass else complete(source)
+    found = replay(trace, preset("skylake-sp"), Config(ram="256M", **settings), map_on_fault=one_pass)
+    assert (found.accesses, found.refused) == (40, 0)
+    assert found.pages == (2 if settings.get("arch") == "arm64" else 10)  # a page that is only read is that of zeros
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"arch": "arm64", "granule": "64K"}, {"arch": "x86_pae"}])
+def test_addresses_that_no_program_has_are_refused(one_pass: bool, settings: dict[str, Any]) -> None:
+    addrs = [(1 << 63) - 1, 1 << 47, (1 << 62) + 5, -1, -(1 << 63), 1 << 56, 0x10000000]
+    source = Made(Batch.of(addrs, kind=[1] * 7, size=[1, 8, 8, 1, 8, 8, 8]))
+    trace = source if one_pass else complete(source)
+    found = replay(trace, preset("skylake-sp"), Config(ram="256M", **settings), map_on_fault=one_pass)
+    assert (found.accesses, found.refused) == (7, 5 if settings.get("arch") == "arm64" else 6)

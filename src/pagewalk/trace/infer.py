@@ -3,6 +3,8 @@
 A trace of addresses alone says nothing of mmap(2). The pages that it touches, before an event of the trace has mapped
 them, are taken to be mapped from the beginning: pages of one kind (executed or not) that lie near each other are one
 region, with the rights that its accesses need. What is made up says so (``Mmap.inferred``, ``TraceInfo.extra``).
+
+They are in one address space. Tasks that no event introduces are taken for threads of the program: they share it.
 """
 
 import functools
@@ -13,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pagewalk.trace.events import Brk, Event, Exec, Mmap, Mremap, Munmap
+from pagewalk.trace.events import Brk, Event, Exec, Fork, Mmap, Mremap, Munmap
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceInfo, TraceSource
 
 __all__ = ["InferredTrace", "Touched", "complete", "infer_mappings"]
@@ -176,10 +178,11 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Inference:
-    """What was made up: the mappings, and of how many pages."""
+    """What was made up: the mappings, and of how many pages; the tasks beside task 0 that no event introduces."""
 
     mappings: list[Mmap]
     nr_pages: int
+    threads: tuple[int, ...] = ()
 
 
 def infer_mappings(source: TraceSource, gap: int = GAP) -> Inference:
@@ -191,8 +194,12 @@ def infer_mappings(source: TraceSource, gap: int = GAP) -> Inference:
     touched = Touched(shift)
     mapped = Mapped()
     before: set[int] = set()
+    tasks: set[int] = set()
+    introduced = {0}
     for batch in source:
         events = batch.events
+        tasks.update(_tasks(batch.task))
+        introduced.update(_introduced(events))
         next_event = 0
         for page, position in touched.add(batch).tolist():
             while next_event < len(events) and events[next_event][0] <= position:
@@ -204,7 +211,20 @@ def infer_mappings(source: TraceSource, gap: int = GAP) -> Inference:
             mapped.apply(event)
     bits = touched.pages()
     prots = {page: _prot(bits[page]) for page in sorted(before)}
-    return Inference(list(_regions(prots, shift, gap)), len(before))
+    return Inference(list(_regions(prots, shift, gap)), len(before), tuple(sorted(tasks - introduced)))
+
+
+def _tasks(column: np.ndarray[Any, Any]) -> list[int]:
+    """Who makes accesses, once for each time that it comes after another one."""
+    return [*column[:1].tolist(), *column[1:][column[1:] != column[:-1]].tolist()]
+
+
+def _introduced(events: list[tuple[int, Event]]) -> Iterator[int]:
+    """The tasks that events tell of."""
+    for _, event in events:
+        yield event.task
+        if isinstance(event, Fork):
+            yield event.child
 
 
 def _prot(kinds: int) -> int:
@@ -263,7 +283,8 @@ class InferredTrace:
         return self._source.skipped
 
     def __iter__(self) -> Iterator[Batch]:
-        first = [(0, event) for event in self.inference.mappings]
+        threads = [Fork(task=0, child=child, shares_mm=True) for child in self.inference.threads]
+        first: list[tuple[int, Event]] = [(0, event) for event in (*threads, *self.inference.mappings)]
         for batch in self._source:
             events: list[tuple[int, Event]] = [*first, *batch.events]
             first = []

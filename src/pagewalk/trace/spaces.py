@@ -66,12 +66,17 @@ class Spaces:
         self._page = int(machine.system.page_size)
         self._wide = self._page > page_size
         self._spaces: dict[int, Space] = {}
+        self._told = False  # whether there was an event
         self._gone = [0, 0]  # faults of processes that have ended
         self._counts = {"inferred": 0, "on fault": 0, "stand-in": 0, "refused": 0}
 
     def of(self, task: int) -> Space:
-        """The address space of a task; an empty one where the trace has not said how the task began."""
+        """The address space of a task; an empty one where the trace has not said how the task began, the one of the
+        others where memory is mapped as it is touched and the trace tells of nothing: they are threads."""
         space = self._spaces.get(task)
+        if space is None and self._map_on_fault and not self._told and self._spaces:
+            space = self._spaces[task] = next(iter(self._spaces.values()))
+            space.users.add(task)
         if space is None:
             space = self._spaces[task] = Space(self._machine.spawn(), {task})
         return space
@@ -79,6 +84,7 @@ class Spaces:
     def apply(self, event: ev.Event) -> None:
         """What an event did; a call that this machine refuses, and the recorded one did not, is counted and left
         out."""
+        self._told = True
         try:
             if self._wide:
                 for each in widened(event, self.of(event.task).mm):
@@ -227,6 +233,8 @@ class Spaces:
         process = space.process
         for chunk in (MAP_CHUNK, self._page):
             start = addr & -chunk
+            if not 0 <= start <= int(space.mm.task_size) - chunk:
+                continue
             if space.mm.find_vma_intersection(start, start + chunk) is None:
                 try:
                     process.mmap(chunk, Prot.READ | Prot.WRITE | Prot.EXEC,

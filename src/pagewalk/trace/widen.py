@@ -21,6 +21,8 @@ _RIGHTS: Final = 7  # PROT_READ, PROT_WRITE and PROT_EXEC have the numbers of VM
 def widened(event: ev.Event, mm: MmStruct) -> list[ev.Event]:
     """The event, or those that stand for it, in pages of ``mm``; none where no whole page is concerned."""
     page = int(mm.system.page_size)
+    if _is_beyond(event, mm):
+        return [event]  # the machine refuses it
     if isinstance(event, ev.Mmap):
         return _mapped(event, mm, page)
     if isinstance(event, ev.Mprotect):
@@ -33,6 +35,16 @@ def widened(event: ev.Event, mm: MmStruct) -> list[ev.Event]:
         _, start, end, _ = _whole(event.addr, event.length, page)
         return [replace(event, addr=start, length=end - start)] if start < end else []
     return [event]
+
+
+def _is_beyond(event: ev.Event, mm: MmStruct) -> bool:
+    """Whether an address of it is none of this machine's programs'."""
+    ranges: list[tuple[int, int]] = []
+    if isinstance(event, ev.Mmap | ev.Mprotect | ev.Mremap | ev.Munmap | ev.Madvise | ev.Mlock | ev.Msync):
+        ranges.append((event.addr, event.length))
+    if isinstance(event, ev.Mremap):
+        ranges.append((event.new_addr, event.new_length))
+    return any(not 0 <= addr <= addr + length <= int(mm.task_size) for addr, length in ranges)
 
 
 def _whole(addr: int, length: int, page: int) -> tuple[int, int, int, int]:
