@@ -12,7 +12,7 @@
  *
  * What is accessed again and again is written: a user-mode Linux takes the rights to read and to write off a page whose
  * accessed bit it has cleared, but not that to execute, and a processor without protection keys lets one read what one
- * may execute. There it learns of stores only.
+ * may execute. There it learns of stores only. And it takes code away that is in use: the program's own is locked.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -293,6 +293,8 @@ int main(int argc, char **argv)
     const char *name = argc > 3 ? argv[1] : "";
     uint64_t first = argc > 2 ? strtoull(argv[2], 0, 10) : 0, second = argc > 3 ? strtoull(argv[3], 0, 10) : 0;
     uint64_t third = argc > 4 ? strtoull(argv[4], 0, 10) : 0, fourth = argc > 5 ? strtoull(argv[5], 0, 10) : 0;
+    if (mlockall(MCL_CURRENT))
+        fail("mlockall");
     begin();
     if (!strcmp(name, "cyclic"))
         cyclic(first, second);
