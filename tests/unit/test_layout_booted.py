@@ -18,6 +18,7 @@ pytestmark = pytest.mark.quick
 
 BOOTED = sorted((Path(__file__).parents[1] / "golden" / "kcore").glob("*.json"))
 ARM64 = [path for path in BOOTED if path.stem.startswith("arm64")]
+RISCV = [path for path in BOOTED if path.stem.startswith("riscv64")]
 X86 = [path for path in BOOTED if path.stem.startswith("amd64")]
 
 
@@ -32,6 +33,8 @@ def the_map(data: dict[str, Any]) -> AddressMap:
             "arm64", granule=data["page_size"], va_bits=data["va_bits"], linux=data["linux"],
             va_bits_actual=data["va_bits_actual"],
         )  # fmt: skip
+    if data["arch"] == "riscv64":
+        return build_map("riscv64", va_bits=data["va_bits"])
     return build_map("x86_64", levels=data["levels"])
 
 
@@ -92,6 +95,21 @@ def test_areas_of_x86_64_are_those_of_the_booted_kernel(path: Path) -> None:
     assert vmalloc.size - 1 >> 10 == data["vmalloc_total_kb"]
 
 
+@pytest.mark.parametrize("path", RISCV, ids=lambda path: path.stem)
+def test_areas_of_riscv_are_those_of_the_booted_kernel(path: Path) -> None:
+    data = load(path)
+    found = the_map(data)
+    image, vmalloc, modules, direct, vmemmap = kcore(data)
+    kernel, outer = region(found, "kernel"), region(found, "modules")
+    assert kernel.start < image[0] < image[1] < kernel.end  # behind the code that begins
+    assert (region(found, "vmalloc").start, region(found, "vmalloc").end) == vmalloc
+    assert outer.start < modules[0] == image[1] - (2 << 30)  # they reach the image
+    assert modules[1] == outer.end == kernel.start
+    assert direct[0] == region(found, "direct mapping").start
+    assert direct[1] <= region(found, "direct mapping").end
+    assert vmemmap[0] == region(found, "vmemmap").start
+
+
 @pytest.mark.parametrize("path", BOOTED, ids=lambda path: path.stem)
 def test_user_space_is_where_the_booted_kernel_has_it(path: Path) -> None:
     data = load(path)
@@ -107,10 +125,11 @@ def a_machine(data: dict[str, Any]) -> Machine:
     if data["arch"] == "arm64":
         granule, bits = data["page_size"], data["va_bits_actual"]
         return Machine(arch="arm64", ram="64M", aslr=False, linux=linux, granule=granule, va_bits=bits)
-    return Machine(arch="x86_64", ram="64M", aslr=False, linux=linux, levels=data["levels"])
+    levels = data["levels"] if data["arch"] == "x86_64" else {39: 3, 48: 4, 57: 5}[data["va_bits"]]
+    return Machine(arch=data["arch"], ram="64M", aslr=False, linux=linux, levels=levels)
 
 
-@pytest.mark.parametrize("path", BOOTED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ARM64 + X86, ids=lambda path: path.stem)
 def test_a_hint_beyond_the_window_gets_what_the_booted_kernel_gave(path: Path) -> None:
     """mmap with an address near the top: beyond 47 or 48 bits only where one asks for it, and where there is more."""
     data = load(path)

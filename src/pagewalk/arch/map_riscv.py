@@ -1,6 +1,7 @@
 """The address map of RISC-V: Sv32, Sv39, Sv48 and Sv57, computed as its header does.
 
-Source: Documentation/arch/riscv/vm-layout.rst, whose three tables (Sv39, Sv48, Sv57) the tests compare.
+Sources: Documentation/arch/riscv/vm-layout.rst, whose three tables (Sv39, Sv48, Sv57) the tests compare; /proc/kcore of
+a Debian kernel (6.12) in each of these modes (tests/golden/kcore).
 
 Mirrors: Documentation/arch/riscv/vm-layout.rst, arch/riscv/include/asm/pgtable.h (6.18)
 Differs: Sv32, which the document leaves out, follows the header alone.

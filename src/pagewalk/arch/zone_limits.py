@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pagewalk.arch.address_map import AddressMap
 from pagewalk.arch.map_arm64 import vmalloc_size
+from pagewalk.arch.map_riscv import address_map as riscv_map
 from pagewalk.arch.map_x86 import map_32, page_offset, vmalloc_reserve
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def lowmem_map(config: "Config", end_pfn: int) -> AddressMap:
 
 
 def vmalloc_total(config: "Config", end_pfn: int, release: str) -> int:
-    """VmallocTotal of /proc/meminfo, in KiB: VMALLOC_END - VMALLOC_START; 0 where the map is not known."""
+    """VmallocTotal of /proc/meminfo, in KiB: VMALLOC_END - VMALLOC_START."""
     arch = config.arch
     if arch == "x86_64":
         return (1 << 35) - 1 if config.levels == 4 else (12800 << 30) - 1
@@ -142,4 +143,5 @@ def vmalloc_total(config: "Config", end_pfn: int, release: str) -> int:
         return next(region.size >> 10 for region in found.regions if region.name.startswith("vmalloc"))
     if arch == "arm64":
         return vmalloc_size(int(config.granule), config.va_bits, release) >> 10
-    return 0
+    mode = "sv32" if arch == "riscv32" else {3: "sv39", 4: "sv48", 5: "sv57"}[config.levels]
+    return next(region.size >> 10 for region in riscv_map(mode).regions if region.name.startswith("vmalloc"))
