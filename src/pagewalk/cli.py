@@ -51,7 +51,8 @@ def cli() -> None:
 @cli.command(context_settings={"allow_interspersed_args": False})
 @click.option("--no-aslr", is_flag=True, help="Fixed addresses, as under setarch -R.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice of the machine.")
-@click.option("--ram", default="4G", show_default=True, metavar="SIZE", help="RAM of the machine, such as 512M.")
+@click.option("--ram", default="", show_default="4G; x86_32: 3G", metavar="SIZE",
+              help="RAM of the machine, such as 512M.")  # fmt: skip
 @click.option("--swap", default="0", show_default=True, metavar="SIZE", help="Swap space, such as 256M.")
 @click.option("--zswap", is_flag=True, help="Keep pages on their way to swap compressed in RAM while there is room.")
 @click.option("--arch", metavar="ARCH", help="x86_64, x86_pae, x86_32 or arm64; by default what PROGRAM is for.")

@@ -80,7 +80,8 @@ def parse_size(size: int | str, what: str = "size") -> int:
 class Config:
     """One machine. Sizes are bytes or text (``"4G"``); sysctl fields carry Linux's names.
 
-    ram                       system RAM, at least 4 MiB, at most 64 TiB
+    ram                       system RAM, at least 4 MiB, at most 64 TiB; by itself 4 GiB, on x86_32 the 3 GiB that
+                              it reaches
     arch                      "x86_64", "x86_32" (two levels), "x86_pae", "arm64", "riscv64", "riscv32" (Sv32); programs
                               run on x86_64, Python drives processes on all
     levels                    page-table levels: 4 (47-bit user space) or 5 (56-bit); riscv64: 3 (Sv39), 4 or 5 too
@@ -155,7 +156,7 @@ class Config:
     rlimits                   overrides by name without RLIMIT_, e.g. {"STACK": (8 << 20, -1)}; -1 = unlimited
     """
 
-    ram: int | str = "4G"
+    ram: int | str = ""
     arch: str = "x86_64"
     levels: int = 4
     granule: int | str = "4K"
@@ -265,7 +266,7 @@ class Config:
         """The memory map, the nodes and what is asked of them fit together; ``ram`` becomes their sum."""
         from pagewalk.memory import check_cpu_nodes, check_distances, check_map, check_nodes
 
-        self.ram = parse_size(self.ram, "ram")
+        self.ram = parse_size(("3G" if self.arch == "x86_32" else "4G") if self.ram == "" else self.ram, "ram")
         page = parse_size(self.granule, "granule") or 4096
         self.vmalloc = 0 if self.vmalloc == "" else parse_size(self.vmalloc, "vmalloc")
         self.highmem = -1 if self.highmem in ("", -1) else parse_size(self.highmem, "highmem")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pagewalk import Machine
 from pagewalk.config import Config, parse_size
 from pagewalk.errors import ConfigError, NotModelled
 from pagewalk.settings import chosen_fields, parse_settings, read_config
@@ -52,6 +53,13 @@ def test_the_default_machine_is_linux_with_its_own_defaults() -> None:
     config = Config()
     assert (config.ram, config.linux, config.levels, config.aslr) == (4 << 30, "6.18", 4, True)
     assert (config.max_map_count, config.mmap_min_addr, config.overcommit_memory) == (65530, 4096, 0)
+
+
+def test_every_architecture_has_a_default_machine() -> None:
+    sizes = {arch: int(Config(arch=arch).ram) >> 30 for arch in ("x86_64", "x86_32", "x86_pae", "arm64", "riscv32")}
+    assert sizes == {"x86_64": 4, "x86_32": 3, "x86_pae": 4, "arm64": 4, "riscv32": 4}
+    with Machine(arch="x86_32") as machine:
+        assert machine.spawn().mmap("1M") < 0xC0000000
 
 
 @pytest.mark.parametrize(

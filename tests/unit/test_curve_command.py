@@ -205,6 +205,8 @@ def test_the_page_loads_nothing_and_a_name_cannot_end_its_script(tmp_path: Path)
         (["--format", "tarot"], "--format: expected one of native, lackey"),
         (["--json", "/nowhere/c.json"], "--json: cannot write '/nowhere/c.json': No such file or directory"),
         (["--html", "/"], "--html: cannot write '/': Is a directory"),
+        (["--html", "-"], "--html: expected the name of a file, got '-'"),
+        (["--points", "5"], "--points: expected --json FILE"),
     ],
 )
 def test_a_bad_option_is_one_line(

@@ -398,7 +398,7 @@ def test_a_leaf_says_its_memory_type(fmt: PageFormat, entry: int, level: int, me
     ("make", "text"),
     [
         (lambda: arm64.page_format(8192), "a granule of 4096, 16384 or 65536"),
-        (lambda: arm64.page_format(4096, 52), "36 to 48 bits of virtual address, got 52"),
+        (lambda: arm64.page_format(4096, 52), "36 to 48 bits of virtual address, or 52 with LPA2, got 52"),
         (lambda: arm64.page_format(4096, 35), "36 to 48"),
         (lambda: riscv64.page_format("sv64"), "one of sv32, sv39, sv48, sv57"),
         (lambda: x86_32.page_format().swap.encode(32, 0), "a type of 0 to 31"),

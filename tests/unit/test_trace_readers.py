@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 from trace_examples import CHAMPSIM, CSV, CSV_TITLES, DIN, DYNAMORIO, EXAMPLES, GEM5, LACKEY, PERF, Row, champsim
 
+from pagewalk.cli import run_command
 from pagewalk.errors import ConfigError, TraceError
 from pagewalk.trace.format import FETCH, READ, WRITE, Batch, TraceSource
 from pagewalk.trace.open import open_trace
@@ -318,3 +319,12 @@ def test_traces_that_zstd_or_lz4_have_compressed(kind: str, path: Path) -> None:
     path.write_bytes(whole[:50] + bytes(99) + whole[149:])
     with pytest.raises(TraceError, match="compressed data are truncated or corrupt"):
         rows(open_trace(path))
+
+
+def test_a_level_of_compression_is_none_of_csv(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_bytes(CSV)
+    out = path.with_suffix(".csv")
+    assert run_command(["trace", "convert", "--level", "9", str(path), str(out)]) == 125
+    assert "--level: CSV is not compressed" in capsys.readouterr().err
+    assert not out.exists()
+    assert run_command(["trace", "convert", str(path), str(out)]) == 0

@@ -122,7 +122,8 @@ def page_format(
     page_shift = GRANULES[granule]
     most = 52 if pa_bits == 52 or granule == 65536 else 48
     if not 36 <= va_bits <= most:
-        raise ValueError(f"arm64: expected 36 to {most} bits of virtual address, got {va_bits}")
+        or_52 = ", or 52 with LPA2" if most == 48 else ""
+        raise ValueError(f"arm64: expected 36 to {most} bits of virtual address{or_52}, got {va_bits}")
     small_high = pa_bits == 52 and page_shift < 16  # FEAT_LPA2: bits 9:8 are address, shareability comes from TCR
     top_pa = 50 if small_high else 48
     return PageFormat(

@@ -61,6 +61,8 @@ def curve_command(
     from pagewalk.trace.open import open_trace
 
     counts = _numbers(sets)
+    if points is not None and json_file is None:
+        raise ConfigError("--points: expected --json FILE, whose sizes it limits")
     source = open_trace(file, format=format_name, lenient=lenient)
     outputs = _outputs(file, json_file, png, svg, html)
     tell = _progress if sys.stderr.isatty() else None
@@ -106,6 +108,8 @@ def _outputs(
 def _writable(option: str, name: str, trace: str) -> Path:
     """Where to write, tried and left as it was."""
     path = Path(name)
+    if name == "-":
+        raise ConfigError(f"{option}: expected the name of a file, got '-' (--json alone writes to standard output)")
     before = path.exists()
     if before and path.samefile(trace):
         raise ConfigError(f"{option}: expected another file than the trace, got {name!r}")

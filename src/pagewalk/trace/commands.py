@@ -46,13 +46,13 @@ def info_command(format_name: str, lenient: bool, as_json: bool, file: str) -> i
 @_LENIENT
 @click.option("--to", "to", type=click.Choice(["native", "csv"]), default=None,
               help="What OUT becomes; by its name where it is not given.")  # fmt: skip
-@click.option("--level", type=click.IntRange(1, 22), default=1, show_default=True, metavar="N",
-              help="Of compression: 1 is fast, 22 small.")  # fmt: skip
+@click.option("--level", type=click.IntRange(1, 22), default=None, show_default="1", metavar="N",
+              help="Of compression, in the native format: 1 is fast, 22 small.")  # fmt: skip
 @click.option("--no-infer", is_flag=True, help="Do not make up the mappings that the trace does not tell of.")
 @click.argument("source_file", metavar="IN")
 @click.argument("out")
 def convert_command(
-    format_name: str, lenient: bool, to: str | None, level: int, no_infer: bool, source_file: str, out: str
+    format_name: str, lenient: bool, to: str | None, level: int | None, no_infer: bool, source_file: str, out: str
 ) -> int:
     """Convert the trace IN, whatever its format, to OUT: the native format, or CSV (accesses only)."""
     from pagewalk.trace.format import TraceSource
@@ -65,8 +65,10 @@ def convert_command(
     if os.path.exists(out) and os.path.samefile(source_file, out):
         raise ConfigError(f"convert: expected two files, got {out} twice")
     as_csv = to == "csv" or (to is None and out.endswith(".csv"))
+    if as_csv and level is not None:
+        raise ConfigError("--level: CSV is not compressed; expected the native format")
     whole: TraceSource = source if no_infer or as_csv else complete(source)
-    with CsvWriter(Path(out)) if as_csv else NativeWriter(Path(out), whole.info, level) as writer:
+    with CsvWriter(Path(out)) if as_csv else NativeWriter(Path(out), whole.info, level or 1) as writer:
         for batch in whole:
             writer.write(batch)
     inferred = whole.info.extra.get("inferred", "")
