@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[2] / "src" / "pagewalk"
 MODULES = sorted(SRC.rglob("*.py"))
 
-GROUND = {"errors", "config", "memory", "_build"}  # importable from everywhere
+GROUND = {"errors", "config", "memory", "settings", "_build"}  # importable from everywhere
 MAY_IMPORT = {
     "arch": set(),
     "hw": {"arch"},
