@@ -17,7 +17,18 @@ from typing import Final
 
 from pagewalk.hw.ahead import answered, can_look_ahead, looking_ahead
 from pagewalk.hw.short import BY_FIRST, BY_SECOND, BY_WALK, NOT_DONE, short_data, short_fetch
-from pagewalk.hw.survey import ALIKE, FETCHES, ODD, TALLY_MASK, BatchArrays, crosses, first_odd, of_another, survey
+from pagewalk.hw.survey import (
+    ALIKE,
+    FETCHES,
+    ODD,
+    TALLY_MASK,
+    BatchArrays,
+    crosses,
+    first_odd,
+    of_another,
+    survey,
+    tally,
+)
 from pagewalk.hw.tlb import touch
 from pagewalk.hw.tlb_state import (
     ARRAY_WORDS,
@@ -141,10 +152,10 @@ def replay_batch(s: Words, words: Words, nr_words: int, fmt: Words, batch: Batch
             at = without_hints(s, words, nr_words, fmt, addrs, kinds, at, stop)
         if at < stop:
             status = s[0]
-            passed = survey(batch, start, begin, at, page)
+            passed = tally(kinds, begin, at)
             s[S_REST_AT] = at
             s[S_REST_STOP] = stop
-            s[S_REST_ABOUT] = about - (passed & (ALIKE - 1))
+            s[S_REST_ABOUT] = about - passed
             if about >= ODD:
                 s[S_REST_AT] = -1
             about = passed

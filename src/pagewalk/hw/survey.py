@@ -67,6 +67,22 @@ def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> i
     return found
 
 
+def tally(kinds: Words, start: int, end: int) -> int:
+    """Writes and fetches of accesses ``start`` to ``end - 1``, as ``survey`` counts them; all are of some kind."""
+    writes = 0
+    fetches = 0
+    rest = start + ((end - start) & -8)
+    for at in range(start, rest, 8):
+        kind = eight(kinds, at)
+        writes += kind & ONES
+        fetches += (kind >> 1) & ONES
+    found = bytes_sum(writes) + (bytes_sum(fetches) << FETCHES)
+    for at in range(rest, end):
+        kind = kinds[at] + 0
+        found += (kind & 1) + ((kind >> 1) << FETCHES)
+    return found
+
+
 def eight(array: Words, at: int) -> int:
     """Eight bytes as one signed word."""
     return int.from_bytes(bytes(array[at : at + 8]), "little", signed=True)  # type: ignore[index]
