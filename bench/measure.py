@@ -49,11 +49,13 @@ def work_folder() -> Path:
 
 
 def compile_c(source: str, *flags: str) -> str:
-    """The path of ``source`` (beside this file) compiled with -O2 and ``flags``; compiled once per content."""
+    """The path of ``source`` (beside this file) compiled with -O2 and ``flags``; compiled once per content, that of the
+    headers beside it too."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise RuntimeError("a C compiler is needed for the comparison with the running kernel")
     text = (HERE / source).read_bytes()
+    text += b"".join(header.read_bytes() for header in sorted((HERE / source).parent.glob("*.h")))
     digest = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
     out = work_folder() / f"{Path(source).stem}-{digest}"
     if not out.exists():

@@ -22,38 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE 4096UL
+#include "proc.h"
 #define TREE "/sys/fs/cgroup"
-
-static void fail(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static const char *text_of(const char *path)
-{
-    static char text[1 << 15];
-    int fd = open(path, O_RDONLY);
-    size_t got = 0;
-    ssize_t n;
-    if (fd < 0)
-        fail(path);
-    while ((n = read(fd, text + got, sizeof text - 1 - got)) > 0)
-        got += n;
-    close(fd);
-    text[got] = 0;
-    return text;
-}
-
-static long field(const char *text, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *line = text; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : line)
-        if (!strncmp(line, name, length) && (line[length] == ' ' || line[length] == ':'))
-            return strtol(line + length + 1, 0, 10);
-    return 0;
-}
 
 static void set(const char *path, const char *text)
 {
@@ -102,14 +72,6 @@ static long milliseconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static volatile uint64_t *anonymous(uint64_t pages)
-{
-    void *p = mmap(0, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        fail("mmap");
-    return p;
 }
 
 #define NOISE 212  /* words of a page that no compressor makes smaller: 1,696 bytes; the others are nearly all 0 */
@@ -341,27 +303,6 @@ static void zswap(char **word)
     for (int i = 0; i < 5; i++)
         printf("%s %ld\n", names[i], field(text_of("/proc/vmstat"), names[i]) - field(before, names[i]));
     ended(child);
-}
-
-/* KiB of page blocks that are kept for urgent requests, and that no program gets: of the only zone. */
-static unsigned long reserved_kb(void)
-{
-    const char *text = text_of("/proc/pagetypeinfo"), *blocks = strstr(text, "Number of blocks type");
-    unsigned long unmovable, movable, reclaimable, urgent = 0;
-    blocks = blocks ? strstr(blocks, "Normal") : 0;
-    if (blocks && sscanf(blocks, "Normal %lu %lu %lu %lu", &unmovable, &movable, &reclaimable, &urgent) != 4)
-        urgent = 0;
-    return urgent * field(text, "Pages per block") * (PAGE / 1024);
-}
-
-/* KiB that wait on the CPUs' own lists: free pages, too, which MemFree leaves out. */
-static unsigned long pcp_kb(void)
-{
-    unsigned long count, sum = 0;
-    for (const char *line = text_of("/proc/zoneinfo"); line; line = strchr(line, '\n'), line = line ? line + 1 : line)
-        if (sscanf(line, " count: %lu", &count) == 1)
-            sum += count;
-    return sum * (PAGE / 1024);
 }
 
 int main(int argc, char **argv)

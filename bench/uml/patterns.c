@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096UL
+#include "proc.h"
 
 static uint64_t seed = 20261121;
 
@@ -31,37 +31,6 @@ static uint64_t random_below(uint64_t limit)
 {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     return (seed >> 33) % limit;
-}
-
-static void fail(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-/* One read of a file in /proc, without the C library's buffers. */
-static const char *text_of(const char *path)
-{
-    static char text[1 << 15];
-    int fd = open(path, O_RDONLY);
-    size_t got = 0;
-    ssize_t n;
-    if (fd < 0)
-        fail(path);
-    while ((n = read(fd, text + got, sizeof text - 1 - got)) > 0)
-        got += n;
-    close(fd);
-    text[got] = 0;
-    return text;
-}
-
-static uint64_t field(const char *text, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *line = text; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : line)
-        if (!strncmp(line, name, length) && (line[length] == ' ' || line[length] == ':'))
-            return strtoull(line + length + 1, 0, 10);
-    return 0;
 }
 
 static char before[1 << 15];  /* /proc/vmstat when the pattern began */
@@ -74,27 +43,6 @@ static struct { const char *name, *first, *second; uint64_t sum; } uses[] = {
     {"swapcached_kb", "SwapCached", "-", 0},
 };
 enum { USES = sizeof uses / sizeof *uses };
-
-/* KiB of page blocks that are kept for urgent requests, and that no program gets: of the only zone. */
-static uint64_t reserved_kb(void)
-{
-    const char *text = text_of("/proc/pagetypeinfo"), *blocks = strstr(text, "Number of blocks type");
-    unsigned long unmovable, movable, reclaimable, urgent = 0;
-    blocks = blocks ? strstr(blocks, "Normal") : 0;
-    if (blocks && sscanf(blocks, "Normal %lu %lu %lu %lu", &unmovable, &movable, &reclaimable, &urgent) != 4)
-        urgent = 0;
-    return urgent * field(text, "Pages per block") * (PAGE / 1024);
-}
-
-/* KiB that wait on the CPUs' own lists: free pages, too, which MemFree leaves out. */
-static unsigned long pcp_kb(void)
-{
-    unsigned long count, sum = 0;
-    for (const char *line = text_of("/proc/zoneinfo"); line; line = strchr(line, '\n'), line = line ? line + 1 : line)
-        if (sscanf(line, " count: %lu", &count) == 1)
-            sum += count;
-    return sum * (PAGE / 1024);
-}
 
 static void sample(void)
 {
@@ -128,14 +76,6 @@ static void end(void)
     for (int i = 0; i < USES; i++)
         printf("%s %lu\n", uses[i].name, (unsigned long)(uses[i].sum / samples));
     printf("reserved_kb %lu\n", (unsigned long)(reserved / samples));
-}
-
-static volatile uint64_t *anonymous(uint64_t pages)
-{
-    void *p = mmap(0, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        fail("mmap");
-    return p;
 }
 
 static volatile uint64_t *word(volatile uint64_t *area, uint64_t page)

@@ -47,6 +47,18 @@ def resident_pages(mm: "MmStruct", vma: "Vma") -> list[int]:
     return found
 
 
+def resident_of(mm: "MmStruct") -> Rss:
+    """What is resident of an address space."""
+    mm.update_hiwater()
+    page_size = int(mm.system.page_size)
+    return Rss(
+        anon=mm.rss_stat[MM_ANONPAGES] * page_size,
+        file=mm.rss_stat[MM_FILEPAGES] * page_size,
+        shmem=mm.rss_stat[MM_SHMEMPAGES] * page_size,
+        peak=int(mm.hiwater_rss) * page_size,
+    )
+
+
 def collect_mm(report: Report, mm: "MmStruct", maps: str) -> None:
     """What an address space looks like now; ``maps`` is its /proc/PID/maps."""
     report.maps = maps
@@ -67,14 +79,7 @@ def collect_mm(report: Report, mm: "MmStruct", maps: str) -> None:
                 cells=resident_cells(int(vma.nr_pages()), there),
             )
         )
-    mm.update_hiwater()
-    rss = mm.rss_stat
-    report.rss = Rss(
-        anon=rss[MM_ANONPAGES] * page_size,
-        file=rss[MM_FILEPAGES] * page_size,
-        shmem=rss[MM_SHMEMPAGES] * page_size,
-        peak=int(mm.hiwater_rss) * page_size,
-    )
+    report.rss = resident_of(mm)
     report.virtual = int(mm.total_vm) * page_size
     report.virtual_peak = int(mm.hiwater_vm) * page_size
     report.tables = {level.name: int(n) for level, n in zip(mm.system.format.levels, mm.nr_tables, strict=True)}

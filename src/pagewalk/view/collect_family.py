@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pagewalk.mm.mm_types import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
-from pagewalk.view.report import ProcessRecord, Rss
+from pagewalk.view.collect import resident_of
+from pagewalk.view.report import ProcessRecord
 
 if TYPE_CHECKING:
     from pagewalk.kernel.kernel import Kernel
@@ -202,15 +202,8 @@ class FamilyRecorder:
         self._add_program(record, task)
         record.minor, record.major = task.signal.faults()
         record.memory_of = self._memory_of(task)
-        mm.update_hiwater()
-        rss = mm.rss_stat
         page_size = int(mm.system.page_size)
-        record.rss = Rss(
-            anon=rss[MM_ANONPAGES] * page_size,
-            file=rss[MM_FILEPAGES] * page_size,
-            shmem=rss[MM_SHMEMPAGES] * page_size,
-            peak=int(mm.hiwater_rss) * page_size,
-        )
+        record.rss = resident_of(mm)
         record.virtual = int(mm.total_vm) * page_size
         record.virtual_peak = int(mm.hiwater_vm) * page_size
         record.vm_pte = mm.pgtables_bytes()
