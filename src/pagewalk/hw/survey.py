@@ -43,23 +43,17 @@ def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> i
     other = 0
     for at in range(start, end):
         other |= tasks[at] ^ tasks[first]
-    writes = 0
-    fetches = 0
     odd = 0
     rest = start + ((end - start) & -8)
     for at in range(start, rest, 8):
         kind = eight(kinds, at)
-        writes += kind & ONES
-        fetches += (kind >> 1) & ONES
         odd |= (kind & ~(3 * ONES)) | (kind & (kind >> 1) & ONES)
     for at in range(start, rest, 8):
         where = eight(cpus, at)
         odd |= ((where & 0xFF) ^ cpus[first]) | ((where ^ (where >> 8)) & ((1 << 56) - 1))
-    found = bytes_sum(writes) + (bytes_sum(fetches) << FETCHES)
     for at in range(rest, end):
-        kind = kinds[at] + 0
-        found += (kind & 1) + ((kind >> 1 & 1) << FETCHES)
-        odd |= (kind + 1) >> 2 | (cpus[at] ^ cpus[first])
+        odd |= (kinds[at] + 1) >> 2 | (cpus[at] ^ cpus[first])
+    found = tally(kinds, start, end)
     if beyond < 0 or other != 0 or odd != 0:
         found |= ODD
     elif apart >> 12 == 0 and found >> FETCHES == 0:
@@ -68,7 +62,7 @@ def survey(batch: BatchArrays, first: int, start: int, end: int, page: int) -> i
 
 
 def tally(kinds: Words, start: int, end: int) -> int:
-    """Writes and fetches of accesses ``start`` to ``end - 1``, as ``survey`` counts them; all are of some kind."""
+    """Writes and fetches of accesses ``start`` to ``end - 1``, see FETCHES; at most 2040 accesses."""
     writes = 0
     fetches = 0
     rest = start + ((end - start) & -8)
@@ -79,7 +73,7 @@ def tally(kinds: Words, start: int, end: int) -> int:
     found = bytes_sum(writes) + (bytes_sum(fetches) << FETCHES)
     for at in range(rest, end):
         kind = kinds[at] + 0
-        found += (kind & 1) + ((kind >> 1) << FETCHES)
+        found += (kind & 1) + ((kind >> 1 & 1) << FETCHES)
     return found
 
 

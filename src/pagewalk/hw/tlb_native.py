@@ -244,7 +244,7 @@ def machine_code() -> MachineCode:
     code.make(loop.count, types.void, a, w, w)
     code.made.update(eight=eight, prefetch=prefetch)
     code.make(survey.bytes_sum, w, w, inline=True)
-    code.make(survey.tally, w, _bytes, w, w)
+    code.make(survey.tally, w, _bytes, w, w, inline=True)
     code.make(survey.survey, w, _batch, w, w, w, w)
     code.make(survey.crosses, w, w, w, w, inline=True)
     code.make(survey.of_another, w, _batch, w, w, inline=True)
