@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from pagewalk.config import RELEASES
 from pagewalk.errors import ConfigError
 
 __all__ = ["zones_command"]
@@ -20,7 +19,7 @@ __all__ = ["zones_command"]
 @click.option("--distance", "distances", multiple=True, metavar="A,B,...", help="A node's distances. Once a node.")
 @click.option("--cpus", type=int, default=1, show_default=True, metavar="N", help="CPUs.")
 @click.option("--thp", default="madvise", show_default=True, help="Huge pages: always, madvise or never.")
-@click.option("--linux", "release", default="6.18", show_default=True, type=click.Choice(RELEASES),
+@click.option("--linux", "release", default="6.18", show_default=True, metavar="RELEASE",
               help="Release, where the rules differ.")  # fmt: skip
 @click.option("--managed", multiple=True, metavar="[NODE:]ZONE=PAGES",
               help="Frames that the allocator has in the end; estimated where not given. Repeatable.")  # fmt: skip
