@@ -6,6 +6,7 @@ place is not certain, nothing is found.
 
 import ctypes
 import os
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, Final
@@ -48,9 +49,10 @@ def fault_address(uc: Any, engine: int, size: int, register: int, load: int, len
 def register_file(uc: Any, engine: int, engine_size: int, registers: Sequence[int]) -> int:
     """Host address of the general registers, 0 where they are not found. ``registers`` are the first four.
 
-    Four random values stand in a row there, near something that the engine points to; and other ones after these.
+    Four random values stand in a row there, near something that the engine points to; and other ones after these. Of
+    the others there is no copy in a row, while Python's own of the first ones may lie nearby.
     """
-    pattern = _set_registers(uc, registers)
+    values = _set_registers(uc, registers)
     pointers = dict.fromkeys((ctypes.c_uint64 * (engine_size // 8)).from_address(engine))
     memory = os.open("/proc/self/mem", os.O_RDONLY)  # reading it refuses a wild address, and does not crash
     try:
@@ -58,22 +60,26 @@ def register_file(uc: Any, engine: int, engine_size: int, registers: Sequence[in
             if not 0x1_0000 <= pointer < 1 << 47:
                 continue
             try:
-                at = os.pread(memory, _REACH, pointer).find(pattern)
+                near = os.pread(memory, _REACH, pointer)
             except OSError:
                 continue
-            if at >= 0:
-                found: int = pointer + at
-                pattern = _set_registers(uc, registers)
-                if ctypes.string_at(found, len(pattern)) == pattern:
+            pattern = struct.pack(f"<{len(values)}Q", *values)
+            places = [found.start() for found in re.finditer(re.escape(pattern), near)]
+            if places:
+                values = _set_registers(uc, registers)
+            for place in places:
+                words = (ctypes.c_uint64 * len(values)).from_address(pointer + place)
+                if all(word == value for word, value in zip(words, values, strict=True)):
+                    found: int = pointer + place
                     return found
     finally:
         os.close(memory)
     return 0
 
 
-def _set_registers(uc: Any, registers: Sequence[int]) -> bytes:
-    """Random values in four registers, as they stand in memory."""
-    pattern = os.urandom(8 * len(registers))
-    for register, value in zip(registers, struct.unpack("<4Q", pattern), strict=True):
+def _set_registers(uc: Any, registers: Sequence[int]) -> list[int]:
+    """Random values in registers."""
+    values = [int.from_bytes(os.urandom(8), "little") for _ in registers]
+    for register, value in zip(registers, values, strict=True):
         uc.reg_write(register, value)
-    return pattern
+    return values

@@ -64,8 +64,8 @@ def enable(uc: Any, engine: int, engine_size: int, scratch: int, cr4: int) -> in
     version, _, leaf_1_ecx, leaf_1_edx = cpuid(1)
     known = struct.pack("<IIII", vendor_b, vendor_d, vendor_c, version)
     state = ctypes.string_at(registers, _STATE) if registers else b""
-    at = state.find(known)
-    found = at > 0 and state.find(known, at + 1) < 0
+    at = state.find(known)  # the first: behind the state there may be what an engine that is gone has left
+    found = at > 0
     if found:
         words = struct.unpack_from("<4Q", state, at + _FEATURES)
         found = struct.unpack_from("<I", state, at + _LEVEL)[0] == level and words[0] == leaf_1_edx
