@@ -58,13 +58,17 @@ THREADS = """
 #include <sys/wait.h>
 #include <unistd.h>
 static long cells[3][4096];
+static pthread_barrier_t both;
 static void *fill(void *row) {
+    if (row != cells[2])
+        pthread_barrier_wait(&both); /* neither ends before the other has begun */
     for (int i = 0; i < 4096; i++)
         ((volatile long *)row)[i] = i;
     return 0;
 }
 int main(int argc, char **argv) {
     pthread_t threads[2];
+    pthread_barrier_init(&both, 0, 2);
     for (int i = 0; i < 2; i++)
         pthread_create(threads + i, 0, fill, cells[i]);
     for (int i = 0; i < 2; i++)

@@ -189,7 +189,7 @@ class TestAddressSpaceCalls(AddressSpaceCalls.TestCase):  # type: ignore[misc,na
 def test_calls_on_machines_with_larger_pages(granule: str) -> None:
     larger = {"arch": "arm64", "granule": granule, "ram": "512M"}
     calls = type(f"AddressSpaceCalls{granule}", (AddressSpaceCalls,), {"setting": larger})
-    few = settings(AddressSpaceCalls.TestCase.settings, max_examples=max(EXAMPLES // 6, 1))
+    few = settings(AddressSpaceCalls.TestCase.settings, max_examples=max(EXAMPLES // 12, 1))
     run_state_machine_as_test(calls, settings=few)
 
 
