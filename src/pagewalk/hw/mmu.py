@@ -8,6 +8,7 @@ It knows nothing of a kernel: on a fault the caller serves it and goes on from t
 """
 
 import functools
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ COMPILE_AT: Final = 1 << 23
 NEVER: Final = 1 << 62
 
 _PAGE_WORDS: Final = 512
+_HUGE_PAGE: Final = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,32 @@ class Accesses:
         return tuple(memoryview(array.data) for array in self.arrays)
 
 
-def _aligned_zeros(count: int) -> Any:
-    """So many words, from the beginning of a page of the host on, so that a set of four ways is never in two lines of
-    its caches. Memory that is not touched costs nothing."""
-    words = np.zeros(count + _PAGE_WORDS, dtype=np.int64)
-    first = (-words.ctypes.data % (8 * _PAGE_WORDS)) // 8
-    return words[first : first + count]
+class _Room:
+    """Memory of the host for the words of MMUs, in its huge pages where it has any: so they lie in its caches alike
+    each time, and take one entry of its TLB."""
+
+    def __init__(self) -> None:
+        self._rest: Any = np.empty(0, dtype=np.int64)
+
+    def zeros(self, count: int) -> Any:
+        """So many words, from the beginning of a page of the host on, so that a set of four ways is never in two lines
+        of its caches. Memory that is not touched costs nothing, beside what is left of one huge page."""
+        whole = count + -count % _PAGE_WORDS
+        if whole > len(self._rest):
+            size = 8 * whole + -8 * whole % _HUGE_PAGE
+            memory = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            try:
+                memory.madvise(mmap.MADV_HUGEPAGE)
+            except (AttributeError, OSError):
+                pass
+            words = np.frombuffer(memory, dtype=np.int64)
+            first = (-words.ctypes.data % _HUGE_PAGE) // 8
+            self._rest = words[first : first + size // 8]
+        found, self._rest = self._rest[:count], self._rest[whole:]
+        return found
+
+
+_room: Final = _Room()
 
 
 class Mmu:
@@ -172,7 +194,7 @@ class Mmu:
         self._replay: Any = functions[3]
         words = build_state(config, fmt, addresses)
         frames = ram.size >> fmt.page_shift if learns else 0
-        self.state = _aligned_zeros(len(words) + frames)
+        self.state = _room.zeros(len(words) + frames)
         self.state[: len(words)] = words
         self._learned = self.state[len(words) :]
         if learns:

@@ -337,6 +337,13 @@ class Specialised:
                 found.append({"from": more["short_from"], "short": make(short.short, w, a, a, w, w, w, w, **more)})
             return found
 
+        def whole_short() -> Any:
+            """``short_from`` for data that nobody leaves hints of, with the walk from above the last table in it."""
+            more = {"variant": (self._variant, "whole"), "inline": True, **sides[0]}
+            more["upper_walk"] = make(short.upper_walk, w, a, a, w, w, w, w, w, w, **more)
+            more["short_walk"] = make(short.short_walk, w, a, a, w, w, w, w, **more)
+            return make(short.short_from, w, a, a, w, w, w, w, w, w, HINTED=False, **more)
+
         unhinted, inlined = (
             make(loop.unhinted, w, a, a, w, a, w, w, inline=not hinted, variant=(self._variant, hinted),
                  short_data=data["short"], short_fetch=fetch["short"])
@@ -345,7 +352,7 @@ class Specialised:
         by_hints = make(loop.by_hints, w, a, a, w, a, a, _bytes, w, w, w, unhinted=unhinted)
         without_hints = make(loop.without_hints, w, a, a, w, a, a, _bytes, w, w, unhinted=inlined)
         looking_ahead = make(ahead.looking_ahead, w, a, a, w, a, a, _bytes, w, w, **sides[0],
-                             short_ahead=shorts(hinted=False)[0]["from"])  # fmt: skip
+                             short_ahead=whole_short())  # fmt: skip
         second_half = make(loop.second_half, w, a, a, w, a, w, w, w, unhinted=unhinted)
         replay = make(
             loop.replay_batch,
